@@ -71,7 +71,7 @@ impl World {
         // SAFETY: it initialises all of the metadata, with what would show if anything relied on zeroes.
         unsafe { metadata.write_bytes(0xa5, layout.size()) };
         // SAFETY: metadata of the size asked for, aligned, initialised, and the allocator's own until `drop`.
-        let frames = unsafe { Frames::new(metadata, end, partial_blocks, base) };
+        let frames = unsafe { Frames::new(metadata, end, partial_blocks) };
         Self { frames, first, len: blocks * FRAMES_PER_BLOCK, memory, metadata: (metadata, layout) }
     }
 

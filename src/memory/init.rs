@@ -97,7 +97,7 @@ pub(crate) fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<Lo
     let metadata = NonNull::new(direct_map::pointer::<u8>(metadata.start)).ok_or(MemoryError::NoMemory)?;
     // SAFETY: the range was reserved in the map for this alone, and the direct map contains it. Its content is unspecified, which the
     // allocator accepts; to clear it would take seconds with terabytes of memory.
-    let frames = unsafe { Frames::new(metadata, end, partial_blocks, direct_map::base() as usize) };
+    let frames = unsafe { Frames::new(metadata, end, partial_blocks) };
     for run in runs_of(map) {
         log::debug!("usable: frames {:#x}..{:#x}", run.start.get(), run.end.get());
         // SAFETY: usable RAM of the map, which nothing has reserved, and which the direct map contains permanently.

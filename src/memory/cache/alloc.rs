@@ -26,15 +26,17 @@ impl Frames {
         }
     }
 
-    /// Allocates the cached run of this order, 1 to 9. After `None`, [`alloc`](Self::alloc) may still find one.
+    /// Allocates the cached run of this order, 1 to 11. After `None`, [`alloc`](Self::alloc) may still find one.
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     #[inline(always)]
     pub(crate) fn alloc_cached(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         let frame = magazine.run_cache.take(order)?;
-        if order == Order::BLOCK {
-            // No other CPU changes the state word of a cached block.
-            state::store(self.table.cell(frame.block()), State::huge(order));
+        if order >= Order::BLOCK
+            && !state::replace(self.table.cell(frame.block()), State::cached(order), State::huge(order))
+        {
+            // Another CPU has taken it.
+            return None;
         }
         Some(frame)
     }

@@ -8,7 +8,7 @@ use crate::memory::frames::error::FreeError;
 use crate::memory::frames::faults;
 use crate::memory::frames::free::place;
 use crate::memory::frames::number::{FrameNumber, Order};
-use crate::memory::frames::state::Kind;
+use crate::memory::frames::state::{Kind, State};
 
 /// A flush ends at the end of a bitmap word, once it has moved this many frames. To leave a part of a word in the magazine would cost
 /// one more operation now, and one at each later flush and refill.
@@ -106,10 +106,19 @@ impl Frames {
 
     /// Debug builds: checks that this frame is not free already.
     fn check(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
-        let state = self.table.state(frame.block());
+        let block = frame.block();
+        let state = self.table.state(block);
+        let state = match state.kind() {
+            Kind::Frames => state,
+            // Under the lock, because another CPU may be splitting the run of the block.
+            _ => {
+                let _locked = self.zone_lock(block).lock();
+                self.table.run_of(block).map_or(State::BLANK, |(_, state)| state)
+            }
+        };
         let (word, bit) = place(frame);
         let free = match state.kind() {
-            Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+            Kind::Blank | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
             Kind::Buddy | Kind::Transit | Kind::Cached => true,
             Kind::Huge => false,
             Kind::Frames if self.foreign(state, word, bit) != 0 => {
@@ -212,7 +221,7 @@ impl Frames {
             self.check_cached(magazine, frame, order)?;
         }
         if let Some(place) = magazine.run_cache.room(order)
-            && self.cache_block(frame.block())
+            && self.cache_blocks(frame.block(), order)
         {
             place.set(frame);
             return Ok(());

@@ -100,7 +100,7 @@ impl Frames {
                     firsts.map(|index| (block.first_frame() + index, missing(&words, index, cached.order)));
                 runs.find(|&(first, missing)| missing <= cached.most_of(first)).map(|(first, _)| first)
             }
-            Kind::Huge | Kind::Absent | Kind::Corrupt => None,
+            Kind::Huge | Kind::Blank | Kind::Corrupt => None,
         })
         .next()
     }
@@ -121,19 +121,24 @@ impl Frames {
     /// Whether this run is free, except for frames that CPUs cache.
     fn lacks_only(&self, cached: &CachedCounts, head: BlockNumber) -> bool {
         let most = cached.most_of(head.first_frame());
-        let mut lacking = 0;
-        (head.0..head.0 + cached.order.blocks()).map(BlockNumber).all(|block| {
-            let state = self.table.state(block);
+        let end = head.0 + cached.order.blocks();
+        let (mut block, mut lacking) = (head, 0);
+        while block.0 < end {
+            let Some((first, state)) = self.table.run_of(block) else { return false };
             lacking += match state.kind() {
                 Kind::Buddy | Kind::Transit | Kind::Cached => 0,
                 // By its bits: the count is too low while another CPU has taken frames that it will release.
                 Kind::Frames if state.is_whole() => {
                     missing(&self.table.bitmap(block).load(), 0, Order::BLOCK)
                 }
-                Kind::Frames | Kind::Huge | Kind::Absent | Kind::Corrupt => return false,
+                Kind::Frames | Kind::Huge | Kind::Blank | Kind::Corrupt => return false,
             };
-            lacking <= most
-        })
+            if lacking > most {
+                return false;
+            }
+            block = BlockNumber(first.0 + state.blocks());
+        }
+        true
     }
 }
 

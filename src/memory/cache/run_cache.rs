@@ -1,9 +1,9 @@
-//! The run cache: of each order from 1 to 9, the run that this CPU freed last, if it is not allocated again.
+//! The run cache: of each order from 1 to 11, the run that this CPU freed last, if it is not allocated again.
 //!
 //! Like a single frame, a freed run is usually allocated again soon, on the same CPU. A cached run costs no locked instruction and no
-//! cache line that other CPUs write. A second run of the same order goes to the shared allocator, so a CPU caches less than 4 MiB in
-//! runs. For the shared allocator a cached run is allocated: its bits stay clear. Only a whole block has a state of its own,
-//! [cached](crate::memory::frames::state::Kind::Cached).
+//! cache line that other CPUs write. A second run of the same order goes to the shared allocator, so a CPU caches less than 16 MiB in
+//! runs. For the shared allocator a cached run is allocated: its bits stay clear. Only runs of whole blocks have a state of their own,
+//! [cached](crate::memory::frames::state::Kind::Cached), and another CPU that finds no other may take them by it.
 //!
 //! **Invalid frees.** Before a run is cached, its bits are checked in its block. So a run that is free there, is not managed, or is
 //! larger than its allocation is refused, as is the very run that is cached. Debug builds also check for parts of it, and for what it
@@ -16,8 +16,8 @@
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::number::{FrameNumber, Order};
 
-/// Orders 1 to 9.
-pub(in crate::memory) const CACHED_ORDERS: usize = Order::BLOCK.get() as usize;
+/// Orders 1 to 11.
+pub(in crate::memory) const CACHED_ORDERS: usize = Order::BLOCK.get() as usize + 2;
 
 /// How many frames a CPU caches in runs at most, except for whole blocks: 2 + 4 + … + 256.
 #[cfg(test)]
@@ -40,7 +40,7 @@ impl RunCache {
         Self { runs: [const { AtomicFrame::new(NONE) }; CACHED_ORDERS] }
     }
 
-    /// Takes the run of this order, 1 to 9.
+    /// Takes the run of this order, 1 to 11.
     #[inline(always)]
     pub(in crate::memory) fn take(&self, order: Order) -> Option<FrameNumber> {
         let place = self.runs.get(index(order))?;
@@ -73,7 +73,7 @@ impl RunCache {
     }
 }
 
-/// The index of an order. That of order 0 is out of bounds, like those of orders above 9.
+/// The index of an order. That of order 0 is out of bounds, like those of orders above 11.
 #[inline(always)]
 const fn index(order: Order) -> usize {
     (order.get() as usize).wrapping_sub(1)

@@ -8,8 +8,10 @@ use crossbeam_utils::CachePadded;
 use super::bitmap;
 #[cfg(feature = "faults")]
 use super::faults;
-use super::number::{BlockNumber, FrameNumber, Order};
-use super::state::Kind;
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::state::MAX_BLOCKS;
+#[cfg(feature = "faults")]
+use super::state::State;
 use super::sync::{AtomicUsize, Lock, Once, Ordering};
 use super::table::Table;
 use super::zone::{LockedZone, Zone, Zones};
@@ -21,7 +23,6 @@ use super::zone::{LockedZone, Zone, Zones};
 pub(crate) struct Frames {
     pub(in crate::memory) table: Table,
     pub(in crate::memory) end: FrameNumber,
-    pub(in crate::memory) direct_map_base: usize,
     pub(in crate::memory) zones: Once<Zones>,
     /// On cache lines of their own: all CPUs read the fields above, which are hardly ever written.
     pub(in crate::memory) single_zone: Zone,
@@ -60,30 +61,26 @@ impl Frames {
     }
 
     /// An allocator for the frames below `end` that manages none yet. Up to `partial_blocks` blocks can be managed in part.
-    /// `direct_map_base` is the address at which physical address 0 is mapped.
     ///
     /// # Panics
-    /// If the base is not a multiple of 1 GiB, or is zero: free blocks are linked through the direct map, which must keep natural
-    /// alignment.
+    /// If there are more blocks than [`MAX_BLOCKS`].
     ///
     /// # Safety
     /// `metadata` is aligned to 64 bytes, and the [`metadata_bytes`](Self::metadata_bytes) from there on are initialised
     /// (not necessarily to zero), valid for reads and writes, and used by nothing else while the allocator is used.
-    pub(crate) unsafe fn new(
-        metadata: NonNull<u8>,
-        end: FrameNumber,
-        partial_blocks: usize,
-        direct_map_base: usize,
-    ) -> Self {
+    pub(crate) unsafe fn new(metadata: NonNull<u8>, end: FrameNumber, partial_blocks: usize) -> Self {
         debug_assert!(metadata.cast::<bitmap::Bitmap>().is_aligned());
+        assert!(
+            end.get().div_ceil(FRAMES_PER_BLOCK) <= MAX_BLOCKS,
+            "frames up to {end} are more than the links reach"
+        );
         Self {
             // SAFETY: the metadata is aligned, long enough, initialised and nothing else's, guaranteed by the caller (see
             // # Safety).
             table: unsafe { Table::new(metadata, end, partial_blocks) },
             end,
-            direct_map_base,
             zones: Once::new(),
-            single_zone: Zone::new(direct_map_base),
+            single_zone: Zone::new(),
             insert_state: CachePadded::new(Lock::new(InsertState { masks_used: 0 })),
             counters: CachePadded::new(Counters {
                 inserted_frames: AtomicUsize::new(0),
@@ -112,39 +109,37 @@ impl Frames {
     #[inline(never)]
     pub(in crate::memory) fn retire(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::FrameFault::SkipBuddyInsert) {
-            return self.table.mark_in_buddy(block, Order::BLOCK);
+        if faults::strikes_block(faults::Fault::SkipBuddyInsert) {
+            return self.table.set(block, State::buddy(Order::BLOCK, None, None));
         }
-        // SAFETY: this CPU has made the transition to `Transit`, which only one CPU can: the block is free and no other CPU uses it.
-        unsafe { self.return_to_buddy(&mut self.zone_lock(block).lock(), block, Order::BLOCK) };
+        self.return_to_buddy(&mut self.zone_lock(block).lock(), block, Order::BLOCK);
         self.table.mark_unavailable(block);
     }
 
-    /// Puts `2^order` frames into the buddy of their zone, and marks the states.
+    /// Puts a free run into the buddy of its zone, and merges it with its free buddies.
     ///
-    /// # Safety
-    /// `locked` is the zone in which they lie. They are naturally aligned, managed, mapped in the direct map, free, and in no buddy; no
-    /// other CPU uses them.
+    /// `locked` is the zone in which the run lies. The caller owns the run: it is naturally aligned, managed, and in no buddy; its
+    /// word is in `Transit` or new.
     #[inline(always)]
-    pub(in crate::memory) unsafe fn return_to_buddy(
+    pub(in crate::memory) fn return_to_buddy(
         &self,
         locked: &mut LockedZone,
         block: BlockNumber,
         order: Order,
     ) {
-        self.table.mark_in_buddy(block, order);
-        // If the first block of the buddy is not free, there is nothing to merge with.
-        let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
-        #[cfg(feature = "faults")]
-        let alone = alone || faults::is_armed(faults::FrameFault::SkipBuddyMerge);
-        if alone && locked.buddy.may_push() {
-            // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see
-            // # Safety).
-            unsafe { locked.buddy.push(block, order) };
-        } else {
-            // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see
-            // # Safety).
-            unsafe { locked.buddy.give(block, order) };
-        }
+        let LockedZone { buddy, least_border } = locked;
+        buddy.give(&self.table, block, order, |head, merged| {
+            #[cfg(feature = "faults")]
+            if faults::is_armed(faults::Fault::SkipBuddyMerge) {
+                return false;
+            }
+            merged <= *least_border || self.is_in_one_zone(head, merged)
+        });
+    }
+
+    /// Whether no zone border lies in this run.
+    #[cold]
+    fn is_in_one_zone(&self, head: BlockNumber, order: Order) -> bool {
+        self.zone_layout().is_none_or(|zone_layout| zone_layout.blocks_in_zone_from(head) >= order.blocks())
     }
 }

@@ -1,182 +1,175 @@
-//! The buddy allocator of whole blocks: [`Heap`] of the crate `buddy_system_allocator`, which links free blocks through the direct map.
+//! The buddy allocator of a zone: free runs of order 9 to 18 in doubly linked lists, one for each order.
 //!
-//! The heap uses addresses; this file converts blocks into them. It does two things itself:
+//! The links are in the [state words](super::state) of the runs' first blocks, so free memory is never accessed. Each operation takes
+//! a bounded time: a run is taken from the list that a bit mask finds, and split at most nine times; a run that is freed is merged at
+//! most nine times, and each merge removes the other half from the middle of its list.
 //!
-//! - **What may be freed.** The heap accepts anything. The state words of the table, which change under the same lock, say what is
-//!   allocated.
-//! - **When to merge.** The heap's `dealloc` searches a list that may be long. The caller knows from one state word whether the buddy of a
-//!   block is free; if it is not, the block is only pushed.
-//!
-//! Blocks of the largest order, which cannot be merged, are not linked but kept as runs of numbers, while there is room for another run.
-//! So their memory is not touched before it is used. The host of a virtual machine backs the first touch of each GiB with 2 MiB: with
-//! terabytes of memory the boot would otherwise fail.
-//!
-//! Of the heap's statistics only the difference *total - allocated* has a meaning here: the free bytes in it.
+//! A list is used last in, first out. The run that was freed last is the most likely to be in the processor's caches.
 
-use super::number::{BlockNumber, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Order};
-use buddy_system_allocator::Heap;
-use core::alloc::Layout;
-use core::ops::Range;
-use core::ptr::NonNull;
+use super::number::{BlockNumber, Order};
+use super::state::State;
+use super::table::Table;
 
-/// The heap's size classes are powers of two in bytes, up to the largest order.
-const CLASSES: usize = Order::MAX.bytes().trailing_zeros() as usize + 1;
-const BLOCK_BYTES: usize = FRAMES_PER_BLOCK * FRAME_BYTES;
+/// Orders 9 to 18.
+const LISTS: usize = (Order::MAX.get() - Order::BLOCK.get()) as usize + 1;
 
-/// Free blocks, and larger free runs.
+/// The free runs of a zone. The lock of the zone protects it and the state words of its runs.
 pub(in crate::memory) struct Buddy {
-    heap: Heap<CLASSES>,
-    uninitialized: Uninitialized,
-    direct_map_base: usize,
+    /// The first run of each list.
+    first: [Option<BlockNumber>; LISTS],
+    /// How many runs each list has.
+    runs: [usize; LISTS],
+    /// A bit for each list that is not empty.
+    nonempty: u32,
 }
 
 impl Buddy {
-    /// A buddy allocator without free blocks. `direct_map_base` is the address at which physical address 0 is mapped. It must keep natural
-    /// alignment up to the largest order, because the heap finds the buddy of a run by its address.
-    ///
-    /// # Panics
-    /// If the base is zero, so that the heap's null pointer would be a block, or misaligned.
-    pub(in crate::memory) fn new(direct_map_base: usize) -> Self {
-        assert!(
-            direct_map_base != 0 && direct_map_base.is_multiple_of(Order::MAX.bytes()),
-            "a direct map at {direct_map_base:#x} breaks natural alignment"
-        );
-        Self { heap: Heap::new(), uninitialized: Uninitialized::new(), direct_map_base }
+    /// A buddy allocator without free runs.
+    pub(in crate::memory) const fn new() -> Self {
+        Self { first: [None; LISTS], runs: [0; LISTS], nonempty: 0 }
     }
 
-    /// Takes a run of this order, 9 or above; its first block.
+    /// Takes a run of this order, 9 or above: the smallest one that is large enough, of which the rest stays. Returns its first block,
+    /// whose state the caller sets.
     #[inline(always)]
-    pub(in crate::memory) fn take(&mut self, order: Order) -> Option<BlockNumber> {
-        let mut piece = self.heap.alloc(layout(order));
-        if piece.is_err() {
-            let block = self.uninitialized.take()?;
-            if order == Order::MAX {
-                return Some(block);
-            }
-            // SAFETY: `push` has put in this run of the largest order, and `take` above has removed it.
-            unsafe { self.link(block, Order::MAX) };
-            piece = self.heap.alloc(layout(order));
+    pub(in crate::memory) fn take(&mut self, table: &Table, order: Order) -> Option<BlockNumber> {
+        let wanted = list_of(order);
+        let large_enough = self.nonempty >> wanted;
+        if large_enough == 0 {
+            return None;
         }
-        let address = piece.ok()?.addr().get();
-        Some(FrameNumber::containing(address.wrapping_sub(self.direct_map_base)).block())
+        let found = wanted + large_enough.trailing_zeros() as usize;
+        let block = self.first[found]?;
+        self.unlink(table, block, found);
+        if found > wanted {
+            self.split(table, block, found, wanted);
+        }
+        Some(block)
     }
 
-    /// Puts a run in, without merging.
-    ///
-    /// # Safety
-    /// The run is naturally aligned, mapped in the direct map, free, and not in any buddy. Nothing accesses its memory until it is taken
-    /// out.
-    #[inline(always)]
-    pub(in crate::memory) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
-        if order < Order::MAX || !self.uninitialized.add(block) {
-            // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
-            unsafe { self.link(block, order) };
+    /// Puts the upper halves of a run of list `from` back, until its lower half is of list `to`.
+    fn split(&mut self, table: &Table, block: BlockNumber, from: usize, to: usize) {
+        for list in (to..from).rev() {
+            self.link(table, BlockNumber(block.0 + (1 << list)), list);
         }
     }
 
-    /// Links a run into the heap's list.
+    /// Puts in a free run, and merges it with its free buddies while `may_merge` allows the run that results.
     ///
-    /// # Safety
-    /// As for [`push`](Self::push).
+    /// The caller owns the run: it is naturally aligned, managed, in no list, and of the zone of this buddy. The word of its first
+    /// block is in `Transit` or new, and those of its other blocks are blank.
     #[inline(always)]
-    unsafe fn link(&mut self, block: BlockNumber, order: Order) {
-        let start = self.address(block);
-        // SAFETY: the memory is mapped, free and in no buddy, guaranteed by the caller (see # Safety).
-        unsafe { self.heap.add_to_heap(start, start + order.bytes()) };
+    pub(in crate::memory) fn give(
+        &mut self,
+        table: &Table,
+        block: BlockNumber,
+        order: Order,
+        may_merge: impl Fn(BlockNumber, Order) -> bool,
+    ) {
+        if order < Order::MAX && table.state(block.buddy(order)).is_buddy_of(order) {
+            return self.merge(table, block, order, may_merge);
+        }
+        self.link(table, block, list_of(order));
     }
 
-    /// Puts a run in, and merges it with its free buddies.
-    ///
-    /// # Safety
-    /// As for [`push`](Self::push).
+    /// [`give`](Self::give) for a run whose buddy is probably free.
     #[cold]
     #[inline(never)]
-    pub(in crate::memory) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
-        // A run that leaves the heap permanently counts like a push.
-        if order == Order::MAX && self.may_push() && self.uninitialized.add(block) {
-            return;
+    fn merge(
+        &mut self,
+        table: &Table,
+        block: BlockNumber,
+        order: Order,
+        may_merge: impl Fn(BlockNumber, Order) -> bool,
+    ) {
+        let (mut head, mut merged) = (block, order);
+        while merged < Order::MAX {
+            let other = head.buddy(merged);
+            let double = merged.double();
+            if !table.state(other).is_buddy_of(merged) || !may_merge(head.head(double), double) {
+                break;
+            }
+            self.unlink(table, other, list_of(merged));
+            (head, merged) = (head.head(double), double);
         }
-        let mut piece = NonNull::new(self.address(block) as *mut u8);
-        if self.heap.stats_alloc_actual() < order.bytes() {
-            // A run that the heap has not allocated must be counted before it is deallocated. The heap returns the run that was
-            // pushed, or another free one of the same size.
-            // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
-            unsafe { self.link(block, order) };
-            piece = self.heap.alloc(layout(order)).ok();
-        }
-        if let Some(piece) = piece {
-            // SAFETY: the run is free and not in the heap. The heap has allocated at least so many bytes, as its counts demand; its
-            // lists depend on nothing else.
-            unsafe { self.heap.dealloc(piece, layout(order)) };
+        self.link(table, head, list_of(merged));
+        // The larger run has its word. Those of the upper halves become blank after it, so that `run_of` finds it meanwhile.
+        let (mut head, mut half) = (block, order);
+        while half < merged {
+            table.set(head.max(head.buddy(half)), State::BLANK);
+            head = head.head(half.double());
+            half = half.double();
         }
     }
 
-    /// Whether [`push`](Self::push) may replace [`give`](Self::give) for a run without a free buddy. Each push raises the heap's total,
-    /// which must not overflow.
-    pub(in crate::memory) fn may_push(&self) -> bool {
-        self.heap.stats_total_bytes() < 1 << 62
+    /// Puts a run at the start of a list.
+    #[inline(always)]
+    fn link(&mut self, table: &Table, block: BlockNumber, list: usize) {
+        let next = self.first[list];
+        table.set(block, State::buddy(order_of(list), next, None));
+        if let Some(next) = next {
+            table.set(next, table.state(next).with_previous(Some(block)));
+        }
+        self.first[list] = Some(block);
+        self.runs[list] += 1;
+        self.nonempty |= 1 << list;
+    }
+
+    /// Removes a run from its list. Its state stays.
+    #[inline(always)]
+    fn unlink(&mut self, table: &Table, block: BlockNumber, list: usize) {
+        let state = table.state(block);
+        let (next, previous) = (state.next(), state.previous());
+        match previous {
+            Some(previous) => table.set(previous, table.state(previous).with_next(next)),
+            None => self.first[list] = next,
+        }
+        if let Some(next) = next {
+            table.set(next, table.state(next).with_previous(previous));
+        }
+        self.runs[list] -= 1;
+        if self.runs[list] == 0 {
+            self.nonempty &= !(1 << list);
+        }
     }
 
     /// Free bytes.
+    #[cfg(test)]
     pub(in crate::memory) fn free_bytes(&self) -> usize {
-        let in_heap = self.heap.stats_total_bytes() - self.heap.stats_alloc_actual();
-        in_heap + self.uninitialized.pieces() * Order::MAX.bytes()
+        Self::orders().map(|order| self.runs_of(order) * order.bytes()).sum()
     }
 
-    fn address(&self, block: BlockNumber) -> usize {
-        self.direct_map_base.wrapping_add(block.0 * BLOCK_BYTES)
-    }
-}
-
-/// Runs of blocks of the largest order whose memory the allocator has not touched, by their numbers. Memory maps have few; a block next to
-/// a run joins it.
-struct Uninitialized {
-    /// Empty ranges are free entries.
-    runs: [Range<usize>; Uninitialized::RUNS],
-}
-
-impl Uninitialized {
-    const RUNS: usize = 8;
-
-    const fn new() -> Uninitialized {
-        Uninitialized { runs: [const { 0..0 }; Uninitialized::RUNS] }
+    /// How many runs of this order, 9 or above, are free.
+    pub(in crate::memory) fn runs_of(&self, order: Order) -> usize {
+        self.runs[list_of(order)]
     }
 
-    /// Adds the run of the largest order that starts there; `false` if no entry is free.
-    fn add(&mut self, block: BlockNumber) -> bool {
-        let piece = block.0 / Order::MAX.blocks();
-        let is_run = |run: &&mut Range<usize>| run.start < run.end;
-        if let Some(run) = self.runs.iter_mut().filter(is_run).find(|run| run.end == piece) {
-            run.end += 1;
-            return true;
-        }
-        if let Some(run) = self.runs.iter_mut().filter(is_run).find(|run| run.start == piece + 1) {
-            run.start -= 1;
-            return true;
-        }
-        let place = self.runs.iter_mut().find(|run| run.start == run.end);
-        place.map(|place| *place = piece..piece + 1).is_some()
+    /// The free runs of this order, in the order of the list. A list that is corrupt ends at the number of runs that it should have.
+    pub(in crate::memory) fn list<'a>(
+        &'a self,
+        table: &'a Table,
+        order: Order,
+    ) -> impl Iterator<Item = BlockNumber> + 'a {
+        let first = self.first[list_of(order)];
+        core::iter::successors(first, |&block| table.state(block).next()).take(self.runs_of(order) + 1)
     }
 
-    /// Takes the lowest one; its first block.
-    fn take(&mut self) -> Option<BlockNumber> {
-        let run = self.runs.iter_mut().filter(|run| run.start < run.end).min_by_key(|run| run.start)?;
-        let piece = run.start;
-        run.start += 1;
-        Some(BlockNumber(piece * Order::MAX.blocks()))
-    }
-
-    /// How many runs of the largest order there are.
-    fn pieces(&self) -> usize {
-        self.runs.iter().map(Range::len).sum()
+    /// The orders of the lists.
+    pub(in crate::memory) fn orders() -> impl DoubleEndedIterator<Item = Order> {
+        (0..LISTS).map(order_of)
     }
 }
 
-/// The layout for an order, by its alignment alone. The heap takes the larger one of the alignment and the size rounded up to a power of
-/// two, and the rounding costs time.
-fn layout(order: Order) -> Layout {
-    // SAFETY: the alignment is a power of two, and no order's comes near `isize::MAX`.
-    unsafe { Layout::from_size_align_unchecked(0, order.bytes()) }
+/// The index of the list for an order, 9 or above.
+#[inline(always)]
+const fn list_of(order: Order) -> usize {
+    (order.get() - Order::BLOCK.get()) as usize
+}
+
+/// The order of the runs of a list.
+#[inline(always)]
+const fn order_of(list: usize) -> Order {
+    Order::of_blocks(list)
 }
 
 #[cfg(test)]
@@ -186,59 +179,107 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::memory::frames::{FrameNumber, Frames};
 
-    fn gib(number: usize) -> BlockNumber {
-        BlockNumber(number * Order::MAX.blocks())
+    fn order(number: u8) -> Order {
+        Order::new(number).expect("an order")
     }
 
-    /// At addresses where nothing is mapped: an access to a free run faults.
-    fn buddy() -> Buddy {
-        Buddy::new(1 << 62)
+    /// The blocks of a list.
+    fn blocks(buddy: &Buddy, frames: &Frames, of: Order) -> Vec<usize> {
+        buddy.list(&frames.table, of).map(|block| block.0).collect()
+    }
+
+    /// A table for two gigabytes, without the memory.
+    fn table() -> (Frames, Buddy) {
+        let end = FrameNumber::new(2 << 18);
+        let bytes = Frames::metadata_bytes(end, 0);
+        let metadata = Vec::leak(std::vec![0_u64; bytes / 8 + 8]);
+        let at = metadata.as_mut_ptr().cast::<u8>();
+        let aligned = at.wrapping_add(at.align_offset(64));
+        let metadata = core::ptr::NonNull::new(aligned).expect("an address");
+        // SAFETY: the metadata is initialised, aligned and long enough, and leaked for the table alone.
+        (unsafe { Frames::new(metadata, end, 0) }, Buddy::new())
     }
 
     #[test]
-    fn runs_of_the_largest_order_go_in_and_out_untouched() {
-        let mut buddy = buddy();
-        for number in [3, 4, 5, 7, 2, 6, 100] {
-            // SAFETY: none of it is touched, which is what this shows.
-            unsafe { buddy.push(gib(number), Order::MAX) };
+    fn a_run_is_split_and_merged_with_few_words() {
+        let (frames, mut buddy) = table();
+        let table = &frames.table;
+        let merge = |_, _| true;
+        buddy.give(table, BlockNumber(512), Order::MAX, merge);
+        assert_eq!(buddy.free_bytes(), 1 << 30);
+        let block = buddy.take(table, Order::BLOCK).expect("a block");
+        assert_eq!(block, BlockNumber(512));
+        table.set(block, State::huge(Order::BLOCK));
+        for number in 9..18 {
+            assert_eq!(blocks(&buddy, &frames, order(number)), [512 + (1 << (number - 9))]);
         }
-        assert_eq!(buddy.free_bytes(), 7 << 30);
-        let taken: Vec<_> =
-            core::iter::from_fn(|| buddy.take(Order::MAX)).map(|block| block.0 / 512).collect();
-        assert_eq!(taken, [2, 3, 4, 5, 6, 7, 100]);
-        assert_eq!(buddy.free_bytes(), 0);
-        for number in taken.into_iter().rev() {
-            // SAFETY: the piece was taken out above, and pieces of the largest order are noted without being touched.
-            unsafe { buddy.give(gib(number), Order::MAX) };
+        assert_eq!(table.run_of(BlockNumber(512 + 300)).map(|(head, _)| head), Some(BlockNumber(768)));
+        assert_eq!(table.run_of(BlockNumber(511)), None);
+        table.set(block, State::transit(Order::BLOCK));
+        buddy.give(table, block, Order::BLOCK, merge);
+        assert_eq!(blocks(&buddy, &frames, Order::MAX), [512]);
+        assert_eq!(buddy.free_bytes(), 1 << 30);
+        // Only the first block has a word.
+        let words = (0..1024).filter(|&block| table.state(BlockNumber(block)) != State::BLANK);
+        assert_eq!(words.collect::<Vec<_>>(), [512]);
+        assert_eq!(table.run_of(BlockNumber(1023)).map(|(head, _)| head), Some(BlockNumber(512)));
+    }
+
+    #[test]
+    fn the_smallest_run_that_is_large_enough_is_taken() {
+        let (frames, mut buddy) = table();
+        let table = &frames.table;
+        for (block, number) in [(512, 18), (0, 13), (32, 12), (64, 11)] {
+            buddy.give(table, BlockNumber(block), order(number), |_, _| true);
         }
-        assert_eq!(buddy.free_bytes(), 7 << 30);
+        for (wanted, expected) in [(11, 64), (12, 32), (10, 0), (18, 512)] {
+            let block = buddy.take(table, order(wanted)).expect("a run");
+            assert_eq!(block, BlockNumber(expected), "order {wanted}");
+            table.set(block, State::huge(order(wanted)));
+        }
+        assert_eq!(buddy.take(table, order(13)), None);
+        assert_eq!([10, 11, 12].map(|number| blocks(&buddy, &frames, order(number))), [[2], [4], [8]]);
     }
 
     #[test]
-    fn runs_are_joined_at_both_ends_and_bounded() {
-        let mut uninitialized = Uninitialized::new();
-        let scattered =
-            (0..20).map(|number| uninitialized.add(gib(10 * number + 5))).filter(|added| *added).count();
-        assert_eq!(scattered, Uninitialized::RUNS);
-        assert!(uninitialized.add(gib(6)) && uninitialized.add(gib(4)) && !uninitialized.add(gib(8)));
-        assert_eq!(uninitialized.pieces(), Uninitialized::RUNS + 2);
-        assert_eq!(uninitialized.take(), Some(gib(4)));
+    fn no_run_is_merged_where_it_may_not_be() {
+        let (frames, mut buddy) = table();
+        let table = &frames.table;
+        let within = |head: BlockNumber, order: Order| head.0 + order.blocks() <= 6 || head.0 >= 6;
+        (0..8).for_each(|block| buddy.give(table, BlockNumber(block), Order::BLOCK, within));
+        assert_eq!(blocks(&buddy, &frames, order(11)), [0]);
+        assert_eq!(blocks(&buddy, &frames, order(10)), [6, 4]);
+        assert_eq!(buddy.free_bytes(), 8 << 21);
     }
 
-    /// Backed by the host, one piece is split, and becomes whole again as the heap's own.
     #[test]
-    #[cfg_attr(miri, ignore = "Miri aligns to 512 MiB at most")]
-    fn a_run_is_linked_when_it_must_be_split() {
-        let world = crate::memory::host::World::new(1536);
-        let before = world.frames.free_by_order();
-        let magazine = crate::memory::cache::Magazine::new();
-        let frame = world.frames.alloc(&magazine, Order::FRAME).expect("a frame");
-        let huge = world.frames.alloc(&magazine, Order::MAX).expect("a gigabyte");
-        assert_eq!(world.frames.validate(), Ok(()));
-        assert_eq!(world.frames.free(&magazine, huge, Order::MAX), Ok(()));
-        assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Ok(()));
-        assert_eq!(world.frames.drain(&magazine), Ok(()));
-        world.assert_as_before(before);
+    fn lists_keep_their_links_in_any_order_of_removal() {
+        for removed in 0..24 {
+            let (frames, mut buddy) = table();
+            let table = &frames.table;
+            // Every second block, so that none has a free buddy.
+            (0..4).for_each(|index| buddy.give(table, BlockNumber(2 * index), Order::BLOCK, |_, _| true));
+            let mut left = std::vec![6, 4, 2, 0];
+            let mut choice = removed;
+            for length in (1..=4).rev() {
+                let block = left.remove(choice % length);
+                choice /= length;
+                // Its buddy takes it out of the list.
+                buddy.give(table, BlockNumber(block + 1), Order::BLOCK, |_, _| true);
+                assert_eq!(blocks(&buddy, &frames, Order::BLOCK), left);
+                let back = left.iter().rev().map(|&block| block);
+                let mut from_end =
+                    core::iter::successors(left.last().map(|&block| BlockNumber(block)), |&block| {
+                        table.state(block).previous()
+                    });
+                assert!(back.eq(from_end.by_ref().map(|block| block.0)));
+                if left.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(buddy.free_bytes(), 8 << 21);
+        }
     }
 }

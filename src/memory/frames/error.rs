@@ -132,20 +132,28 @@ pub enum Invalid {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// A block of a larger allocation whose other blocks do not belong to it.
-    Huge {
-        /// The block's first frame.
+    /// A run that is not aligned, crosses the border of its zone, or of which another block has a state of its own.
+    Run {
+        /// The run's first frame.
         block: FrameNumber,
     },
-    /// The buddy has a block that is elsewhere by its state, or has it twice.
-    NotInBuddy {
-        /// The block's first frame.
+    /// A list of the buddy has a run that is not free, of another order or zone, or with a wrong link.
+    List {
+        /// The run's first frame.
         block: FrameNumber,
+        /// The order of the list.
+        order: Order,
     },
-    /// A block that is in the buddy by its state, and is not there.
-    MissingFromBuddy {
-        /// The block's first frame.
-        block: FrameNumber,
+    /// The runs of an order in the buddy, by the states, by the list, and by its count, are not equally many.
+    Runs {
+        /// The order.
+        order: Order,
+        /// Runs whose state says that they are in the buddy.
+        states: usize,
+        /// Runs in the list.
+        list: usize,
+        /// The count.
+        counted: usize,
     },
     /// Two buddies that are both free and were not merged.
     NotMerged {
@@ -153,13 +161,6 @@ pub enum Invalid {
         block: FrameNumber,
         /// The order of either.
         order: Order,
-    },
-    /// The buddy's count of free bytes differs from the blocks that it has.
-    BuddyBytes {
-        /// Bytes that it has.
-        held: usize,
-        /// Its count.
-        counted: usize,
     },
     /// The sum of the states differs from the frames that were inserted.
     Total {

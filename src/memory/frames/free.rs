@@ -8,7 +8,7 @@ use super::bitmap::WORD_BITS;
 use super::error::FreeError;
 #[cfg(feature = "faults")]
 use super::faults;
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
 
@@ -70,15 +70,23 @@ impl Frames {
     #[inline(never)]
     fn admit_other(&self, frame: FrameNumber) -> Result<State, FreeError> {
         let block = frame.block();
-        loop {
-            let state = self.table.state(block);
-            match state.kind() {
-                Kind::Frames => return Ok(state),
-                Kind::Huge => self.split_to_frames(block),
-                // No frame of such a block is allocated.
-                Kind::Buddy | Kind::Transit | Kind::Cached => return Err(self.double_free(frame, 1)),
-                Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+        // Under the lock, because another CPU may be splitting the same run.
+        let mut locked = self.zone_lock(block).lock();
+        match self.table.run_of(block) {
+            Some((_, state)) if state.kind() == Kind::Frames => Ok(state),
+            Some((head, state)) if state.kind() == Kind::Huge => {
+                let Some(()) = self.split_run(&mut locked, head, state, block, Order::BLOCK) else {
+                    // Another CPU has freed the whole run meanwhile.
+                    return Err(self.double_free(frame, 1));
+                };
+                self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
+                let state = State::whole(0);
+                self.table.set(block, state);
+                Ok(state)
             }
+            // No frame of such a run is allocated.
+            Some((_, state)) if state.kind() != Kind::Corrupt => Err(self.double_free(frame, 1)),
+            _ => Err(FreeError::NotManaged { frame }),
         }
     }
 

@@ -6,7 +6,7 @@ use super::error::FreeError;
 #[cfg(feature = "faults")]
 use super::faults;
 use super::free::{lowest, place};
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::zone::LockedZone;
 
@@ -33,15 +33,17 @@ impl Frames {
         self.table.unmanaged(state, word, mask) | self.table.bitmap(block).word(word) & mask == 0
     }
 
-    /// Returns an aligned run to the table, or a cached block to the buddy.
+    /// Returns an aligned run to the table, or a cached run of blocks to the buddy.
     #[inline(never)]
     pub(in crate::memory) fn return_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        if order == Order::BLOCK {
-            // SAFETY: only the CPU that caches a block uses it, and that CPU returns it here.
-            unsafe { self.return_to_buddy(&mut self.zone_lock(frame.block()).lock(), frame.block(), order) };
+        let block = frame.block();
+        if order >= Order::BLOCK {
+            // Another CPU may have taken the cached run.
+            if state::replace(self.table.cell(block), State::cached(order), State::transit(order)) {
+                self.return_to_buddy(&mut self.zone_lock(block).lock(), block, order);
+            }
             return Ok(());
         }
-        let block = frame.block();
         let state = self.table.state(block);
         if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
             // The typical case: one word, no error.
@@ -86,15 +88,15 @@ impl Frames {
         result
     }
 
-    /// Marks a block that was allocated as a whole as cached. If several CPUs try at once, one succeeds.
+    /// Marks an allocated run of this order, 9 or above, as cached. If several CPUs try at once, one succeeds.
     #[inline(always)]
-    pub(in crate::memory) fn cache_block(&self, block: BlockNumber) -> bool {
+    pub(in crate::memory) fn cache_blocks(&self, block: BlockNumber, order: Order) -> bool {
         // Checked first, because the block may be beyond the end of the table.
-        self.table.state(block).cache().is_some()
-            && state::update(self.table.cell(block), State::cache).is_some()
+        self.table.state(block) == State::huge(order)
+            && state::replace(self.table.cell(block), State::huge(order), State::cached(order))
     }
 
-    /// [`free_blocks`](Self::free_blocks) to the buddy.
+    /// Frees a run of order 9 or above to the buddy.
     #[inline(never)]
     pub(in crate::memory) fn free_blocks_to_buddy(
         &self,
@@ -103,57 +105,55 @@ impl Frames {
     ) -> Result<(), FreeError> {
         let block = frame.block();
         let mut locked = self.zone_lock(block).lock();
-        let state = self.table.state(block);
+        let Some((head, state)) = self.table.run_of(block) else {
+            return Err(FreeError::NotManaged { frame });
+        };
         let allocated = match state.kind() {
             Kind::Huge => state.order().unwrap_or(Order::FRAME),
             Kind::Frames => Order::BLOCK.half(),
             Kind::Buddy | Kind::Transit | Kind::Cached => return Err(self.double_free(frame, 1)),
-            Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+            Kind::Blank | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
         };
         #[cfg(feature = "faults")]
-        let allocated = match faults::is_armed(faults::FrameFault::AcceptWrongOrder) {
-            true => allocated.max(order),
-            false => allocated,
-        };
+        if allocated < order && faults::is_armed(faults::Fault::AcceptWrongOrder) {
+            self.table.set(block, State::transit(order));
+            self.return_to_buddy(&mut locked, block, order);
+            return Ok(());
+        }
         if allocated < order {
             return Err(FreeError::WrongOrder { frame, given: order, at_most: allocated });
         }
-        if allocated > order {
-            self.split_huge(&mut locked, block, allocated, order);
-        } else if order == Order::BLOCK && !self.cache_block(block) {
-            // Another CPU has freed it meanwhile: caching a block takes no lock.
+        if self.split_run(&mut locked, head, state, block, order).is_none() {
+            // Another CPU has freed it meanwhile: caching a run takes no lock.
             return Err(self.double_free(frame, 1));
         }
-        // SAFETY: the states, which change under this lock alone, say that these blocks are one allocation. Its owner frees it, and
-        // from here on no other call can.
-        unsafe { self.return_to_buddy(&mut locked, block, order) };
+        self.return_to_buddy(&mut locked, block, order);
         Ok(())
     }
 
-    /// Turns a block that was allocated as a whole, or as part of a larger run, into 512 allocated frames.
-    #[cold]
-    pub(in crate::memory) fn split_to_frames(&self, block: BlockNumber) {
-        let mut locked = self.zone_lock(block).lock();
-        let state = self.table.state(block);
-        // Another CPU may have freed a part of the same block a moment ago.
-        if let (Kind::Huge, Some(order)) = (state.kind(), state.order()) {
-            self.split_huge(&mut locked, block, order, Order::BLOCK);
-            self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
-            // Fails if another CPU has freed the whole block meanwhile, without the lock: the caller checks again.
-            let _ = state::update(self.table.cell(block), State::split);
+    /// Splits an allocated run around the part of order `to` that begins at `block`. The part is in `Transit` afterwards, the rest are
+    /// allocations of the largest possible orders. `None` if another CPU has freed the run meanwhile.
+    #[inline(always)]
+    pub(in crate::memory) fn split_run(
+        &self,
+        _: &mut LockedZone,
+        head: BlockNumber,
+        state: State,
+        block: BlockNumber,
+        to: Order,
+    ) -> Option<()> {
+        let mut order = state.order()?;
+        if !state::replace(self.table.cell(head), state, State::transit(order)) {
+            return None;
         }
-    }
-
-    /// Splits a run of blocks that was allocated at order `from` into the part of order `to` around `block`, whose states the caller sets,
-    /// and the largest possible parts of the rest.
-    #[cold]
-    #[inline(never)]
-    fn split_huge(&self, _: &mut LockedZone, block: BlockNumber, from: Order, to: Order) {
-        let mut order = from;
         while order > to {
             order = order.half();
-            self.table.mark(block.head(order).buddy(order), order.blocks(), State::huge(order));
+            self.table.set(block.head(order).buddy(order), State::huge(order));
         }
+        if head != block || state.order() != Some(to) {
+            self.table.set(block, State::transit(to));
+        }
+        Some(())
     }
 }
 

@@ -97,9 +97,9 @@ impl Frames {
             return Err(InsertError::Overlap { frame: self.first_managed_frame(block) });
         }
         for edge in parts.edges() {
-            let state = self.table.state(edge.block);
+            let (_, state) = self.table.run_of(edge.block).unwrap_or((edge.block, State::BLANK));
             let overlap = match state.kind() {
-                Kind::Absent => {
+                Kind::Blank => {
                     masks_left =
                         masks_left.checked_sub(1).ok_or(InsertError::TooManyPartialBlocks { limit })?;
                     None
@@ -138,8 +138,7 @@ impl Frames {
             let first = BlockNumber(blocks.start);
             let within = self.zone_layout().map_or(usize::MAX, |it| it.blocks_in_zone_from(first));
             let order = Order::largest_at(first, within.min(blocks.len()));
-            // SAFETY: `largest_at` has chosen an aligned run, which lies in one zone; the caller owns it (see # Safety).
-            unsafe { self.return_to_buddy(&mut self.zone_lock(first).lock(), first, order) };
+            self.return_to_buddy(&mut self.zone_lock(first).lock(), first, order);
             blocks.start += order.blocks();
         }
     }
@@ -152,7 +151,7 @@ impl Frames {
         let (block, count) = (piece.block, piece.frames.len());
         let (cell, bitmap) = (self.table.cell(block), self.table.bitmap(block));
         let mut state = state::load(cell);
-        if state.kind() == Kind::Absent {
+        if state.kind() == Kind::Blank {
             state = State::partial(insert_state.masks_used);
             insert_state.masks_used += 1;
             self.table.mask(state).reset_to_free_from(FRAMES_PER_BLOCK);

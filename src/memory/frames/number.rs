@@ -152,6 +152,19 @@ impl Order {
         Self(self.0 - 1)
     }
 
+    /// The order that is twice as large. This order is not [`MAX`](Self::MAX).
+    #[inline(always)]
+    pub(in crate::memory) const fn double(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The order of this index among those of whole blocks: order 9 for 0.
+    #[inline(always)]
+    pub(in crate::memory) const fn of_blocks(index: usize) -> Self {
+        debug_assert!(index <= (Self::MAX.0 - Self::BLOCK.0) as usize);
+        Self(Self::BLOCK.0 + index as u8)
+    }
+
     /// The largest order of a naturally aligned run that starts at `start` and has no more than `blocks` blocks.
     pub(in crate::memory) const fn largest_at(start: BlockNumber, blocks: usize) -> Self {
         let by_size = blocks.ilog2();

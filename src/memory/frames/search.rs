@@ -45,8 +45,8 @@ impl Frames {
     pub(in crate::memory) fn alloc_blocks(&self, scope: Scope, order: Order) -> Option<FrameNumber> {
         self.find_in_zones(scope, |zone| {
             let mut locked = zone.locked.lock();
-            let block = locked.buddy.take(order)?;
-            self.table.mark(block, order.blocks(), State::huge(order));
+            let block = locked.buddy.take(&self.table, order)?;
+            self.table.set(block, State::huge(order));
             Some(block.first_frame())
         })
     }
@@ -103,8 +103,8 @@ impl Frames {
     ) -> Option<W::Output> {
         let block = {
             let mut locked = zone.locked.lock();
-            let block = locked.buddy.take(Order::BLOCK)?;
-            self.table.mark(block, 1, State::transit(Order::BLOCK));
+            let block = locked.buddy.take(&self.table, Order::BLOCK)?;
+            self.table.set(block, State::transit(Order::BLOCK));
             block
         };
         let taken = want.frames();
@@ -127,8 +127,8 @@ impl Frames {
         for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost).max(LEAST_SCANS) {
             let mut in_flight = None;
             let found = self.find_in_zones(hint.scope.get(), |zone| {
-                for block in zone.spans(self.table.all()).flat_map(BlockNumber::each) {
-                    match self.table.state(block).kind() {
+                for (block, state) in zone.spans(self.table.all()).flat_map(|span| self.runs_in(span)) {
+                    match state.kind() {
                         Kind::Frames => {
                             let got = want.try_take(self, block, Ownership::Steal, &hint.word);
                             if got.is_some() {
@@ -141,7 +141,7 @@ impl Frames {
                             }
                         }
                         Kind::Buddy | Kind::Transit => in_flight = Some(block),
-                        Kind::Absent | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
+                        Kind::Blank | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
                     }
                 }
                 None

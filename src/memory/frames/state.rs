@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!             insert            take (under the lock)        publish
-//!   Absent ───────────► Buddy ─────────────────────► Transit ────────► Frames
+//!   Blank ────────────► Buddy ─────────────────────► Transit ────────► Frames
 //!     │                 │  ▲ ◄───────────────────────  │ ▲                │ ▲
 //!     │     alloc ≥ 9   ▼  │ free ≥ 9    give          └─┴────────────────┘ │
 //!     │        ┌──────► Huge                   all 512 free, not reserved   │
@@ -14,32 +14,39 @@
 //!     │        └Cached ◄┘ ───► Buddy                                        │
 //!     └────────────────── insert of less than a block ──────────────────────┘
 //! ```
-//! A word changes from and to `Buddy` and `Huge` only under the lock of the block's zone, and leaves `Absent` only under the lock of
-//! `insert`. Within `Frames`, and from there to `Transit`, any CPU changes it by compare-and-swap. The CPU that frees a block of order 9
-//! takes it from `Huge` to `Cached` by compare-and-swap, so that of two CPUs that free it one is refused. From there only that CPU changes
-//! it: back to `Huge` when it allocates the block again, or under the lock to `Buddy` when it drains its cache.
+//! **Runs.** A free or allocated run of order 9 or above has one word, that of its first block. The words of its other blocks are `Blank`,
+//! as is that of a block that is not managed. So a run of any size is allocated, freed, split or merged by a few words.
+//! [`Table::run_of`](super::table::Table::run_of) finds the run of a block whose word is `Blank`.
+//!
+//! A word changes from and to `Buddy` and to `Huge` only under the lock of the block's zone. Within `Frames`, and from there to
+//! `Transit`, any CPU changes it by compare-and-swap. The CPU that frees a whole run takes it from `Huge` to `Cached` or `Transit` by
+//! compare-and-swap, so that of two CPUs that free it one is refused. A `Cached` word changes by compare-and-swap too: to `Huge` when the
+//! run is allocated again, to `Transit` when it returns to the buddy.
+//!
+//! **Lists.** The word of a run in the buddy holds the links of the list of its order. So the lists lie in the metadata: a stray write
+//! to free memory cannot forge them.
 //!
 //! **Count first.** An allocation lowers `free` by what it takes, then collects that many bits from the bitmap. A free sets the bits first,
 //! then raises `free`. So at any moment *bits set >= free + frames taken but not yet collected*: an allocation finds its bits, and
 //! `free` = 512 implies that no allocation is between the two steps, so the transition to `Transit` needs no further check.
 
-use super::number::{FRAMES_PER_BLOCK, Order};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, Order};
 use super::sync::{AtomicU64, Ordering};
 
 /// The kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::memory) enum Kind {
-    /// No frame of it is managed.
-    Absent,
-    /// Free as a whole, in the buddy.
+    /// No frame of it is managed, or it belongs to a run whose first block is another one.
+    Blank,
+    /// The first block of a free run in the buddy.
     Buddy,
-    /// Free as a whole, moved between buddy and table by one CPU.
+    /// The first block of a free run that one CPU moves.
     Transit,
     /// Its frames are allocated by its bitmap.
     Frames,
-    /// Part of an allocation of order 9 or above.
+    /// The first block of an allocation of order 9 or above.
     Huge,
-    /// Free as a whole, cached by one CPU for its next allocation of order 9.
+    /// The first block of a free run that a CPU caches for its next allocation of that order.
     Cached,
     /// A word that no transition produces.
     Corrupt,
@@ -69,8 +76,15 @@ type OrderField = Field<4, 5>;
 type FreeField = Field<12, 10>;
 type ManagedField = Field<22, 10>;
 type MaskField = Field<32, 32>;
+type NextField = Field<9, LINK_BITS>;
+type PreviousField = Field<{ 9 + LINK_BITS }, LINK_BITS>;
 
-const ABSENT: u64 = 0;
+/// The bits of a block number in a link: enough for 256 TiB.
+const LINK_BITS: u32 = 27;
+/// The end of a list.
+const NO_LINK: u64 = (1 << LINK_BITS) - 1;
+
+const BLANK: u64 = 0;
 const BUDDY: u64 = 1;
 const TRANSIT: u64 = 2;
 const FRAMES: u64 = 3;
@@ -98,9 +112,14 @@ const _: () = {
         seen |= fields[index];
         index += 1;
     }
-    // Zeroed metadata must read as a table of absent blocks.
-    assert!(State::ABSENT.0 == 0);
+    assert!(seen & NextField::MASK & !(FreeField::MASK | ManagedField::MASK | MaskField::MASK) == 0);
+    assert!(NextField::MASK & (PreviousField::MASK | OrderField::MASK) == 0);
+    // Zeroed metadata must read as a table of blocks that are not managed.
+    assert!(State::BLANK.0 == 0);
 };
+
+/// How many blocks a table can have, so that each has a number for the links.
+pub(in crate::memory) const MAX_BLOCKS: usize = NO_LINK as usize;
 
 /// A block's state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,31 +127,65 @@ const _: () = {
 pub(in crate::memory) struct State(u64);
 
 impl State {
-    pub(in crate::memory) const ABSENT: Self = Self(ABSENT);
-    pub(in crate::memory) const BUDDY: Self = Self(BUDDY);
+    pub(in crate::memory) const BLANK: Self = Self(BLANK);
 
-    /// The first block of a free run of this order, as it was put into the buddy. All its blocks stay in the buddy until the first one
-    /// leaves: a larger run is split from its lower end.
-    pub(in crate::memory) const fn buddy(order: Order) -> Self {
-        Self(OrderField::set(BUDDY, order.get() as u64))
+    /// A free run of this order in the buddy, and its neighbours in the list.
+    #[inline(always)]
+    pub(in crate::memory) fn buddy(
+        order: Order,
+        next: Option<BlockNumber>,
+        previous: Option<BlockNumber>,
+    ) -> Self {
+        Self(OrderField::set(BUDDY, order.get() as u64)).with_next(next).with_previous(previous)
     }
 
-    /// Buddy: how many blocks from this one on are in the buddy, at least.
-    pub(in crate::memory) fn free_blocks(self) -> usize {
-        match self.order() {
-            Some(order) if order >= Order::BLOCK => order.blocks(),
-            _ => 1,
-        }
+    /// Buddy: the next run of the list.
+    #[inline(always)]
+    pub(in crate::memory) fn next(self) -> Option<BlockNumber> {
+        linked(NextField::get(self.0))
     }
 
-    /// A block that one CPU moves, as part of a run of this order.
+    /// Buddy: the previous run of the list; `None` for the first one.
+    #[inline(always)]
+    pub(in crate::memory) fn previous(self) -> Option<BlockNumber> {
+        linked(PreviousField::get(self.0))
+    }
+
+    /// Buddy, with another next run.
+    #[inline(always)]
+    pub(in crate::memory) fn with_next(self, next: Option<BlockNumber>) -> Self {
+        Self(NextField::set(self.0, link(next)))
+    }
+
+    /// Buddy, with another previous run.
+    #[inline(always)]
+    pub(in crate::memory) fn with_previous(self, previous: Option<BlockNumber>) -> Self {
+        Self(PreviousField::set(self.0, link(previous)))
+    }
+
+    /// Whether this is a free run of that order in the buddy.
+    #[inline(always)]
+    pub(in crate::memory) fn is_buddy_of(self, order: Order) -> bool {
+        let fields = KindField::MASK | OrderField::MASK;
+        self.0 & fields == OrderField::set(BUDDY, order.get() as u64)
+    }
+
+    /// A run of this order that one CPU moves.
+    #[inline(always)]
     pub(in crate::memory) const fn transit(order: Order) -> Self {
         Self(OrderField::set(TRANSIT, order.get() as u64))
     }
 
-    /// A block of an allocation of this order, 9 or above.
+    /// An allocation of this order, 9 or above.
+    #[inline(always)]
     pub(in crate::memory) const fn huge(order: Order) -> Self {
         Self(OrderField::set(HUGE, order.get() as u64))
+    }
+
+    /// A free run of this order, 9 or above, that a CPU caches.
+    #[inline(always)]
+    pub(in crate::memory) const fn cached(order: Order) -> Self {
+        Self(OrderField::set(CACHED, order.get() as u64))
     }
 
     /// A block whose frames are all managed, and of which this many are free.
@@ -148,12 +201,15 @@ impl State {
     #[inline(always)]
     pub(in crate::memory) const fn kind(self) -> Kind {
         match KindField::get(self.0) {
-            ABSENT => Kind::Absent,
-            BUDDY => Kind::Buddy,
-            TRANSIT => Kind::Transit,
             FRAMES => Kind::Frames,
-            CACHED => Kind::Cached,
-            HUGE if matches!(self.order(), Some(order) if order.get() >= Order::BLOCK.get()) => Kind::Huge,
+            BLANK if self.0 == BLANK => Kind::Blank,
+            kind if matches!(self.order(), Some(order) if order.get() >= Order::BLOCK.get()) => match kind {
+                BUDDY => Kind::Buddy,
+                TRANSIT => Kind::Transit,
+                HUGE => Kind::Huge,
+                CACHED => Kind::Cached,
+                _ => Kind::Corrupt,
+            },
             _ => Kind::Corrupt,
         }
     }
@@ -203,7 +259,16 @@ impl State {
         !self.is_reserved() && self.free() > 0
     }
 
-    /// Huge and Transit: the order of the run that the block is part of. Buddy: see [`buddy`](Self::buddy).
+    /// How many blocks the run that begins here has; 1 for every other block.
+    #[inline(always)]
+    pub(in crate::memory) fn blocks(self) -> usize {
+        match (self.kind(), self.order()) {
+            (Kind::Buddy | Kind::Transit | Kind::Huge | Kind::Cached, Some(order)) => order.blocks(),
+            _ => 1,
+        }
+    }
+
+    /// Buddy, Transit, Huge and Cached: the order of the run.
     #[inline(always)]
     pub(in crate::memory) const fn order(self) -> Option<Order> {
         Order::new(OrderField::get(self.0) as u8)
@@ -229,17 +294,6 @@ impl State {
     #[inline(always)]
     pub(in crate::memory) fn reserve(self) -> Option<Self> {
         (self.is_frames() && !self.is_reserved()).then(|| Self(ReservedField::set(self.0, 1)))
-    }
-
-    /// Caches a block that was allocated alone. The CPU that makes this transition is the only one that frees the block.
-    #[inline(always)]
-    pub(in crate::memory) fn cache(self) -> Option<Self> {
-        (self == Self::huge(Order::BLOCK)).then_some(Self(CACHED))
-    }
-
-    /// Turns an allocated block into 512 allocated frames.
-    pub(in crate::memory) fn split(self) -> Option<Self> {
-        (self.kind() == Kind::Huge).then_some(Self::whole(0))
     }
 
     /// Ends [`reserve`](Self::reserve).
@@ -275,16 +329,34 @@ impl State {
     }
 }
 
+/// A block number in a link.
+#[inline(always)]
+fn link(block: Option<BlockNumber>) -> u64 {
+    block.map_or(NO_LINK, |block| block.0 as u64)
+}
+
+/// The block of a link.
+#[inline(always)]
+fn linked(link: u64) -> Option<BlockNumber> {
+    (link != NO_LINK).then_some(BlockNumber(link as usize))
+}
+
 /// Loads the state.
 #[inline(always)]
 pub(in crate::memory) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
-/// Stores the state. Only for a word that no other CPU changes: one that leaves `Absent`, `Buddy`, `Huge`, `Cached` or `Transit`.
+/// Stores the state. Only for a word that no other CPU changes: `Blank` and `Buddy` under the lock of the zone, and `Transit`.
 #[inline(always)]
 pub(in crate::memory) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);
+}
+
+/// Replaces one state by another, if the word has the first one; whether it had.
+#[inline(always)]
+pub(in crate::memory) fn replace(cell: &AtomicU64, old: State, new: State) -> bool {
+    cell.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Runs a transition on the shared word. Returns the states before and after it, or `None` if it is not allowed now.

@@ -5,7 +5,7 @@
 use super::allocator::Frames;
 use super::bitmap::{WORD_BITS, WORDS, maximal_runs};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, ORDERS, Order};
-use super::state::Kind;
+use super::state::{Kind, State};
 use super::sync::Ordering;
 use super::zone_layout::ZoneId;
 use core::ops::Range;
@@ -31,15 +31,7 @@ impl Frames {
 
     /// How many frames are free in the table and the buddies. Cached frames are not counted.
     pub(crate) fn free_frames(&self) -> usize {
-        let (mut free, mut block) = (0, BlockNumber(0));
-        while block < self.table.all().end {
-            let state = self.table.state(block);
-            // A large free run is one step: 16 TiB have 8 million blocks.
-            let blocks = if state.kind() == Kind::Buddy { state.free_blocks() } else { 1 };
-            free += if blocks > 1 { blocks * FRAMES_PER_BLOCK } else { self.frames_of(block).1 };
-            block = BlockNumber(block.0 + blocks);
-        }
-        free
+        self.runs_in(self.table.all()).map(|(_, state)| free_of(state)).sum()
     }
 
     /// Free frames by the largest order at which they can be allocated: the fragmentation. The sum is
@@ -57,10 +49,9 @@ impl Frames {
         self.all_zones().map(|(name, place)| {
             let mut zone_stats = ZoneStats { name, total: 0, free: 0, free_by_order: [0; ORDERS] };
             for span in place.spans(self.table.all()) {
-                for block in BlockNumber::each(span.clone()) {
-                    let (total, free) = self.frames_of(block);
-                    zone_stats.total += total;
-                    zone_stats.free += free;
+                for (_, state) in self.runs_in(span.clone()) {
+                    zone_stats.total += managed_of(state);
+                    zone_stats.free += free_of(state);
                 }
                 self.count_by_order(span, &mut zone_stats.free_by_order);
             }
@@ -68,15 +59,24 @@ impl Frames {
         })
     }
 
-    /// How many frames of a block are managed, and how many of these are free.
-    fn frames_of(&self, block: BlockNumber) -> (usize, usize) {
-        let state = self.table.state(block);
-        match state.kind() {
-            Kind::Buddy | Kind::Transit => (FRAMES_PER_BLOCK, FRAMES_PER_BLOCK),
-            Kind::Frames => (state.managed(), state.free()),
-            Kind::Huge | Kind::Cached => (FRAMES_PER_BLOCK, 0),
-            Kind::Absent | Kind::Corrupt => (0, 0),
-        }
+    /// The runs of a range that no run crosses, and the blocks that are allocated by their bitmaps. A run is one step: 16 TiB have 8
+    /// million blocks.
+    pub(in crate::memory) fn runs_in(
+        &self,
+        blocks: Range<BlockNumber>,
+    ) -> impl Iterator<Item = (BlockNumber, State)> {
+        let mut next = blocks.start;
+        core::iter::from_fn(move || {
+            while next < blocks.end {
+                let block = next;
+                let state = self.table.state(block);
+                next = BlockNumber(next.0 + state.blocks());
+                if state != State::BLANK {
+                    return Some((block, state));
+                }
+            }
+            None
+        })
     }
 
     fn count_by_order(&self, span: Range<BlockNumber>, frames: &mut [usize; ORDERS]) {
@@ -91,15 +91,34 @@ impl Frames {
         for gigabyte in span.start.0 / GIGABYTE..span.end.0.div_ceil(GIGABYTE) {
             let mut in_buddy = [0; WORDS];
             let first = gigabyte * GIGABYTE;
-            for index in span.start.0.max(first)..span.end.0.min(first + GIGABYTE) {
-                let block = BlockNumber(index);
-                match self.table.state(block).kind() {
-                    Kind::Buddy => in_buddy[(index - first) / WORD_BITS] |= 1 << (index % WORD_BITS),
+            let within = BlockNumber(span.start.0.max(first))..BlockNumber(span.end.0.min(first + GIGABYTE));
+            for (block, state) in self.runs_in(within) {
+                match state.kind() {
+                    Kind::Buddy => (block.0..(block.0 + state.blocks()).min(first + GIGABYTE))
+                        .for_each(|index| in_buddy[(index - first) / WORD_BITS] |= 1 << (index % WORD_BITS)),
                     Kind::Frames => count(Order::FRAME, &self.table.bitmap(block).load()),
-                    Kind::Absent | Kind::Transit | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
+                    Kind::Blank | Kind::Transit | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
                 }
             }
             count(Order::BLOCK, &in_buddy);
         }
+    }
+}
+
+/// How many frames a run or a block has that are managed.
+fn managed_of(state: State) -> usize {
+    match state.kind() {
+        Kind::Buddy | Kind::Transit | Kind::Huge | Kind::Cached => state.blocks() * FRAMES_PER_BLOCK,
+        Kind::Frames => state.managed(),
+        Kind::Blank | Kind::Corrupt => 0,
+    }
+}
+
+/// How many of these are free, and not cached.
+fn free_of(state: State) -> usize {
+    match state.kind() {
+        Kind::Buddy | Kind::Transit => state.blocks() * FRAMES_PER_BLOCK,
+        Kind::Frames => state.free(),
+        Kind::Huge | Kind::Cached | Kind::Blank | Kind::Corrupt => 0,
     }
 }

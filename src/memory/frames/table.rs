@@ -154,51 +154,56 @@ impl Table {
         &self.states[cell_of(block)]
     }
 
-    /// A block's state. Blocks beyond the end are absent.
+    /// A block's state word. Blocks beyond the end are blank.
     #[inline(always)]
     pub(in crate::memory) fn state(&self, block: BlockNumber) -> State {
-        self.states.get(cell_of(block)).map_or(State::ABSENT, state::load)
+        self.states.get(cell_of(block)).map_or(State::BLANK, state::load)
     }
 
-    /// Sets the states of a run of blocks. The caller holds the lock of their zone.
+    /// Sets a block's state word.
     #[inline(always)]
-    pub(in crate::memory) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
-        if blocks >= GROUP {
-            return self.mark_many(first, blocks, state);
-        }
-        for block in first.0..first.0 + blocks {
-            state::store(self.cell(BlockNumber(block)), state);
-        }
+    pub(in crate::memory) fn set(&self, block: BlockNumber, state: State) {
+        state::store(self.cell(block), state);
     }
 
-    /// [`mark`](Self::mark) for many blocks: the words of whole groups are set in ascending order of their addresses.
-    #[cold]
-    #[inline(never)]
-    fn mark_many(&self, first: BlockNumber, blocks: usize, state: State) {
-        let Groups { before, groups, after } = Groups::of(first, blocks);
-        for block in before.chain(after) {
-            state::store(self.cell(BlockNumber(block)), state);
+    /// The first block of the run that contains a block, and its state: the block itself if its word is not blank. `None` for a block
+    /// that is not managed.
+    ///
+    /// The result is exact while the caller holds the lock of the block's zone. Without it, another CPU may split or merge the run
+    /// meanwhile, so that a managed block seems not to be.
+    pub(in crate::memory) fn run_of(&self, block: BlockNumber) -> Option<(BlockNumber, State)> {
+        let own = self.state(block);
+        if own != State::BLANK {
+            return Some((block, own));
         }
-        self.states[groups].iter().for_each(|cell| state::store(cell, state));
-    }
-
-    /// Marks a free run as in the buddy. The caller holds the lock of its zone.
-    #[inline(always)]
-    pub(in crate::memory) fn mark_in_buddy(&self, first: BlockNumber, order: Order) {
-        self.mark(first, order.blocks(), State::BUDDY);
-        state::store(self.cell(first), State::buddy(order));
+        // Each larger run that may contain the block begins at or below the smaller one.
+        for order in (Order::BLOCK.get() + 1..=Order::MAX.get()).filter_map(Order::new) {
+            let head = block.head(order);
+            let state = self.state(head);
+            if state != State::BLANK {
+                let is_run = matches!(state.kind(), Kind::Buddy | Kind::Transit | Kind::Huge | Kind::Cached);
+                return (is_run && state.order() >= Some(order)).then_some((head, state));
+            }
+        }
+        None
     }
 
     /// The first block of the range that is managed.
     pub(in crate::memory) fn first_managed(&self, blocks: Range<BlockNumber>) -> Option<BlockNumber> {
+        if blocks.is_empty() {
+            return None;
+        }
+        if self.run_of(blocks.start).is_some() {
+            return Some(blocks.start);
+        }
         let Groups { before, groups, after } = Groups::of(blocks.start, blocks.end.0 - blocks.start.0);
-        let is_absent = |block: usize| self.state(BlockNumber(block)) == State::ABSENT;
-        if before.chain(after).all(is_absent)
-            && self.states[groups].iter().all(|cell| state::load(cell) == State::ABSENT)
+        let is_blank = |block: usize| self.state(BlockNumber(block)) == State::BLANK;
+        if before.chain(after).all(is_blank)
+            && self.states[groups].iter().all(|cell| state::load(cell) == State::BLANK)
         {
             return None;
         }
-        BlockNumber::each(blocks).find(|block| !is_absent(block.0))
+        BlockNumber::each(blocks).find(|block| !is_blank(block.0))
     }
 
     /// A block's bitmap. It has a meaning while the block's kind is `Frames`.

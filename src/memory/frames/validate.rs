@@ -2,61 +2,114 @@
 
 use super::allocator::Frames;
 use super::bitmap::{WORD_BITS, WORDS};
+use super::buddy::Buddy;
 use super::error::Invalid;
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, Order};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, ORDERS, Order};
 use super::state::{Kind, State};
-use super::zone::{LockedZone, ZoneRef};
+use super::zone::ZoneRef;
+use core::ops::Range;
 
 impl Frames {
     /// Checks the states, bitmaps, masks, the summary and the buddies against each other.
     ///
-    /// **Context:** quiescence: no other CPU calls this allocator. Interrupts disabled. Holds the lock of each zone for a time that grows
-    /// with its memory, because it empties and refills the buddy.
+    /// **Context:** quiescence: no other CPU calls this allocator. Interrupts disabled. Takes a time that grows with the memory, and
+    /// holds the lock of each zone for a time that grows with its free runs.
     ///
     /// # Errors
-    /// The first inconsistency. If it is one of a buddy, other blocks in that buddy may be lost.
+    /// The first inconsistency.
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
         let mut managed = 0;
-        for block in BlockNumber::each(self.table.all()) {
-            managed += self.validate_block(block)?;
+        for (_, zone) in self.all_zones() {
+            let mut free = [0; ORDERS];
+            for span in zone.spans(self.table.all()) {
+                managed += self.validate_span(span, &mut free)?;
+            }
+            self.validate_buddy(zone, &free)?;
         }
         let inserted = self.total_frames();
-        if managed != inserted {
-            return Err(Invalid::Total { states: managed, inserted });
-        }
-        self.all_zones().try_for_each(|(_, place)| self.validate_buddy(place))
+        if managed == inserted { Ok(()) } else { Err(Invalid::Total { states: managed, inserted }) }
     }
 
-    /// Checks one block; how many of its frames are managed.
-    fn validate_block(&self, block: BlockNumber) -> Result<usize, Invalid> {
-        let state = self.table.state(block);
-        let first = block.first_frame();
-        match state.kind() {
-            Kind::Absent => Ok(0),
-            Kind::Buddy => {
-                let mut piece = (block.0..block.0 + state.free_blocks()).map(BlockNumber);
-                match piece.find(|&member| self.table.state(member).kind() != Kind::Buddy) {
-                    None => Ok(FRAMES_PER_BLOCK),
-                    Some(stray) => Err(Invalid::NotInBuddy { block: stray.first_frame() }),
+    /// Checks the blocks of a span; how many of their frames are managed. Counts the free runs of each order.
+    fn validate_span(&self, span: Range<BlockNumber>, free: &mut [usize; ORDERS]) -> Result<usize, Invalid> {
+        let mut managed = 0;
+        let mut block = span.start;
+        while block < span.end {
+            let state = self.table.state(block);
+            let end = BlockNumber(block.0 + state.blocks());
+            let first = block.first_frame();
+            managed += match state.kind() {
+                Kind::Blank => 0,
+                Kind::Transit => return Err(Invalid::Transit { block: first }),
+                Kind::Corrupt => return Err(Invalid::State { block: first, word: state.word() }),
+                Kind::Frames => {
+                    self.validate_frames(block, state)?;
+                    state.managed()
                 }
-            }
-            // Only the run cache of its CPU could say which CPU has cached it.
-            Kind::Cached => Ok(FRAMES_PER_BLOCK),
-            Kind::Transit => Err(Invalid::Transit { block: first }),
-            Kind::Corrupt => Err(Invalid::State { block: first, word: state.word() }),
-            Kind::Huge => self.validate_huge(block, state).map(|()| FRAMES_PER_BLOCK),
-            Kind::Frames => self.validate_frames(block, state).map(|()| state.managed()),
+                // Only the run cache of its CPU could say which CPU has cached a run.
+                Kind::Buddy | Kind::Huge | Kind::Cached => {
+                    self.validate_run(block, state, span.end)?;
+                    if let (Kind::Buddy, Some(order)) = (state.kind(), state.order()) {
+                        free[usize::from(order.get())] += 1;
+                        self.validate_merged(block, order)?;
+                    }
+                    state.blocks() * FRAMES_PER_BLOCK
+                }
+            };
+            block = end;
         }
+        Ok(managed)
     }
 
-    fn validate_huge(&self, block: BlockNumber, state: State) -> Result<(), Invalid> {
-        let wrong = Invalid::Huge { block: block.first_frame() };
-        let order = state.order().filter(|&order| order >= Order::BLOCK).ok_or(wrong)?;
-        let head = block.head(order);
-        // From the first block only: to check all blocks from each of them would be quadratic.
-        let members = if block == head { head.0..head.0 + order.blocks() } else { head.0..head.0 + 1 };
-        let alike = members.map(BlockNumber).all(|member| self.table.state(member) == state);
-        if alike { Ok(()) } else { Err(wrong) }
+    /// Checks that a run is aligned, ends in its zone, and that the words of its other blocks are blank.
+    fn validate_run(&self, head: BlockNumber, state: State, end: BlockNumber) -> Result<(), Invalid> {
+        let is_aligned = state.order().is_some_and(|order| head.head(order) == head);
+        let after = BlockNumber(head.0 + state.blocks());
+        let rest = BlockNumber(head.0 + 1)..after;
+        if is_aligned
+            && after <= end
+            && BlockNumber::each(rest).all(|block| self.table.state(block) == State::BLANK)
+        {
+            return Ok(());
+        }
+        Err(Invalid::Run { block: head.first_frame() })
+    }
+
+    /// Checks that a free run is merged with its buddy, if both are free and of one zone.
+    fn validate_merged(&self, head: BlockNumber, order: Order) -> Result<(), Invalid> {
+        if order == Order::MAX || head != head.head(order.double()) {
+            return Ok(());
+        }
+        let is_one_zone = self
+            .zone_layout()
+            .is_none_or(|zone_layout| zone_layout.blocks_in_zone_from(head) >= order.double().blocks());
+        if is_one_zone && self.table.state(head.buddy(order)).is_buddy_of(order) {
+            return Err(Invalid::NotMerged { block: head.first_frame(), order });
+        }
+        Ok(())
+    }
+
+    /// Checks the lists of a zone. `free` are the free runs of each order by the states.
+    fn validate_buddy(&self, zone: ZoneRef<'_>, free: &[usize; ORDERS]) -> Result<(), Invalid> {
+        let locked = zone.locked.lock();
+        for order in Buddy::orders() {
+            let (mut length, mut previous) = (0, None);
+            for block in locked.buddy.list(&self.table, order) {
+                let state = self.table.state(block);
+                // With the links of both directions right, and as many runs as the list has by its count, no run is in it twice.
+                if !state.is_buddy_of(order) || state.previous() != previous || !zone.has(block, order) {
+                    return Err(Invalid::List { block: block.first_frame(), order });
+                }
+                previous = Some(block);
+                length += 1;
+            }
+            let counted = locked.buddy.runs_of(order);
+            let states = free[usize::from(order.get())];
+            if length != counted || states != counted {
+                return Err(Invalid::Runs { order, states, list: length, counted });
+            }
+        }
+        Ok(())
     }
 
     fn validate_frames(&self, block: BlockNumber, state: State) -> Result<(), Invalid> {
@@ -87,70 +140,6 @@ impl Frames {
             }
         }
         Ok(())
-    }
-
-    /// Takes everything out of the buddy of a zone, compares it with the states, and puts it back.
-    fn validate_buddy(&self, place: ZoneRef<'_>) -> Result<(), Invalid> {
-        let mut locked = place.locked.lock();
-        let counted = locked.buddy.free_bytes();
-        let taken = self.empty_buddy(place, &mut locked);
-        let mut result = taken.map(|_| ());
-        for span in place.spans(self.table.all()) {
-            let mut at = span.start.0;
-            while at < span.end.0 {
-                let block = BlockNumber(at);
-                let state = self.table.state(block);
-                at += 1;
-                match (state.kind(), state.order()) {
-                    (Kind::Transit, Some(order)) => {
-                        if self.is_unmerged(place, block, order) {
-                            result =
-                                result.and(Err(Invalid::NotMerged { block: block.first_frame(), order }));
-                        }
-                        self.table.mark_in_buddy(block, order);
-                        // SAFETY: `empty_buddy` has taken this run out and marked its order, under the lock that is still held.
-                        unsafe { locked.buddy.push(block, order) };
-                        at += order.blocks() - 1;
-                    }
-                    (Kind::Buddy, _) => {
-                        result = result.and(Err(Invalid::MissingFromBuddy { block: block.first_frame() }));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let held = taken?;
-        result?;
-        if held == counted { Ok(()) } else { Err(Invalid::BuddyBytes { held, counted }) }
-    }
-
-    /// Whether a run that was taken out of the buddy is the lower half of a larger one whose upper half was in the buddy as well.
-    fn is_unmerged(&self, place: ZoneRef<'_>, block: BlockNumber, order: Order) -> bool {
-        let other = block.buddy(order);
-        order < Order::MAX
-            && block < other
-            && place.has(other, order)
-            && self.table.state(other) == State::transit(order)
-    }
-
-    /// Takes all runs out of the buddy and marks them as in transit; how many bytes. Largest first, so that none is split. It stops at the
-    /// first run that should not be there, because lists that have a block twice may have no end.
-    fn empty_buddy(&self, place: ZoneRef<'_>, locked: &mut LockedZone) -> Result<usize, Invalid> {
-        let mut bytes = 0;
-        for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
-            while let Some(block) = locked.buddy.take(order) {
-                if !place.has(block, order) {
-                    return Err(Invalid::NotInBuddy { block: block.first_frame() });
-                }
-                let mut members = (block.0..block.0 + order.blocks()).map(BlockNumber);
-                if let Some(stray) = members.find(|&member| self.table.state(member).kind() != Kind::Buddy) {
-                    return Err(Invalid::NotInBuddy { block: stray.first_frame() });
-                }
-                self.table.mark(block, order.blocks(), State::transit(order));
-                bytes += order.bytes();
-            }
-        }
-        Ok(bytes)
     }
 }
 

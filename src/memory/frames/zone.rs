@@ -13,6 +13,8 @@ use super::zone_layout::{NodeId, ZoneId, ZoneLayout, ZoneType};
 /// The data that the lock of a zone protects, in addition to the state words of its blocks while they leave `Buddy` or `Huge`.
 pub(in crate::memory) struct LockedZone {
     pub(in crate::memory) buddy: Buddy,
+    /// The largest order of which no naturally aligned run crosses a border of the zone.
+    pub(in crate::memory) least_border: Order,
 }
 
 /// The free blocks of one zone, behind its lock.
@@ -20,8 +22,8 @@ pub(crate) struct Zone(pub(in crate::memory) CachePadded<Lock<LockedZone>>);
 
 impl Zone {
     /// A zone without free blocks.
-    pub(in crate::memory) fn new(direct_map_base: usize) -> Self {
-        Self(CachePadded::new(Lock::new(LockedZone { buddy: Buddy::new(direct_map_base) })))
+    pub(in crate::memory) fn new() -> Self {
+        Self(CachePadded::new(Lock::new(LockedZone { buddy: Buddy::new(), least_border: Order::MAX })))
     }
 }
 

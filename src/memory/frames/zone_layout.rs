@@ -6,7 +6,7 @@
 //!
 //! A [`ZoneLayout`] is pure: it is made once from the firmware's tables, and only read from then on.
 
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use crate::config::MAX_NODES;
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -341,6 +341,14 @@ impl ZoneLayout {
     /// How many blocks there are from this one to the next border.
     pub(in crate::memory) fn blocks_in_zone_from(&self, block: BlockNumber) -> usize {
         self.borders().find(|border| *border > block).map_or(usize::MAX, |border| border.0 - block.0)
+    }
+
+    /// The largest order of which no naturally aligned run crosses a border of this zone.
+    pub(in crate::memory) fn least_border(&self, zone: usize) -> Order {
+        let owner = |index: usize| self.regions.get(index).map(|region| usize::from(region.zone));
+        let is_own = |index: &usize| owner(*index) == Some(zone) || owner(*index - 1) == Some(zone);
+        let borders = (1..self.regions.len()).filter(is_own).map(|index| self.regions[index].start);
+        borders.map(|border| Order::largest_at(border, usize::MAX)).min().unwrap_or(Order::MAX)
     }
 
     /// The first blocks of all regions but the first one.

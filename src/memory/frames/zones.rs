@@ -5,6 +5,7 @@
 //! time go to the zone of their address when they are freed, like all frames.
 
 use super::allocator::Frames;
+use super::buddy::Buddy;
 use super::number::{BlockNumber, Order};
 use super::state::Kind;
 use super::sync::Lock;
@@ -14,7 +15,7 @@ use super::zone_layout::{ZoneId, ZoneLayout, ZoneType};
 impl Frames {
     /// A zone to be passed to [`set_zones`](Self::set_zones).
     pub(crate) fn new_zone(&self) -> Zone {
-        Zone::new(self.direct_map_base)
+        Zone::new()
     }
 
     /// Sets the zones. From then on an allocation uses the zones in the order of their distance from the magazine's
@@ -39,30 +40,28 @@ impl Frames {
             return Err(SetZonesError::TooFewZones { limit: zones.len() });
         }
         for border in zone_layout.borders() {
-            let state = self.table.state(border);
-            if let (Kind::Huge, Some(order)) = (state.kind(), state.order())
-                && border.head(order) != border
+            if let Some((head, state)) = self.table.run_of(border)
+                && head != border
+                && let (Kind::Huge | Kind::Cached, Some(order)) = (state.kind(), state.order())
             {
                 return Err(SetZonesError::AcrossBorder { frame: border.first_frame(), order });
             }
         }
+        for (zone, locked) in zones.iter().take(zone_layout.zones().len()).enumerate() {
+            locked.0.lock().least_border = zone_layout.least_border(zone);
+        }
         let mut single_zone = self.single_zone.0.lock();
-        for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
-            while let Some(first) = single_zone.buddy.take(order) {
+        // The largest first, so that no run is split.
+        for order in Buddy::orders().rev() {
+            while let Some(first) = single_zone.buddy.take(&self.table, order) {
                 let mut blocks = first.0..first.0 + order.blocks();
-                let is_cut = zone_layout.blocks_in_zone_from(first) < blocks.len();
                 while !blocks.is_empty() {
                     let first = BlockNumber(blocks.start);
                     let within = zone_layout.blocks_in_zone_from(first).min(blocks.len());
                     let order = Order::largest_at(first, within);
                     let mut locked = zones[zone_layout.zone_of(first)].0.lock();
-                    // The order in a state word must not cross a border.
-                    if is_cut {
-                        self.table.mark_in_buddy(first, order);
-                    }
-                    // SAFETY: the piece came out of the other buddy, so it is aligned, mapped and free. No other CPU uses the
-                    // allocator (see # Safety). Pieces of one buddy are merged as far as possible.
-                    unsafe { locked.buddy.push(first, order) };
+                    // Runs of one buddy are merged as far as possible.
+                    locked.buddy.give(&self.table, first, order, |_, _| false);
                     blocks.start += order.blocks();
                 }
             }

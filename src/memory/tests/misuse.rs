@@ -185,6 +185,7 @@ fn blocks_freed_twice_or_at_the_wrong_order_are_refused() {
     assert_eq!(world.frames.free(&magazine, frame, order(10)), Err(FreeError::DoubleFree { frame }));
     assert_eq!(world.frames.free(&magazine, frame, order(9)), Err(FreeError::DoubleFree { frame }));
     assert_eq!(world.frames.free(&magazine, frame, order(3)), Err(FreeError::DoubleFree { frame }));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     world.assert_as_before(before);
 
     let small = world.frames.alloc(&magazine, order(4)).expect("there is memory");

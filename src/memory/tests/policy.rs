@@ -244,27 +244,24 @@ fn free_blocks(frames: &Frames) -> usize {
     taken.len()
 }
 
-/// Two halves of a run that went to the buddy without a check for a merge are found. Two neighbours that are not halves of one run are
-/// valid.
+/// Two halves of a run that were put into the buddy without a merge. Two neighbours that are no halves are correct.
 #[test]
 fn free_buddies_that_are_not_merged_are_found() {
     let world = World::new(4);
     let first = world.first.block();
-    let push = |block: usize, order: Order| {
+    let table = &world.frames.table;
+    let give = |block: usize| {
         let block = BlockNumber(first.0 + block);
-        world.frames.table.mark(block, order.blocks(), State::BUDDY);
-        // SAFETY: this thread has the piece, and gives it to the arena that it came from.
-        unsafe { world.frames.zone_lock(block).lock().buddy.push(block, order) };
+        let mut locked = world.frames.zone_lock(block).lock();
+        locked.buddy.give(table, block, Order::BLOCK, |_, _| false);
     };
     let magazine = Magazine::new();
     assert_eq!(world.frames.alloc(&magazine, order(11)), Some(world.first));
-    for block in [1, 2] {
-        push(block, Order::BLOCK);
-    }
-    world.frames.table.mark(BlockNumber(first.0), 1, State::huge(Order::BLOCK));
-    world.frames.table.mark(BlockNumber(first.0 + 3), 1, State::huge(Order::BLOCK));
+    table.set(BlockNumber(first.0), State::huge(Order::BLOCK));
+    table.set(BlockNumber(first.0 + 3), State::huge(Order::BLOCK));
+    [1, 2].into_iter().for_each(give);
     assert_eq!(world.frames.validate(), Ok(()), "the second and the third");
-    push(3, Order::BLOCK);
+    give(3);
     let block = world.first + 2 * FRAMES_PER_BLOCK;
     assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block, order: Order::BLOCK }));
 }

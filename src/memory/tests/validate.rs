@@ -5,6 +5,7 @@ use crate::memory::cache::Magazine;
 use crate::memory::frames::number::BlockNumber;
 use crate::memory::frames::state::{self, State};
 use crate::memory::frames::{FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, Order};
+use std::vec::Vec;
 
 /// A world, and the block and first frame of an allocation of that order.
 fn with_run(blocks: usize, wanted: Order) -> (World, BlockNumber, FrameNumber) {
@@ -28,30 +29,99 @@ fn states_that_no_block_may_rest_in_are_found() {
     let corrupt = State::huge(order(3));
     set(&world, block, corrupt);
     assert_eq!(world.frames.validate(), Err(Invalid::State { block: frame, word: corrupt.word() }));
-    set(&world, block, State::BUDDY);
-    assert_eq!(world.frames.validate(), Err(Invalid::MissingFromBuddy { block: frame }));
-    set(&world, block, State::ABSENT);
+    set(&world, block, State::buddy(Order::BLOCK, None, None));
+    // Both halves are free now, by the states.
+    let lower = frame.block().head(order(10)).first_frame();
+    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block: lower, order: Order::BLOCK }));
+    set(&world, block, State::BLANK);
     let (states, inserted) = (FRAMES_PER_BLOCK, 2 * FRAMES_PER_BLOCK);
     assert_eq!(world.frames.validate(), Err(Invalid::Total { states, inserted }));
 }
 
 #[test]
-fn a_block_in_the_buddy_with_another_state_is_found() {
-    let (world, block, _) = with_run(2, Order::BLOCK);
-    let other = block.buddy(Order::BLOCK);
-    set(&world, other, State::huge(Order::BLOCK));
-    assert_eq!(world.frames.validate(), Err(Invalid::NotInBuddy { block: other.first_frame() }));
+fn a_run_that_is_missing_in_its_list_is_found() {
+    let (world, block, _) = with_run(3, Order::BLOCK);
+    let (states, list, counted) = (world.frames.single_zone.0.lock().buddy.runs_of(Order::BLOCK) + 1, 0, 0);
+    set(&world, block, State::buddy(Order::BLOCK, None, None));
+    let result = world.frames.validate();
+    assert!(
+        matches!(result, Err(Invalid::Runs { states: found, .. }) if found == states)
+            || matches!(result, Err(Invalid::NotMerged { .. })),
+        "{result:?} {list} {counted}"
+    );
 }
 
 #[test]
-fn an_allocation_whose_blocks_disagree_is_found_at_either_end() {
-    for stray in 0..4 {
+fn a_run_in_a_list_with_another_state_is_found() {
+    let (world, block, _) = with_run(2, Order::BLOCK);
+    let other = block.buddy(Order::BLOCK);
+    set(&world, other, State::huge(Order::BLOCK));
+    let order = Order::BLOCK;
+    assert_eq!(world.frames.validate(), Err(Invalid::List { block: other.first_frame(), order }));
+}
+
+/// Free blocks that are not neighbours, so that their list has several runs; their first blocks in the order of the list.
+fn with_list(runs: usize) -> (World, Vec<BlockNumber>) {
+    let world = World::new(2 * runs);
+    let magazine = Magazine::new();
+    let all: Vec<_> = (0..2 * runs).map(|_| world.frames.alloc(&magazine, Order::BLOCK)).collect();
+    for frame in all.into_iter().flatten().filter(|frame| frame.block().0.is_multiple_of(2)) {
+        assert_eq!(world.frames.free(&magazine, frame, Order::BLOCK), Ok(()));
+    }
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    assert_eq!(world.frames.validate(), Ok(()));
+    let list = world.frames.single_zone.0.lock().buddy.list(&world.frames.table, Order::BLOCK).collect();
+    (world, list)
+}
+
+#[test]
+fn a_forged_link_is_found_wherever_it_is() {
+    let order = Order::BLOCK;
+    for (at, forged) in (0..4).flat_map(|at| (0..4).map(move |forged| (at, forged))) {
+        for is_next in [true, false] {
+            let (world, list) = with_list(4);
+            let state = world.frames.table.state(list[at]);
+            let link = Some(list[forged]);
+            let changed = if is_next { state.with_next(link) } else { state.with_previous(link) };
+            if changed == state {
+                continue;
+            }
+            set(&world, list[at], changed);
+            let result = world.frames.validate();
+            assert!(
+                matches!(result, Err(Invalid::List { order: found, .. } | Invalid::Runs { order: found, .. }) if found == order),
+                "{at} {forged} {is_next}: {result:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_list_that_ends_early_or_is_a_ring_is_found() {
+    let (world, list) = with_list(4);
+    set(&world, list[1], world.frames.table.state(list[1]).with_next(None));
+    let (order, states, counted) = (Order::BLOCK, 4, 4);
+    assert_eq!(world.frames.validate(), Err(Invalid::Runs { order, states, list: 2, counted }));
+    let (world, list) = with_list(4);
+    set(&world, list[3], world.frames.table.state(list[3]).with_next(Some(list[0])));
+    set(&world, list[0], world.frames.table.state(list[0]).with_previous(Some(list[3])));
+    assert_eq!(world.frames.validate(), Err(Invalid::List { block: list[0].first_frame(), order }));
+}
+
+#[test]
+fn a_run_with_a_block_that_has_a_state_of_its_own_is_found() {
+    for stray in 1..4 {
         let (world, head, frame) = with_run(8, order(11));
         set(&world, BlockNumber(head.0 + stray), State::huge(Order::BLOCK));
-        // Its head says so; and if that is the one that has left, the next one does.
-        let block = if stray == 0 { frame + FRAMES_PER_BLOCK } else { frame };
-        assert_eq!(world.frames.validate(), Err(Invalid::Huge { block }), "block {stray}");
+        assert_eq!(world.frames.validate(), Err(Invalid::Run { block: frame }), "block {stray}");
     }
+    let (world, head, frame) = with_run(8, order(11));
+    set(&world, head, State::huge(order(12)));
+    let result = world.frames.validate();
+    assert!(
+        matches!(result, Err(Invalid::Run { block }) if block <= frame + 4 * FRAMES_PER_BLOCK),
+        "{result:?}"
+    );
 }
 
 #[test]
@@ -127,13 +197,11 @@ fn metadata_is_as_large_as_was_asked_for() {
     assert!(world.frames.table_bytes() > 100 * FRAMES_PER_BLOCK / 8, "a bit for each frame");
 }
 
-/// The first block of a free piece holds the piece's order, and the count of free frames relies on it.
 #[test]
 fn a_free_run_with_an_allocated_block_is_found() {
     let (world, block, _) = with_run(2, Order::BLOCK);
-    let free = block.buddy(Order::BLOCK);
-    let (head, in_use) = if free < block { (free, block) } else { (block, free) };
-    set(&world, head, State::buddy(order(10)));
-    set(&world, in_use, State::huge(Order::BLOCK));
-    assert_eq!(world.frames.validate(), Err(Invalid::NotInBuddy { block: in_use.first_frame() }));
+    let head = block.head(order(10));
+    set(&world, BlockNumber(head.0 + 1), State::huge(Order::BLOCK));
+    set(&world, head, State::buddy(order(10), None, None));
+    assert_eq!(world.frames.validate(), Err(Invalid::Run { block: head.first_frame() }));
 }

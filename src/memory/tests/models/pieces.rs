@@ -189,10 +189,10 @@ fn a_failed_search_names_the_block_in_flight() {
         assert_eq!(search(Order::FRAME), None);
         // A block between table and buddy.
         let before = table.state(second.block());
-        table.mark(second.block(), 1, State::transit(Order::BLOCK));
+        table.set(second.block(), State::transit(Order::BLOCK));
         assert_eq!(search(Order::FRAME), Some(second));
         assert_eq!(search(order(3)), Some(second));
-        table.mark(second.block(), 1, before);
+        table.set(second.block(), before);
         assert_eq!(search(order(3)), None);
         // Frames whose bits are set, and which are not counted yet.
         let bitmap = table.bitmap(second.block());
