@@ -7,7 +7,7 @@ use crate::cpu::{self, CpuSet, IrqGuard};
 use crate::memory;
 use crate::memory::DrainScope;
 use crate::memory::cache::{Reclaimable, RemoteMagazine};
-use crate::memory::frames::Order;
+use crate::memory::frames::{FrameNumber, Order};
 
 /// Registers the hook. Once, on the BSP.
 pub(crate) fn register() {
@@ -24,7 +24,13 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
     if memory::frames::faults::is_armed(memory::frames::faults::FrameFault::SkipRemoteDrain) {
         return false;
     }
-    let reclaimable = memory::frames().estimate_reclaimable(order, cpus().iter().filter_map(magazine));
+    let frames = memory::frames();
+    let reclaimable = frames.estimate_reclaimable(order, cpus().iter().filter_map(magazine));
+    let range = match &reclaimable {
+        Reclaimable::Run(run) if scope == DrainScope::Holders => run.clone(),
+        _ => FrameNumber::new(0)..frames.end(),
+    };
+    frames.reclaim_blocks(range, cpus().iter().filter_map(magazine));
     let targets: CpuSet = match (reclaimable, scope) {
         (Reclaimable::Nothing, _) => return false,
         (Reclaimable::Run(run), DrainScope::Holders) => {

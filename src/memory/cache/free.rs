@@ -136,7 +136,14 @@ impl Frames {
         frame: FrameNumber,
         order: Order,
     ) -> Result<(), FreeError> {
-        magazine.lowest_of(frame, order).map_or(Ok(()), |frame| Err(self.double_free(frame, 1)))
+        let is_cached = |run, order| self.is_still_cached(run, order);
+        magazine.lowest_of(frame, order, is_cached).map_or(Ok(()), |frame| Err(self.double_free(frame, 1)))
+    }
+
+    /// Whether a run of the run cache is still there: another CPU may have taken one of whole blocks.
+    #[inline(always)]
+    fn is_still_cached(&self, run: FrameNumber, order: Order) -> bool {
+        order < Order::BLOCK || self.table.state(run.block()) == State::cached(order)
     }
 
     /// Orders 1 and above.
@@ -220,7 +227,7 @@ impl Frames {
         if Self::CHECKS_EACH_FREE {
             self.check_cached(magazine, frame, order)?;
         }
-        if let Some(place) = magazine.run_cache.room(order)
+        if let Some(place) = magazine.run_cache.room_unless(order, |run| self.is_still_cached(run, order))
             && self.cache_blocks(frame.block(), order)
         {
             place.set(frame);

@@ -134,13 +134,20 @@ impl Magazine {
         self.hint.in_flight.get().map(BlockNumber::first_frame)
     }
 
-    /// The lowest frame of a run that is cached, as a single frame or in a run.
-    pub(in crate::memory) fn lowest_of(&self, frame: FrameNumber, order: Order) -> Option<FrameNumber> {
+    /// The lowest frame of a run that is cached, as a single frame or in a run. `is_cached` tells of a run of the run cache whether
+    /// it is still there.
+    pub(in crate::memory) fn lowest_of(
+        &self,
+        frame: FrameNumber,
+        order: Order,
+        is_cached: impl Fn(FrameNumber, Order) -> bool,
+    ) -> Option<FrameNumber> {
         let end = frame + order.frames();
         let single = self.frames().filter(|single| (frame..end).contains(single));
-        let kept = self.run_cache.runs().map(|(first, order)| (first, first + order.frames()));
+        let cached = self.run_cache.runs().filter(|&(first, order)| is_cached(first, order));
+        let cached = cached.map(|(first, order)| (first, first + order.frames()));
         let in_runs =
-            kept.filter(|&(first, last)| first < end && frame < last).map(|(first, _)| first.max(frame));
+            cached.filter(|&(first, last)| first < end && frame < last).map(|(first, _)| first.max(frame));
         single.chain(in_runs).min()
     }
 

@@ -23,7 +23,7 @@ use super::remote::RemoteMagazine;
 use crate::memory::frames::allocator::Frames;
 use crate::memory::frames::bitmap::{self, WORDS};
 use crate::memory::frames::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
-use crate::memory::frames::state::Kind;
+use crate::memory::frames::state::{Kind, State};
 use crate::memory::frames::sync::{Ordering, fence, spin_loop};
 
 /// How often the scan is repeated if frames are in flight.
@@ -34,7 +34,8 @@ const ATTEMPTS: usize = 4;
 pub(crate) enum Reclaimable {
     /// No run of that order. This is certain.
     Nothing,
-    /// This run, if the CPUs drain that [have a part of it](RemoteMagazine::has_any_of). If none has, it is free already.
+    /// This run, if the CPUs drain that [have a part of it](RemoteMagazine::has_any_of), after [`Frames::reclaim_blocks`]. If none has,
+    /// it is free then.
     Run(Range<FrameNumber>),
     /// Unknown.
     Unknown,
@@ -65,6 +66,19 @@ impl Frames {
         Reclaimable::Unknown
     }
 
+    /// Moves the runs of whole blocks that CPUs cache and that overlap `range` to the buddies, without an interrupt on these CPUs. The
+    /// state word of a cached run decides whether its CPU or this one takes it.
+    ///
+    /// **Context:** any but NMI. Holds the lock of a zone for each run.
+    pub fn reclaim_blocks(&self, range: Range<FrameNumber>, magazines: impl Iterator<Item = RemoteMagazine>) {
+        let overlaps = |&(run, order): &(FrameNumber, Order)| {
+            order >= Order::BLOCK && run < range.end && range.start < run + order.frames()
+        };
+        for (run, order) in magazines.flat_map(RemoteMagazine::cached).filter(overlaps) {
+            self.return_cached_blocks(run.block(), order);
+        }
+    }
+
     fn estimate_once(
         &self,
         order: Order,
@@ -90,8 +104,7 @@ impl Frames {
 
     /// A run of order 1 to 8 that is free, except for frames that CPUs cache.
     fn find_run_with(&self, cached: &CachedCounts) -> Option<FrameNumber> {
-        let all = BlockNumber::each(self.table.all());
-        all.filter_map(|block| match self.table.state(block).kind() {
+        let visit = |block: BlockNumber, state: State| match state.kind() {
             Kind::Buddy | Kind::Transit | Kind::Cached => Some(block.first_frame()),
             Kind::Frames => {
                 let words = self.table.bitmap(block).load();
@@ -101,8 +114,9 @@ impl Frames {
                 runs.find(|&(first, missing)| missing <= cached.most_of(first)).map(|(first, _)| first)
             }
             Kind::Huge | Kind::Blank | Kind::Corrupt => None,
-        })
-        .next()
+        };
+        self.all_zones()
+            .find_map(|(_, zone)| zone.spans(self.table.all()).find_map(|span| self.visit_runs(span, visit)))
     }
 
     /// A run of order 9 or above that is free, except for frames that CPUs cache.
@@ -124,7 +138,7 @@ impl Frames {
         let end = head.0 + cached.order.blocks();
         let (mut block, mut lacking) = (head, 0);
         while block.0 < end {
-            let Some((first, state)) = self.table.run_of(block) else { return false };
+            let Some((first, state)) = self.run_at(block) else { return false };
             lacking += match state.kind() {
                 Kind::Buddy | Kind::Transit | Kind::Cached => 0,
                 // By its bits: the count is too low while another CPU has taken frames that it will release.

@@ -47,9 +47,12 @@ impl RemoteMagazine {
         singles.chain(runs.filter(|&(frame, _)| frame != NONE))
     }
 
-    /// Whether its CPU caches any frame from `first` up to `end`, or has reserved a block of them.
+    /// Whether its CPU caches any frame from `first` up to `end`, or has reserved a block of them. Runs of whole blocks do not count:
+    /// [`Frames::reclaim_blocks`](crate::memory::frames::Frames::reclaim_blocks) takes them.
     pub(crate) fn has_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
-        let overlaps = |(run, order): (FrameNumber, Order)| run < end && first < run + order.frames();
+        let overlaps = |(run, order): (FrameNumber, Order)| {
+            order < Order::BLOCK && run < end && first < run + order.frames()
+        };
         self.cached().any(overlaps) || self.has_reserved_any_of(first, end)
     }
 

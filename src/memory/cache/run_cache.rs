@@ -55,6 +55,18 @@ impl RunCache {
         self.runs.get(index(order)).filter(|place| place.get() == NONE)
     }
 
+    /// The entry for a run of this order, if it is empty or `is_cached` tells that its run is not cached any more.
+    #[inline(always)]
+    pub(in crate::memory) fn room_unless(
+        &self,
+        order: Order,
+        is_cached: impl FnOnce(FrameNumber) -> bool,
+    ) -> Option<&AtomicFrame> {
+        let entry = self.runs.get(index(order))?;
+        let run = entry.get();
+        (run == NONE || !is_cached(run)).then_some(entry)
+    }
+
     /// Whether this very run is cached.
     #[inline(always)]
     pub(in crate::memory) fn has(&self, frame: FrameNumber, order: Order) -> bool {

@@ -38,10 +38,7 @@ impl Frames {
     pub(in crate::memory) fn return_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let block = frame.block();
         if order >= Order::BLOCK {
-            // Another CPU may have taken the cached run.
-            if state::replace(self.table.cell(block), State::cached(order), State::transit(order)) {
-                self.return_to_buddy(&mut self.zone_lock(block).lock(), block, order);
-            }
+            self.return_cached_blocks(block, order);
             return Ok(());
         }
         let state = self.table.state(block);
@@ -54,6 +51,13 @@ impl Frames {
             }
         }
         self.return_run_slow(frame, order)
+    }
+
+    /// Moves a cached run of whole blocks to the buddy, unless another CPU has taken it.
+    pub(in crate::memory) fn return_cached_blocks(&self, block: BlockNumber, order: Order) {
+        if state::replace(self.table.cell(block), State::cached(order), State::transit(order)) {
+            self.return_to_buddy(&mut self.zone_lock(block).lock(), block, order);
+        }
     }
 
     /// [`return_run`](Self::return_run) for runs of several words, blocks that were allocated as a whole, and all

@@ -20,6 +20,7 @@
 //! | `search`, `search_target`, `hint`, `request` | allocation |
 //! | `free`, `free_runs` | frees |
 //! | `insert` | adds memory |
+//! | `runs` | walks while other CPUs change the table |
 //! | `stats`, `validate` | counts, consistency check |
 //!
 //! **Context.** Thread or interrupt context, not NMI. Interrupts are disabled in all of it: an interrupt handler that
@@ -41,6 +42,7 @@ pub(super) mod hint;
 pub(super) mod insert;
 pub(super) mod number;
 pub(super) mod request;
+pub(super) mod runs;
 pub(super) mod search;
 pub(super) mod search_target;
 pub(super) mod state;

@@ -126,25 +126,24 @@ impl Frames {
         let mut seen = None;
         for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost).max(LEAST_SCANS) {
             let mut in_flight = None;
-            let found = self.find_in_zones(hint.scope.get(), |zone| {
-                for (block, state) in zone.spans(self.table.all()).flat_map(|span| self.runs_in(span)) {
-                    match state.kind() {
-                        Kind::Frames => {
-                            let got = want.try_take(self, block, Ownership::Steal, &hint.word);
-                            if got.is_some() {
-                                return got;
-                            }
-                            // Bits without a count: frames that are taken and not collected yet, or freed and not counted yet. The
-                            // state is not read again: it may allow by now what it did not allow when it was tried.
-                            if want.matches(self.table.bitmap(block)) {
-                                in_flight = Some(block);
-                            }
-                        }
-                        Kind::Buddy | Kind::Transit => in_flight = Some(block),
-                        Kind::Blank | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
+            let mut visit = |block: BlockNumber, state: State| match state.kind() {
+                Kind::Frames => {
+                    let got = want.try_take(self, block, Ownership::Steal, &hint.word);
+                    // Bits without a count: frames that are taken and not collected yet, or freed and not counted yet. The state is
+                    // not read again: it may allow by now what it did not allow when it was tried.
+                    if got.is_none() && want.matches(self.table.bitmap(block)) {
+                        in_flight = Some(block);
                     }
+                    got
                 }
-                None
+                Kind::Buddy | Kind::Transit => {
+                    in_flight = Some(block);
+                    None
+                }
+                Kind::Blank | Kind::Huge | Kind::Cached | Kind::Corrupt => None,
+            };
+            let found = self.find_in_zones(hint.scope.get(), |zone| {
+                zone.spans(self.table.all()).find_map(|span| self.visit_runs(span, &mut visit))
             });
             if found.is_some() {
                 return found;
