@@ -8,7 +8,7 @@ use crate::memory::frames::bitmap;
 use crate::memory::frames::faults;
 use crate::memory::frames::number::{FrameNumber, Order};
 use crate::memory::frames::search_target::Ownership;
-use crate::memory::frames::state::{self, State};
+use crate::memory::frames::state;
 
 impl Frames {
     /// Allocates a naturally aligned run of `order`. `None` if there is none, after a drain of this magazine as well. Frames in the
@@ -32,13 +32,8 @@ impl Frames {
     #[inline(always)]
     pub(crate) fn alloc_cached(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         let frame = magazine.run_cache.take(order)?;
-        if order >= Order::BLOCK
-            && !state::replace(self.table.cell(frame.block()), State::cached(order), State::huge(order))
-        {
-            // Another CPU has taken it.
-            return None;
-        }
-        Some(frame)
+        // Another CPU may have taken a run of whole blocks.
+        (order < Order::BLOCK || self.uncache_blocks(frame.block(), order)).then_some(frame)
     }
 
     /// Allocates a run of order 1 to 5 from the reserved block. This is nearly always possible, and cheaper than the general search.

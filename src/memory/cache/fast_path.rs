@@ -7,12 +7,14 @@ use core::sync::atomic::AtomicU32;
 
 use super::magazine::{CAPACITY, Full, Magazine};
 use super::remote::RemoteMagazine;
+use super::run_cache::{MAX_ORDER, NONE};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, RawAccess, RawArrayAccess};
+use crate::memory::frames::bitmap::WORD_BITS;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
 use crate::memory::frames::global::frames;
-use crate::memory::frames::{FrameNumber, Frames};
+use crate::memory::frames::{FrameNumber, Frames, Order};
 use crate::per_cpu;
 #[cfg(feature = "faults")]
 use crate::sync::Deadline;
@@ -148,6 +150,50 @@ pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
     unsafe { MAGAZINE::store_word::<{ Magazine::FRAMES_AT }>(len, frame.get() as u64) };
     set_len(guard, len as u64 + 1);
     Ok(())
+}
+
+/// Takes the run of this order, 1 to [`MAX_ORDER`], from this CPU's run cache, through GS. `None` if there is none, or the cache is
+/// not active.
+#[inline(always)]
+pub(super) fn take_run(_: &IrqGuard, order: Order) -> Option<FrameNumber> {
+    if is_inactive() || order == Order::FRAME || order > MAX_ORDER {
+        return None;
+    }
+    let index = usize::from(order.get()) - 1;
+    // SAFETY: the order is one of the cached ones, so the index is below their number. The word is an atomic.
+    let run = FrameNumber::new(unsafe { MAGAZINE::load_word::<{ Magazine::RUNS_AT }>(index) } as usize);
+    if run == NONE {
+        return None;
+    }
+    // SAFETY: as for the load above; every number is valid in the word.
+    unsafe { MAGAZINE::store_word::<{ Magazine::RUNS_AT }>(index, NONE.get() as u64) };
+    // Of a run of whole blocks the state word decides: another CPU may have taken it.
+    (order < Order::BLOCK || frames().uncache_blocks(run.block(), order)).then_some(run)
+}
+
+/// Puts an allocated run of this order, 1 to [`MAX_ORDER`], into this CPU's run cache, through GS; whether it has. It has not if the
+/// cache has a run of this order or is not active, or if there is no such allocation.
+#[inline(always)]
+pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
+    if is_inactive() || order == Order::FRAME || order > MAX_ORDER || !run.is_aligned_to(order) {
+        return false;
+    }
+    let index = usize::from(order.get()) - 1;
+    // SAFETY: the order is one of the cached ones, so the index is below their number. The word is an atomic.
+    if unsafe { MAGAZINE::load_word::<{ Magazine::RUNS_AT }>(index) } != NONE.get() as u64 {
+        return false;
+    }
+    let frames = frames();
+    let is_cached = if order < Order::BLOCK {
+        frames.is_in_use(run, order, order.frames().div_ceil(WORD_BITS))
+    } else {
+        frames.cache_blocks(run.block(), order)
+    };
+    if is_cached {
+        // SAFETY: as for the load above; every number is valid in the word.
+        unsafe { MAGAZINE::store_word::<{ Magazine::RUNS_AT }>(index, run.get() as u64) };
+    }
+    is_cached
 }
 
 /// Fault injection: a refill that uses the length that it has read before an interrupt.

@@ -193,23 +193,6 @@ impl Frames {
         self.return_run(frame, order)
     }
 
-    /// Caches a run of order 1 to 5. This is the fast path of [`free_run`](Self::free_run): after `false`, call that.
-    ///
-    /// **Context:** as for [`free`](Self::free).
-    #[inline(always)]
-    pub(crate) fn cache_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
-        if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
-            return false;
-        }
-        match magazine.run_cache.room(order) {
-            Some(place) if self.is_in_use(frame, order, 1) => {
-                place.set(frame);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// [`free`](Self::free) for orders 9 and above.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ impl Magazine {
     pub(crate) const INACTIVE: usize = CAPACITY + 1;
     /// The offset of the length in bytes, for accesses through GS.
     pub(crate) const LEN_AT: usize = offset_of!(Magazine, len);
+    /// The offset of the cached runs in bytes.
+    pub(crate) const RUNS_AT: usize = offset_of!(Magazine, run_cache);
     /// The offset of the frames in bytes.
     pub(crate) const FRAMES_AT: usize = offset_of!(Magazine, frames);
 

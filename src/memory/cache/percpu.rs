@@ -10,7 +10,7 @@ use super::counters::{
 use super::drain::drain_this_cpu;
 #[cfg(feature = "faults")]
 use super::fast_path::enable_irqs_in_refill;
-use super::fast_path::{activate, is_inactive, pop, push, with_magazine};
+use super::fast_path::{activate, is_inactive, pop, push, put_run, take_run, with_magazine};
 use super::magazine::{CAPACITY, Magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
@@ -29,17 +29,17 @@ use crate::trace;
 #[inline(always)]
 pub(crate) fn alloc(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
-    if order == Order::FRAME {
-        // This reads and writes the magazine alone.
-        if let Some(frame) = pop(&guard) {
-            drop(guard);
-            return Some(frame);
-        }
+    // This reads and writes the magazine alone, and the state word of a run of whole blocks.
+    let at_hand = if order == Order::FRAME { pop(&guard) } else { take_run(&guard, order) };
+    if let Some(frame) = at_hand {
+        count_alloc(order);
+        drop(guard);
+        return Some(frame);
     }
     // Most callers pass a constant order: then the compiler keeps one of these.
     let beyond = match order {
         Order::FRAME => alloc_with_search,
-        order if order < Order::BLOCK => alloc_run,
+        order if order < Order::BLOCK => alloc_run_from_reserved,
         _ => alloc_blocks,
     };
     // Checked here: so the fast path has a single end, and callers do not check its result again.
@@ -47,23 +47,33 @@ pub(crate) fn alloc(order: Order) -> Option<FrameNumber> {
     Some(frame)
 }
 
-/// [`alloc`] for orders 1 to 8.
+/// Counts an allocation. Single frames that the magazine serves are not counted.
+#[inline(always)]
+fn count_alloc(order: Order) {
+    match order {
+        Order::FRAME => {}
+        order if order < Order::BLOCK => RUN_ALLOCS.increment(),
+        _ => BLOCK_ALLOCS.increment(),
+    }
+}
+
+/// Counts a free, as [`count_alloc`].
+#[inline(always)]
+fn count_free(order: Order) {
+    match order {
+        Order::FRAME => {}
+        order if order < Order::BLOCK => RUN_FREES.increment(),
+        _ => BLOCK_FREES.increment(),
+    }
+}
+
+/// [`alloc`] for orders 1 to 8 of which this CPU caches no run.
 #[inline(never)]
-fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    RUN_ALLOCS.increment();
+fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    count_alloc(order);
     if is_inactive() {
         return alloc_with_search(guard, order);
     }
-    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_cached(magazine, order)) {
-        drop(guard);
-        return Some(frame);
-    }
-    alloc_run_from_reserved(guard, order)
-}
-
-/// [`alloc_run`] for an order of which this CPU caches no run.
-#[inline(never)]
-fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_from_reserved(magazine, order))
     {
         drop(guard);
@@ -72,17 +82,15 @@ fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber>
     alloc_with_search(guard, order)
 }
 
-/// [`alloc`] for orders 9 and above.
+/// [`alloc`] for orders 9 and above of which this CPU caches no run.
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    BLOCK_ALLOCS.increment();
+    count_alloc(order);
     if is_inactive() {
         return alloc_with_search(guard, order);
     }
-    let at_hand = with_magazine(&guard, |frames, magazine| {
-        frames.alloc_cached(magazine, order).or_else(|| frames.alloc_from_buddy(magazine, order))
-    });
-    if let Some(frame) = at_hand {
+    let found = with_magazine(&guard, |frames, magazine| frames.alloc_from_buddy(magazine, order));
+    if let Some(frame) = found {
         drop(guard);
         return Some(frame);
     }
@@ -157,49 +165,29 @@ pub(super) fn count_failure(order: Order) {
 #[inline(always)]
 pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
-    if order == Order::FRAME && !Frames::CHECKS_EACH_FREE && push(&guard, frame).is_ok() {
+    let is_cached = !Frames::CHECKS_EACH_FREE
+        && if order == Order::FRAME { push(&guard, frame).is_ok() } else { put_run(&guard, frame, order) };
+    if is_cached {
+        count_free(order);
         drop(guard);
         return Ok(());
     }
     let beyond = match order {
         Order::FRAME => free_beyond_magazine,
-        order if order < Order::BLOCK => free_run,
-        _ => free_blocks,
+        _ => free_run,
     };
     beyond(guard, frame, order)?;
     Ok(())
 }
 
-/// [`free`] for orders 1 to 8.
+/// [`free`] of a run that is not cached, or is wrong.
 #[inline(never)]
 fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    RUN_FREES.increment();
+    count_free(order);
     if is_inactive() {
         return free_inactive(guard, frame, order);
     }
-    if with_magazine(&guard, |frames, magazine| frames.cache_run(magazine, frame, order)) {
-        drop(guard);
-        return Ok(());
-    }
-    free_run_beyond_magazine(guard, frame, order)
-}
-
-/// [`free_run`] for a run that is not cached, or is wrong.
-#[inline(never)]
-fn free_run_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    let result = with_magazine(&guard, |frames, magazine| frames.free_run(magazine, frame, order));
-    drop(guard);
-    result
-}
-
-/// [`free`] for orders 9 and above.
-#[inline(never)]
-fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    BLOCK_FREES.increment();
-    if is_inactive() {
-        return free_inactive(guard, frame, order);
-    }
-    let result = with_magazine(&guard, |frames, magazine| frames.free_blocks(magazine, frame, order));
+    let result = with_magazine(&guard, |frames, magazine| frames.free_many(magazine, frame, order));
     drop(guard);
     result
 }

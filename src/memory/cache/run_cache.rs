@@ -19,6 +19,12 @@ use crate::memory::frames::number::{FrameNumber, Order};
 /// Orders 1 to 11.
 pub(in crate::memory) const CACHED_ORDERS: usize = Order::BLOCK.get() as usize + 2;
 
+/// The largest order of which a CPU caches a run.
+pub(in crate::memory) const MAX_ORDER: Order = match Order::new(CACHED_ORDERS as u8) {
+    Some(order) => order,
+    None => Order::BLOCK,
+};
+
 /// How many frames a CPU caches in runs at most, except for whole blocks: 2 + 4 + … + 256.
 #[cfg(test)]
 pub(in crate::memory) const MAX_FRAMES: usize = crate::memory::frames::number::FRAMES_PER_BLOCK - 2;

@@ -9,6 +9,7 @@ use super::free::{lowest, place};
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::zone::LockedZone;
+use core::ops::Range;
 
 impl Frames {
     /// Whether every frame of an aligned run of order 1 to 8, which has bits in `words` words, is managed and allocated by the bitmap of
@@ -21,16 +22,17 @@ impl Frames {
             return false;
         }
         let (first, mask) = bits_of(frame, order);
-        self.is_word_in_use(block, state, first, mask)
-            && (words == 1
-                || (first + 1..first + words).all(|word| self.is_word_in_use(block, state, word, mask)))
+        let bitmap = self.table.bitmap(block);
+        // A run of several words is all of them, so the words can be combined.
+        let free = (first..first + words).fold(0, |free, word| free | bitmap.word(word)) & mask;
+        free == 0 && (state.is_whole() || self.is_managed(state, first..first + words, mask))
     }
 
-    /// Whether these frames of one word of a block's bitmap are managed and allocated. Inlined, so that the free of a cached run
-    /// calls no function and saves no registers.
-    #[inline(always)]
-    fn is_word_in_use(&self, block: BlockNumber, state: State, word: usize, mask: u64) -> bool {
-        self.table.unmanaged(state, word, mask) | self.table.bitmap(block).word(word) & mask == 0
+    /// Whether these bits in the words of a block that is managed in part stand for managed frames.
+    #[cold]
+    #[inline(never)]
+    fn is_managed(&self, state: State, mut words: Range<usize>, mask: u64) -> bool {
+        words.all(|word| self.table.unmanaged(state, word, mask) == 0)
     }
 
     /// Returns an aligned run to the table, or a cached run of blocks to the buddy.
@@ -51,6 +53,12 @@ impl Frames {
             }
         }
         self.return_run_slow(frame, order)
+    }
+
+    /// Allocates a cached run of this order, 9 or above, unless another CPU has taken it.
+    #[inline(always)]
+    pub(in crate::memory) fn uncache_blocks(&self, block: BlockNumber, order: Order) -> bool {
+        state::replace(self.table.cell(block), State::cached(order), State::huge(order))
     }
 
     /// Moves a cached run of whole blocks to the buddy, unless another CPU has taken it.
