@@ -70,7 +70,11 @@ impl Frames {
     /// state word of a cached run decides whether its CPU or this one takes it.
     ///
     /// **Context:** any but NMI. Holds the lock of a zone for each run.
-    pub fn reclaim_blocks(&self, range: Range<FrameNumber>, magazines: impl Iterator<Item = RemoteMagazine>) {
+    pub(crate) fn reclaim_blocks(
+        &self,
+        range: Range<FrameNumber>,
+        magazines: impl Iterator<Item = RemoteMagazine>,
+    ) {
         let overlaps = |&(run, order): &(FrameNumber, Order)| {
             order >= Order::BLOCK && run < range.end && range.start < run + order.frames()
         };
