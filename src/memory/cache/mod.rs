@@ -1,8 +1,9 @@
 //! The per-CPU frame cache: a magazine for each CPU, on top of the [shared allocator](super::frames).
 //!
-//! A [magazine](mod@magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 9. An allocation or a free
-//! that it can serve needs no locked instruction and touches no cache line of another CPU. A refill or a flush moves
-//! [`BATCH`] frames between the magazine and the block table.
+//! A [magazine](mod@magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 11. Below
+//! order 9, an allocation or a free that it can serve needs no locked instruction and touches no cache line of another CPU;
+//! from there on, one locked instruction on the state word of the block. A refill or a flush moves [`BATCH`] frames between the
+//! magazine and the block table.
 //!
 //! | Module | Content |
 //! |---|---|
