@@ -109,7 +109,7 @@ impl Frames {
     #[inline(never)]
     pub(in crate::memory) fn retire(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::Fault::SkipBuddyInsert) {
+        if faults::strikes_block(faults::FrameFault::SkipBuddyInsert) {
             return self.table.set(block, State::buddy(Order::BLOCK, None, None));
         }
         self.return_to_buddy(&mut self.zone_lock(block).lock(), block, Order::BLOCK);
@@ -130,7 +130,7 @@ impl Frames {
         let LockedZone { buddy, least_border } = locked;
         buddy.give(&self.table, block, order, |head, merged| {
             #[cfg(feature = "faults")]
-            if faults::is_armed(faults::Fault::SkipBuddyMerge) {
+            if faults::is_armed(faults::FrameFault::SkipBuddyMerge) {
                 return false;
             }
             merged <= *least_border || self.is_in_one_zone(head, merged)

@@ -127,7 +127,7 @@ impl Frames {
             Kind::Blank | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
         };
         #[cfg(feature = "faults")]
-        if allocated < order && faults::is_armed(faults::Fault::AcceptWrongOrder) {
+        if allocated < order && faults::is_armed(faults::FrameFault::AcceptWrongOrder) {
             self.table.set(block, State::transit(order));
             self.return_to_buddy(&mut locked, block, order);
             return Ok(());
