@@ -84,7 +84,7 @@ impl Cpus {
             self.drain(cpu);
         }
         let Reclaimable::Run(run) = reclaimable else { panic!("{reclaimable:?}") };
-        self.world.frames.reclaim_blocks(run.clone(), self.afar());
+        self.world.frames.reclaim_blocks(run.clone(), self.remote());
         let taker = Magazine::new();
         let got = self.world.frames.alloc(&taker, order);
         assert!(got.is_some(), "{order}: promised was {run:?}");
