@@ -165,7 +165,8 @@ pub(super) fn take_run(_: &IrqGuard, order: Order) -> Option<FrameNumber> {
     if run == NONE {
         return None;
     }
-    // SAFETY: as for the load above; every number is valid in the word.
+    // SAFETY: `index` is that of a cached order, which the first check of this function ensures. The word is an atomic, in
+    // which every number is valid.
     unsafe { MAGAZINE::store_word::<{ Magazine::RUNS_AT }>(index, NONE.get() as u64) };
     // Of a run of whole blocks the state word decides: another CPU may have taken it.
     (order < Order::BLOCK || frames().uncache_blocks(run.block(), order)).then_some(run)
@@ -190,7 +191,8 @@ pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
         frames.cache_blocks(run.block(), order)
     };
     if is_cached {
-        // SAFETY: as for the load above; every number is valid in the word.
+        // SAFETY: `index` is that of a cached order, which the first check of this function ensures. The word is an atomic, in
+        // which every number is valid.
         unsafe { MAGAZINE::store_word::<{ Magazine::RUNS_AT }>(index, run.get() as u64) };
     }
     is_cached
