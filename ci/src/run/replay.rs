@@ -117,7 +117,7 @@ mod tests {
             |memory_bytes: u64| check(&file, &Smp::default(), &[], memory_bytes).unwrap_err().to_string();
         fs::write(&file, "+0 0 0\n-0 99\n").unwrap();
         let text = refusal(128 << 20);
-        assert!(text.contains("100 CPUs") && text.contains("on 8"), "{text}");
+        assert!(text.contains("100 CPUs") && text.contains("has 8:"), "{text}");
         // Two runs of 512 frames at once, of three.
         fs::write(&file, "+0 9 0\n+1 9 0\n-0 0\n+2 9 0\n").unwrap();
         let text = refusal(4 << 20);

@@ -25,7 +25,7 @@ fn what_cannot_work_is_refused_at_once_with_the_limit() {
         (words("boot --inject nope"), ["nope", "leak_frame"]),
         (words("stress --workloads nope"), ["nope", "pairs"]),
         (words("stress --allocator nope"), ["nope", "magazine"]),
-        (words(&format!("stress --replay {trace}")), ["for 100 CPUs", "on 8"]),
+        (words(&format!("stress --replay {trace}")), ["for 100 CPUs", "has 8:"]),
         (words("boot --smp 300 --machine microvm"), ["microvm", "288"]),
         (words("run --example nope"), ["no example `nope`", "hello"]),
     ] {

@@ -74,7 +74,7 @@ fn four_results_in_the_files_and_on_the_last_line() {
         "    status 0, not 5",
         "    cargo run -- boot --append 'do=pass'",
         "    QEMU did not start: no such machine",
-        "1 of those that failed did not start",
+        "1 of the failed rows did not start",
     ] {
         assert!(ended.stdout.contains(part), "{part}: {ended:#?}");
     }
@@ -103,7 +103,10 @@ fn a_name_that_no_row_has_and_a_file_that_is_none_are_mistakes() {
     let fake = machine();
     let ended = fake.start_matrix(&row("a", "pass", 0, ""), &["b"]).end();
     assert_eq!(ended.status, Some(2));
-    assert!(ended.last_line().contains("no row of") && ended.last_line().contains("like b;"), "{ended:#?}");
+    assert!(
+        ended.last_line().contains("no row of") && ended.last_line().contains("matches b;"),
+        "{ended:#?}"
+    );
     let ended = fake.start_matrix("[[row]]\nname = 1\n", &[]).end();
     assert_eq!(ended.status, Some(2));
     assert!(ended.last_line().contains("machines.toml"), "{ended:#?}");
