@@ -269,7 +269,7 @@ mod tests {
                 // Its buddy takes it out of the list.
                 buddy.give(table, BlockNumber(block + 1), Order::BLOCK, |_, _| true);
                 assert_eq!(blocks(&buddy, &frames, Order::BLOCK), left);
-                let back = left.iter().rev().map(|&block| block);
+                let back = left.iter().rev().copied();
                 let mut from_end =
                     core::iter::successors(left.last().map(|&block| BlockNumber(block)), |&block| {
                         table.state(block).previous()
