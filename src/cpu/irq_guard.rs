@@ -18,8 +18,8 @@ use core::arch::asm;
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-use crate::cpu::per_cpu::{PerCpu, PerCpuStorage};
-use crate::per_cpu;
+use crate::cpu::per_cpu_storage::{PerCpuStorage, RawAccess};
+use crate::raw_per_cpu;
 
 /// This CPU's count, which the interrupt entry changes too. It starts at 1: each CPU enters Rust code with interrupts
 /// disabled, and [`IrqGuard::of_entry`] is the guard for that. Before a CPU has an area of its own (GS base 0) this is
@@ -32,7 +32,14 @@ struct Depth;
 // SAFETY: it lies in .percpu.
 pub(crate) static IRQ_DEPTH: PerCpuStorage<Cell<u64>> = unsafe { PerCpuStorage::new(Cell::new(1)) };
 
-per_cpu!(@variable Depth, Cell<u64>, IRQ_DEPTH);
+raw_per_cpu!(Depth, IRQ_DEPTH);
+
+/// This CPU's count.
+#[inline(always)]
+fn depth() -> u64 {
+    // SAFETY: the count is 64 bits in a cell, which this CPU alone changes, by single instructions.
+    unsafe { Depth::load_64() }
+}
 
 /// The proof that maskable interrupts are disabled on this CPU. Only NMI, #MC and the code's own exceptions interrupt the
 /// code that holds a guard, and the code does not change CPU. Functions that require this take a `&IrqGuard`.
@@ -64,7 +71,8 @@ impl IrqGuard {
     /// continues on if this guard is forgotten.
     pub(crate) unsafe fn of_entry() -> IrqGuard {
         // INIT may have interrupted an earlier start at any instruction.
-        Depth.set(1);
+        // SAFETY: the count is 64 bits in a cell, to which no reference exists; every number is valid.
+        unsafe { Depth::store_64(1) };
         IrqGuard { _not_send: PhantomData }
     }
 
@@ -86,7 +94,7 @@ impl IrqGuard {
     /// **Context:** any.
     #[inline(always)]
     pub fn were_enabled(&self) -> bool {
-        Depth.get() == 1
+        depth() == 1
     }
 
     /// Runs `f` with interrupts enabled. At least one pending interrupt is taken, even if `f` does nothing.
@@ -128,7 +136,7 @@ impl IrqGuard {
     #[inline(always)]
     fn check_only_one(&self) {
         if !self.were_enabled() {
-            nested(Depth.get());
+            nested(depth());
         }
     }
 }
@@ -163,7 +171,7 @@ impl Drop for IrqGuard {
 /// Checks, before a guard is dropped, that interrupts are disabled and that the guard is counted.
 #[cfg(debug_assertions)]
 fn check_consistent() {
-    let depth = Depth.get();
+    let depth = depth();
     if depth == 0 || flags_allow_interrupts() {
         // The panic's own guards rely on a count that matches IF.
         disable_forever();
@@ -185,7 +193,7 @@ fn flags_allow_interrupts() -> bool {
 /// **Context:** any. Without a guard the result `true` may refer to another CPU by the time it is used.
 #[inline(always)]
 pub fn interrupts_enabled() -> bool {
-    Depth.get() == 0
+    depth() == 0
 }
 
 /// Disables interrupts on this CPU permanently.

@@ -18,6 +18,8 @@ pub(crate) mod irq_guard;
 pub(crate) mod machine_check;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
+#[doc(hidden)]
+pub mod per_cpu_storage;
 #[cfg(target_os = "none")]
 pub(crate) mod registers;
 #[cfg(target_os = "none")]

@@ -1,6 +1,6 @@
 //! Stores 64 bits to a per-CPU variable of 32, and adds to one that is no integer.
 //! refused: E0133 call to unsafe function `store_64` is unsafe
-//! refused: E0271 type mismatch resolving `<NARROW as PerCpu>::Value == AtomicU64`
+//! refused: E0133 call to unsafe function `store` is unsafe
 //! refused: E0277 PerCpuInt` is not satisfied
 //! refused: E0277 PerCpuAdd` is not satisfied
 
@@ -19,7 +19,8 @@ pub fn by_type() {
     WIDE.set(1);
     NARROW.set(1);
     NARROW.add(2);
-    <AtomicU64 as PerCpuInt>::store::<WIDE>(3);
+    // SAFETY: `WIDE` is of this type.
+    unsafe { <AtomicU64 as PerCpuInt>::store::<WIDE>(3) };
     // SAFETY: `WIDE` has 64 bits, of which any are valid.
     unsafe { WIDE::store_64(4) };
 }
