@@ -8,8 +8,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::line::{self, Unsent};
-use super::logger::may_wait;
+use super::port::{self, Unsent, may_wait};
 use super::screen::SCREEN;
 use crate::cpu::irq_guard::interrupts_enabled;
 
@@ -40,7 +39,7 @@ pub(super) fn defer() {
 }
 
 /// Draws text that was written, if the context allows it; with [`Unsent::Wait`] also with interrupts disabled. Returns
-/// whether it has held the console: the caller then calls [`write_deferred`](super::logger::write_deferred).
+/// whether it has held the console: the caller then calls `write_deferred` of the logger.
 ///
 /// **Context:** any; no lock held that is taken under the console's.
 pub(super) fn draw(unsent: Unsent) -> bool {
@@ -51,7 +50,7 @@ pub(super) fn draw(unsent: Unsent) -> bool {
         return false;
     }
     for _ in 0..MAX_SECTIONS {
-        let serial = line::lock();
+        let serial = port::lock();
         let is_left = SCREEN.lock().draw_section();
         if !is_left {
             // Under the lock: text that is written later sets it again.

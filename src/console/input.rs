@@ -2,8 +2,8 @@
 
 use heapless::spsc::Consumer;
 
-use super::line::{self, Unsent};
 use super::logger::write_deferred;
+use super::port::{self, Unsent};
 use super::serial::RECEIVE_RING_SIZE;
 use crate::sync::SpinLockIrq;
 
@@ -14,7 +14,7 @@ crate::name_lock!(INPUT);
 ///
 /// **Context:** once, when the port's interrupt has a handler that calls [`serve`](super::serve).
 pub(crate) fn listen() -> bool {
-    let input = line::lock().listen();
+    let input = port::lock().listen();
     write_deferred();
     let listens = input.is_some();
     *INPUT.lock() = input;
@@ -25,7 +25,7 @@ pub(crate) fn listen() -> bool {
 ///
 /// **Context:** thread or interrupt.
 pub(crate) fn receive() {
-    line::lock().receive();
+    port::lock().receive();
     write_deferred();
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn read_byte() -> Option<u8> {
 ///
 /// **Context:** any but NMI.
 pub(crate) fn prompt(bytes: &[u8], is_shown: bool) {
-    line::write_unit(Unsent::Defer, |serial| {
+    port::write_unit(Unsent::Defer, |serial| {
         serial.append(|unit| unit.append(bytes));
         serial.has_prompt = is_shown;
     });
@@ -53,7 +53,7 @@ pub(crate) fn prompt(bytes: &[u8], is_shown: bool) {
 ///
 /// **Context:** any but NMI.
 pub(crate) fn loop_back(bytes: &[u8]) -> bool {
-    let looped = line::lock().loop_back(bytes);
+    let looped = port::lock().loop_back(bytes);
     write_deferred();
     looped
 }

@@ -16,14 +16,14 @@ use super::LineBuffer;
 use super::deferred::DeferredQueue;
 use super::drawing;
 use super::filter::{self, Filter, MAX_TARGET_BYTES};
-use super::line::{self, Unsent};
+use super::port::{self, Unsent, may_wait};
 use super::screen::{LiveScreen, SCREEN};
 use super::serial::Serial;
-use super::warning;
+use super::{deferred_warnings, warning};
 use crate::config::MODULES;
-use crate::cpu::registers::{frame_pointer, read_tsc};
-use crate::cpu::{self, thread};
-use crate::sync::{self, Hook};
+use crate::cpu;
+use crate::cpu::registers::read_tsc;
+use crate::sync::Hook;
 
 /// The longest line in bytes; longer ones are truncated. The longest message reports an invalid option.
 const MAX_LINE_BYTES: usize = 900;
@@ -95,12 +95,6 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Whether this CPU may wait for the console. Not on an interrupt stack: NMIs and exceptions, which use these, may have
-/// interrupted the holder. Not while it waits for a spin lock, which may be the console's own.
-pub(super) fn may_wait() -> bool {
-    thread::current().stack().contains(&frame_pointer()) && !sync::is_waiting()
-}
-
 /// Formats a log record.
 fn line_of<const N: usize>(record: &Record) -> LineBuffer<N> {
     let target = filter::top(record.target());
@@ -154,7 +148,7 @@ impl fmt::Display for LevelPrefix {
 /// for room.
 fn write_line<const N: usize>(line: &LineBuffer<N>, unsent: Unsent) {
     loop {
-        let mut serial = line::lock_with_room();
+        let mut serial = port::lock_with_room();
         let mut screen = SCREEN.lock();
         if write_next_deferred(&mut serial, &mut screen) {
             continue;
@@ -163,7 +157,7 @@ fn write_line<const N: usize>(line: &LineBuffer<N>, unsent: Unsent) {
         let end = serial.end();
         drop(screen);
         drop(serial);
-        return line::send_until(end, unsent);
+        return port::send_until(end, unsent);
     }
 }
 
@@ -209,23 +203,23 @@ fn write_deferred_lines() {
         // orders the write before the read on both, so that at least one of them sees the other's write.
         fence(Ordering::SeqCst);
         if WAITING.load(Ordering::Relaxed) == 0
-            && !warning::has_deferred()
+            && !deferred_warnings::has_any()
             && REPORTED_LOST.load(Ordering::Relaxed) == LOST.load(Ordering::Relaxed)
         {
             return;
         }
-        let Some(mut serial) = line::try_lock() else { return };
+        let Some(mut serial) = port::try_lock() else { return };
         if !serial.has_room() && !serial.is_stalled() {
-            if serial.is_interrupt_driven() && !warning::has_deferred() {
+            if serial.is_interrupt_driven() && !deferred_warnings::has_any() {
                 // The port's interrupt makes room, and its handler calls `write_deferred`.
                 return serial.leave_to_interrupt();
             }
             let end = serial.end();
             drop(serial);
-            line::send_from_any_context(end);
+            port::send_from_any_context(end);
             continue;
         }
-        let has_warning = warning::has_deferred();
+        let has_warning = deferred_warnings::has_any();
         // Free, because it is only taken under the console's lock, which this CPU holds.
         let Some(mut screen) = SCREEN.try_lock() else { return };
         let was_written = write_next_deferred(&mut serial, &mut screen);
@@ -242,7 +236,7 @@ fn write_deferred_lines() {
         } else {
             let end = serial.end();
             drop(serial);
-            line::send_from_any_context(end);
+            port::send_from_any_context(end);
         }
     }
 }
@@ -303,7 +297,7 @@ fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
 /// **Context:** the BSP, once, before the first line.
 pub(crate) fn init(entry_tsc: u64) {
     ENTRY_TSC.store(entry_tsc, Ordering::Relaxed);
-    line::lock().open_if_absent();
+    port::lock().open_if_absent();
     // Fails only if this logger is already installed.
     let _ = log::set_logger(&Logger);
     log::set_max_level(LevelFilter::Trace);

@@ -13,34 +13,42 @@ mod transmit;
 pub(crate) mod truncated;
 
 #[cfg(target_os = "none")]
+mod deferred_warnings;
+#[cfg(target_os = "none")]
 mod drawing;
 #[cfg(target_os = "none")]
 mod input;
 #[cfg(target_os = "none")]
-mod line;
-#[cfg(target_os = "none")]
 mod line_buffer;
 #[cfg(target_os = "none")]
 mod logger;
+#[cfg(target_os = "none")]
+mod output;
+#[cfg(target_os = "none")]
+mod port;
 #[cfg(target_os = "none")]
 mod serial;
 #[cfg(target_os = "none")]
 mod warning;
 
 #[cfg(target_os = "none")]
-pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
+pub(crate) use deferred_warnings::Warning;
 #[cfg(target_os = "none")]
-pub(crate) use line::{
-    PanicOutput, append_only, force_lock, is_sent, renew_interrupt, send, send_by_interrupt, send_last,
-    send_overdue, serve, set_record_nonce, take_longest_hold, transmit_interrupts, with_lock,
-};
+pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]
 pub(crate) use logger::{Lines, init, lines, print, set_clock, set_estimated_tsc_hz, set_filter};
 #[cfg(target_os = "none")]
+pub(crate) use output::{
+    PanicOutput, append_only, force_lock, is_sent, open_pixels, open_text, renew_interrupt, send,
+    send_by_interrupt, send_last, send_overdue, serve, transmit_interrupts, warn, with_lock,
+};
+#[cfg(target_os = "none")]
+pub(crate) use port::{set_record_nonce, take_longest_hold};
+#[cfg(target_os = "none")]
 pub(crate) use serial::{ReceiveErrors, receive_errors};
 #[cfg(target_os = "none")]
-pub(crate) use warning::{LockWaitSites, Warning, warn};
+pub(crate) use warning::LockWaitSites;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use {serial::transmit_interrupt, transmit::LATE_MS};

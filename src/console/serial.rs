@@ -13,8 +13,8 @@ use uart_16550::spec::FIFO_SIZE;
 use uart_16550::spec::registers::{IER, ISR, LCR, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 
+use super::deferred_warnings::{self, MAX_WARNING_BYTES};
 use super::transmit::{Cause, Port, PortWait, Step, TRANSMIT_MS, Transmitter, Unit};
-use super::warning::{self, MAX_WARNING_BYTES};
 use crate::patchable;
 use crate::sync::{self, Timeout};
 use crate::wire::MAX_RECORD_BYTES;
@@ -189,7 +189,7 @@ impl Serial {
 
     /// Whether a line or record of any length fits; if warnings are deferred, whether a warning fits. `true` without a port.
     pub(crate) fn has_room(&self) -> bool {
-        self.has_room_for(if warning::has_deferred() { MAX_WARNING_BYTES } else { MAX_UNIT_BYTES })
+        self.has_room_for(if deferred_warnings::has_any() { MAX_WARNING_BYTES } else { MAX_UNIT_BYTES })
     }
 
     /// Whether this many bytes fit. `true` without a port.

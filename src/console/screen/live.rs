@@ -6,8 +6,6 @@ use super::Text;
 use super::font::Font;
 use super::pixels::{Memory, PixelLayout, Pixels, write_pixel};
 use super::vga::TextMode;
-use crate::console::line::SERIAL;
-use crate::console::logger::write_deferred;
 use crate::sync::SpinLockIrq;
 
 /// The screen. This lock is only taken under the console's, so that lines have the same order on the screen and the serial
@@ -85,60 +83,42 @@ impl LiveScreen {
         while self.draw_section() {}
     }
 
+    /// Shows the text so far in VGA's text mode, and all further text.
+    pub(crate) fn open_text(&mut self, mut mode: TextMode) {
+        self.text.show(&mut mode);
+        self.cells = Some(mode);
+    }
+
+    /// Shows the text so far on a framebuffer, and all further text, unless a display is open, or the layout is invalid or too
+    /// small. Returns the display.
+    ///
+    /// # Safety
+    /// The pointer is a mapping of [`PixelLayout::bytes`] bytes of display memory that is never unmapped, and no other code
+    /// writes there.
+    pub(crate) unsafe fn open_pixels(
+        &mut self,
+        found: Option<(PixelLayout, NonNull<u8>)>,
+    ) -> Option<DisplayMode> {
+        if let (None, Some((layout, memory))) = (self.mode(), found.filter(|(layout, _)| fits(layout))) {
+            let LiveScreen { text, font, pixels, .. } = self;
+            let (columns, rows) = layout.cells();
+            font.read();
+            text.grow(columns, rows);
+            let mut memory = PixelMemory(memory);
+            for at in (0..layout.bytes()).step_by(size_of::<u32>()) {
+                memory.set(at, (layout.bytes() - at).min(size_of::<u32>()), 0);
+            }
+            text.show(&mut Pixels { layout, font, memory: &mut memory });
+            *pixels = Some((layout, memory));
+        }
+        self.mode()
+    }
+
     fn mode(&self) -> Option<DisplayMode> {
         let (columns, rows) = self.text.size();
         let pixels = self.pixels.as_ref().map(|_| DisplayMode::Pixels { columns, rows });
         self.cells.as_ref().map(|_| DisplayMode::Text).or(pixels)
     }
-}
-
-/// Shows the log in VGA's text mode, if the display is in it. Overwrites the screen.
-///
-/// **Context:** thread, before APs run.
-///
-/// # Safety
-/// Called once. `cells` is a mapping of physical 0xb8000 that is never unmapped, and no other code drives the display.
-pub(crate) unsafe fn open_text(cells: NonNull<u16>) {
-    // SAFETY: `cells` is a permanent mapping of the text memory, and no other code drives the display, guaranteed by the
-    // caller (see
-    // # Safety).
-    let Some(mut mode) = (unsafe { TextMode::find(cells) }) else { return };
-    let serial = SERIAL.lock();
-    let mut screen = SCREEN.lock();
-    screen.text.show(&mut mode);
-    screen.cells = Some(mode);
-    drop(screen);
-    drop(serial);
-    write_deferred();
-}
-
-/// Shows the log on a framebuffer, unless a display is open, or the layout is invalid or too small. Returns the display.
-///
-/// **Context:** thread.
-///
-/// # Safety
-/// The pointer is a mapping of [`PixelLayout::bytes`] bytes of display memory that is never unmapped, and no other code writes
-/// there.
-pub(crate) unsafe fn open_pixels(found: Option<(PixelLayout, NonNull<u8>)>) -> Option<DisplayMode> {
-    let serial = SERIAL.lock();
-    let mut screen = SCREEN.lock();
-    if let (None, Some((layout, memory))) = (screen.mode(), found.filter(|(layout, _)| fits(layout))) {
-        let LiveScreen { text, font, pixels, .. } = &mut *screen;
-        let (columns, rows) = layout.cells();
-        font.read();
-        text.grow(columns, rows);
-        let mut memory = PixelMemory(memory);
-        for at in (0..layout.bytes()).step_by(size_of::<u32>()) {
-            memory.set(at, (layout.bytes() - at).min(size_of::<u32>()), 0);
-        }
-        text.show(&mut Pixels { layout, font, memory: &mut memory });
-        *pixels = Some((layout, memory));
-    }
-    let mode = screen.mode();
-    drop(screen);
-    drop(serial);
-    write_deferred();
-    mode
 }
 
 /// Whether the layout is valid and has room for the text so far.

@@ -9,13 +9,13 @@ pub(crate) mod pixels;
 #[cfg(target_os = "none")]
 mod live;
 #[cfg(target_os = "none")]
-mod vga;
+pub(crate) mod vga;
 
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_os = "none")]
-pub(crate) use live::{DisplayMode, LiveScreen, SCREEN, open_pixels, open_text};
+pub(crate) use live::{DisplayMode, LiveScreen, SCREEN};
 
 /// The most columns in use. The rest of a wider screen stays dark.
 pub const MAX_COLUMNS: usize = 240;

@@ -7,8 +7,9 @@ use super::mapping::map_framebuffer;
 use crate::boot::defect::Defect;
 use crate::boot::multiboot1::{Framebuffer, PixelFormat};
 use crate::boot::{BootInfo, direct_map, report_defect};
+use crate::console;
+use crate::console::screen::DisplayMode;
 use crate::console::screen::pixels::PixelLayout;
-use crate::console::screen::{self, DisplayMode};
 
 /// The largest framebuffer in bytes: 8192 by 8192 pixels of four bytes. A larger size is taken for an error of the loader.
 const MAX_SCREEN_BYTES: usize = 256 << 20;
@@ -23,7 +24,7 @@ pub(crate) fn open_text_screen() {
     let Some(cells) = NonNull::new(direct_map::pointer(TEXT_CELLS)) else { return };
     // SAFETY: called once. rt0 maps physical memory below 4 GiB, and the final tables map the display's range below 1 MiB at the same
     // address. Only the console uses the display.
-    unsafe { screen::open_text(cells) };
+    unsafe { console::open_text(cells) };
 }
 
 /// Opens the framebuffer that the loader has set up, unless the text screen is open. Returns the screen in use.
@@ -50,7 +51,7 @@ pub(crate) fn open_pixel_screen(boot: &BootInfo) -> Option<DisplayMode> {
         }
     });
     // SAFETY: called once. `map_framebuffer` has mapped all bytes of the layout, which are never unmapped and are not RAM.
-    unsafe { screen::open_pixels(found) }
+    unsafe { console::open_pixels(found) }
 }
 
 /// The physical address and the layout of a framebuffer, if its pixels are RGB.

@@ -1,26 +1,23 @@
-//! The console's lock, records for the launcher, and the console during a panic.
+//! The serial port behind the console's lock, and the frames of records for the launcher.
 //!
 //! The lock disables interrupts, so it is held for one fill of the port at a time: a writer appends its line to the transmit
 //! ring ([`transmit`](super::transmit)) and frees the lock between two fills. It is held longer only for a line that finds no
 //! room although its writer has waited for it ([`Serial::append`]), by a panic, and by tests.
 
-use core::fmt::{self, Write};
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::LineBuffer;
-use super::drawing;
-use super::logger;
-use super::screen::{LiveScreen, SCREEN};
 use super::serial::{Serial, Wait};
 use super::transmit::{Step, TRANSMIT_MS};
 use crate::cpu::irq_guard::interrupts_enabled;
-use crate::cpu::registers::read_tsc;
-use crate::sync::{SpinLockIrq, SpinLockIrqGuard, Timeout};
+use crate::cpu::registers::{frame_pointer, read_tsc};
+use crate::cpu::thread;
+use crate::sync::{self, SpinLockIrq, SpinLockIrqGuard, Timeout};
 use crate::wire::{MAX_FRAME_BYTES, MAX_JSON_BYTES, Nonce, Record, RecordFrame};
 
-/// The serial port. A CPU that has freed this lock calls [`logger::write_deferred`], because lines may have been deferred
-/// meanwhile.
+/// The serial port. A CPU that has freed this lock calls [`write_deferred`](super::logger::write_deferred), because
+/// lines may have been deferred meanwhile.
 pub(super) static SERIAL: SpinLockIrq<Serial> = SpinLockIrq::new(Serial::absent());
 crate::name_lock!(SERIAL);
 
@@ -31,7 +28,7 @@ static NONCE: AtomicU64 = AtomicU64::new(0);
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the transmit ring held bytes when the console was last freed.
-static IS_UNSENT: AtomicBool = AtomicBool::new(false);
+pub(super) static IS_UNSENT: AtomicBool = AtomicBool::new(false);
 
 /// The longest time that the console was held, in TSC cycles: see [`take_longest_hold`].
 static LONGEST_HOLD: AtomicU64 = AtomicU64::new(0);
@@ -122,6 +119,12 @@ fn lock_when(has_room: impl Fn(&Serial) -> bool) -> ConsoleGuard {
     }
 }
 
+/// Whether this CPU may wait for the console. Not on an interrupt stack: NMIs and exceptions, which use these, may have
+/// interrupted the holder. Not while it waits for a spin lock, which may be the console's own.
+pub(super) fn may_wait() -> bool {
+    thread::current().stack().contains(&frame_pointer()) && !sync::is_waiting()
+}
+
 /// The action of a writer for bytes that it has appended and the port has not yet accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
@@ -180,32 +183,6 @@ pub(super) fn send_from_any_context(end: u64) {
     }
 }
 
-/// Sends bytes whose interrupt is overdue, and draws the screen. A CPU calls this before it halts: if all CPUs halt, no writer
-/// detects a lost interrupt.
-///
-/// **Context:** thread, interrupts on, no lock held.
-pub(crate) fn send_overdue() {
-    if !IS_UNSENT.load(Ordering::Relaxed) {
-        if drawing::is_dirty() {
-            logger::write_deferred();
-        }
-        return;
-    }
-    let Some(mut serial) = try_lock() else { return };
-    if serial.is_overdue() {
-        serial.step();
-        let (end, is_left) = (serial.end(), serial.is_interrupt_driven());
-        serial.leave_to_interrupt();
-        drop(serial);
-        if !is_left {
-            send_until(end, Unsent::Wait);
-        }
-    } else {
-        drop(serial);
-    }
-    logger::write_deferred();
-}
-
 /// Appends a whole line or record and sends it: see [`Unsent`]. Drops it if the port is stalled and the ring full.
 pub(super) fn write_unit(unsent: Unsent, append: impl FnOnce(&mut Serial)) {
     write_when(Serial::has_room, unsent, append);
@@ -224,117 +201,6 @@ pub(super) fn write_when(
     send_until(end, unsent);
 }
 
-/// Runs a function while this CPU holds the console's lock, with interrupts disabled. Lines of NMIs are deferred meanwhile;
-/// other CPUs wait. For tests and fault injection.
-///
-/// **Context:** thread or interrupt.
-pub(crate) fn with_lock<R>(f: impl FnOnce() -> R) -> R {
-    let serial = SERIAL.lock();
-    let result = f();
-    drop(serial);
-    logger::write_deferred();
-    result
-}
-
-/// Sends a record to the launcher, as one whole line. Waits for room in the transmit ring.
-///
-/// **Context:** any but NMI.
-pub(crate) fn send(record: &Record<&str>) {
-    send_with(record, Unsent::Defer);
-}
-
-/// Sends a record: see [`Unsent`].
-fn send_with(record: &Record<&str>, unsent: Unsent) {
-    let mut json = Json::new();
-    if json.write(record) {
-        write_unit(unsent, |serial| json.append_to(serial));
-    }
-    logger::write_deferred();
-}
-
-/// Sends the run's last record, after all deferred lines, and waits until the last byte has left the port, because the exit
-/// of the machine does not wait for it. A stalled port gets another [`TRANSMIT_MS`].
-///
-/// **Context:** any but NMI.
-pub(crate) fn send_last(record: &Record<&str>) {
-    lock().retry_stalled();
-    while logger::write_next_deferred(&mut lock_with_room(), &mut SCREEN.lock()) {}
-    drawing::draw(Unsent::Wait);
-    send_with(record, Unsent::Wait);
-    let mut timeout = Timeout::after_ms(TRANSMIT_MS);
-    while !lock().has_left() && !timeout.has_passed() {
-        core::hint::spin_loop();
-    }
-}
-
-/// Probes the transmitter's interrupt, and uses it from now on. Returns `false` if the interrupt does not occur; writers then
-/// keep polling the port.
-///
-/// **Context:** the BSP, once, interrupts enabled, when the port's interrupt has a handler that calls [`serve`].
-pub(crate) fn send_by_interrupt() -> bool {
-    if !lock().begin_probe() {
-        drawing::defer();
-        return false;
-    }
-    let _ = Timeout::after_ms(TRANSMIT_MS).wait_until(|| lock().is_probed());
-    let is_interrupt_driven = lock().end_probe();
-    drawing::defer();
-    logger::write_deferred();
-    is_interrupt_driven
-}
-
-/// Handles the port's interrupt: receives, and sends what writers have left. Spins for the lock, whose holder fills the port
-/// at most once.
-///
-/// **Context:** interrupt.
-pub(crate) fn serve() {
-    lock().service();
-    logger::write_deferred();
-}
-
-/// Makes the port signal its interrupt again, after the interrupt was routed to another CPU: an edge may have been lost
-/// meanwhile.
-///
-/// **Context:** thread or interrupt.
-pub(crate) fn renew_interrupt() {
-    lock().retrigger();
-    logger::write_deferred();
-}
-
-/// Appends a line of text and leaves all of it to the port's interrupt. Returns `false` if there is no room. For tests.
-///
-/// **Context:** thread or interrupt.
-pub(crate) fn append_only(text: fmt::Arguments) -> bool {
-    let mut serial = lock();
-    let appended = serial.has_room()
-        && serial.append(|unit| {
-            // `commit` reports a unit that does not fit.
-            let _ = writeln!(unit, "{text}");
-        });
-    serial.leave_to_interrupt();
-    drop(serial);
-    logger::write_deferred();
-    appended
-}
-
-/// Whether the port has taken all output.
-///
-/// **Context:** thread or interrupt.
-pub(crate) fn is_sent() -> bool {
-    let is_sent = lock().is_empty();
-    logger::write_deferred();
-    is_sent
-}
-
-/// Counts the transmitter's interrupts since the boot, and how often one was late.
-///
-/// **Context:** thread or interrupt.
-pub(crate) fn transmit_interrupts() -> (u64, u64) {
-    let interrupts = lock().transmit_interrupts();
-    logger::write_deferred();
-    interrupts
-}
-
 /// Sets the run's nonce for the frames of all further records.
 ///
 /// **Context:** any; once, when the command line has been parsed.
@@ -347,76 +213,6 @@ fn count_lost_record() {
     NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How long a CPU that panics waits for the holder of the console's lock: another CPU may hold it while it writes, or may
-/// have been stopped while it held it.
-const FORCE_LOCK_MS: u64 = 200;
-
-/// Runs `f` with the serial port and the screen, for the CPU that ends the run. Waits up to [`FORCE_LOCK_MS`] for the holder of
-/// the locks, then takes them by force.
-///
-/// **Context:** any, with interrupts disabled permanently.
-///
-/// # Safety
-/// Code that holds either lock, on this or another CPU, and has not released it after [`FORCE_LOCK_MS`] never resumes. Only
-/// the CPU that ends the run calls this.
-pub(crate) unsafe fn force_lock(f: impl FnOnce(&mut PanicOutput)) {
-    let mut timeout = Timeout::after_ms(FORCE_LOCK_MS);
-    let mut serial = loop {
-        if let Some(serial) = SERIAL.try_lock() {
-            break serial;
-        }
-        if timeout.has_passed() {
-            // SAFETY: the holder never resumes (see # Safety). `Serial` has no invariant that a partial update breaks for
-            // memory safety: indices into the ring are masked (`Transmitter`); at worst a line is incomplete.
-            unsafe { SERIAL.force_unlock() };
-        }
-        core::hint::spin_loop();
-    };
-    // The panic may precede the initialisation of the console.
-    serial.open_if_absent();
-    let mut screen = loop {
-        if let Some(screen) = SCREEN.try_lock() {
-            break screen;
-        }
-        // SAFETY: this lock is only taken under `SERIAL`, which this CPU holds now, so its holder never resumes either (see #
-        // Safety). `LiveScreen` has no invariant that a partial update breaks for memory safety: positions are checked on
-        // use; at worst the screen is incomplete.
-        unsafe { SCREEN.force_unlock() };
-    };
-    // Bytes in the ring first, then deferred lines.
-    serial.set_synchronous();
-    while logger::write_next_deferred(&mut serial, &mut screen) {}
-    screen.draw();
-    f(&mut PanicOutput { serial: &mut serial, screen: &mut screen });
-    serial.drain();
-}
-
-/// The serial port and the screen, held by the CPU that ends the run.
-pub(crate) struct PanicOutput<'a> {
-    serial: &'a mut Serial,
-    screen: &'a mut LiveScreen,
-}
-
-impl PanicOutput<'_> {
-    /// Sends a record to the launcher.
-    pub(crate) fn send(&mut self, record: &Record<&str>) {
-        append_record(self.serial, record);
-    }
-
-    /// The serial port alone, for text that would scroll the message off the screen.
-    pub(crate) fn serial_only(&mut self) -> &mut impl Write {
-        self.serial
-    }
-}
-
-impl Write for PanicOutput<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.screen.write(text);
-        self.screen.draw();
-        self.serial.write_str(text)
-    }
-}
-
 /// Appends a record. If there is no room and the port is stalled, the record is lost; the launcher detects the gap in the
 /// numbers.
 pub(super) fn append_record(serial: &mut Serial, record: &Record<&str>) {
@@ -427,20 +223,20 @@ pub(super) fn append_record(serial: &mut Serial, record: &Record<&str>) {
 }
 
 /// A record as JSON without its frame, encoded before the lock is taken.
-struct Json {
+pub(super) struct Json {
     bytes: [u8; MAX_JSON_BYTES],
     length: usize,
 }
 
 impl Json {
-    const fn new() -> Json {
+    pub(super) const fn new() -> Json {
         Json { bytes: [0; MAX_JSON_BYTES], length: 0 }
     }
 
     /// Encodes the record in place, because an interrupt stack has no room for a second copy. Returns `false` and counts the
     /// record as lost if it does not fit.
     #[inline(never)]
-    fn write(&mut self, record: &Record<&str>) -> bool {
+    pub(super) fn write(&mut self, record: &Record<&str>) -> bool {
         match serde_json_core::to_slice(record, &mut self.bytes) {
             Ok(length) => self.length = length,
             Err(_) => count_lost_record(),
@@ -449,7 +245,7 @@ impl Json {
     }
 
     /// Appends the record with its frame. The caller holds the lock, so numbers are in ascending order.
-    fn append_to(&self, serial: &mut Serial) {
+    pub(super) fn append_to(&self, serial: &mut Serial) {
         let nonce = Nonce::new(NONCE.load(Ordering::Relaxed));
         let tag = nonce.map(|nonce| (nonce, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)));
         let frame = LineBuffer::<MAX_FRAME_BYTES>::format(format_args!("{}", RecordFrame { tag }));
