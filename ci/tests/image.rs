@@ -167,10 +167,11 @@ fn vector_and_floating_point_code_is_found() {
 
 #[test]
 fn an_instruction_that_rt0_does_not_check_the_processor_for_is_found() {
-    // rdtsc, cmovb eax,ecx, nop
-    let checked = [&[0x0f, 0x31][..], &[0x0f, 0x42, 0xc1], &[0x90]];
+    // rdtsc, cmovb eax,ecx, nop, tzcnt rax,rcx
+    let checked = [&[0x0f, 0x31][..], &[0x0f, 0x42, 0xc1], &[0x90], &[0xf3, 0x48, 0x0f, 0xbc, 0xc1]];
     assert_faults(checks::only_checked_features(&with_probe(&checked.concat())), &[]);
-    let cases: [(&[u8], &str); 5] = [
+    let cases: [(&[u8], &str); 6] = [
+        (&[0xf3, 0x48, 0x0f, 0xbd, 0xc1], "needs LZCNT: a feature that is neither"),
         (&[0x0f, 0x32], "rdmsr in octopod_probe_per_cpu_add needs MSR: bit 5 of EDX of leaf 0x1"),
         (&[0x0f, 0xae, 0xf0], "needs SSE2: bit 26"),
         (&[0x0f, 0xc7, 0x0f], "needs CX8: bit 8"),

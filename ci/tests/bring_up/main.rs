@@ -50,8 +50,8 @@ fn cpus_are_listed_in_any_order_twice_and_by_either_type() {
     let outcome = boot_with(&twice, &["--smp", "4"]);
     assert_eq!(outcome.status, 0, "{}", told(&outcome));
     assert_eq!(outcome.report.boot.as_ref().map(|boot| boot.kernel.cpus_listed), Some(4));
-    let message = &warning(&outcome, "MADT").message;
-    assert_eq!(message, "2 enabled CPU entries ignored, for a CPU that another enabled entry lists as well");
+    let ignored = "2 enabled CPU entries ignored, for a CPU that another enabled entry lists as well";
+    assert!(outcome.report.warnings.iter().any(|warning| warning.message == ignored), "{}", told(&outcome));
 
     let by_type_9 = (0..4).fold(Madt::new(LOCAL_APIC), Madt::x2apic_cpu).image();
     let outcome = boot_with(&by_type_9, &["--smp", "4"]);

@@ -98,6 +98,11 @@ pub(crate) fn only_checked_features(image: &Image) -> Vec<String> {
     let mut faults = std::collections::BTreeMap::new();
     for code in image.code.iter().filter(|code| !EXEMPT_SECTIONS.contains(&&*code.section)) {
         for instruction in disassemble(image, code).filter(|one| !one.is_invalid()) {
+            // TZCNT is REP BSF. A processor without BMI1 ignores the prefix, and for an operand that is not 0 the result is the same
+            // (SDM Vol. 2B, TZCNT). Without BMI1 the compiler emits it only for such an operand.
+            if instruction.mnemonic() == Mnemonic::Tzcnt {
+                continue;
+            }
             for &feature in instruction.cpuid_features() {
                 let fault = match feature_bit(feature) {
                     Ok(None) => continue,
