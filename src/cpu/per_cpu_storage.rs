@@ -27,7 +27,8 @@ impl<T> PerCpuStorage<T> {
 }
 
 /// Access to this CPU's copy of a variable by one instruction of a fixed width, independent of the variable's type. The
-/// safe form is [`PerCpu::get`] and the other methods of [`PerCpu`], which derive the width from the type.
+/// safe form is [`PerCpu::get`](crate::cpu::per_cpu::PerCpu::get) and the other methods of that trait, which derive the width from
+/// the type.
 ///
 /// **Context:** any.
 ///
