@@ -123,19 +123,15 @@ mod tests {
         let socket = folder.path().join("qmp");
         // Past its deadline, nothing is awaited.
         assert_eq!(connect(&socket, Instant::now()).unwrap_err().kind(), ErrorKind::NotFound);
-        let (about_to_connect, is_connecting) = std::sync::mpsc::channel();
+        // A socket that was bound and is no longer listened to refuses, as one that is not listened to yet.
+        drop(UnixListener::bind(&socket).unwrap());
+        assert_eq!(connect(&socket, Instant::now()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         std::thread::scope(|scope| {
-            let socket = &socket;
-            scope.spawn(move || {
-                is_connecting.recv().unwrap();
-                // A socket that was bound and is no longer listened to refuses, as one that is not listened to yet.
-                drop(UnixListener::bind(socket).unwrap());
-                assert_eq!(UnixStream::connect(socket).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-                std::fs::remove_file(socket).unwrap();
-                UnixListener::bind(socket).unwrap().accept().unwrap();
+            scope.spawn(|| {
+                std::fs::remove_file(&socket).unwrap();
+                UnixListener::bind(&socket).unwrap().accept().unwrap();
             });
-            about_to_connect.send(()).unwrap();
-            connect(socket, soon()).unwrap();
+            connect(&socket, soon()).unwrap();
         });
     }
 
