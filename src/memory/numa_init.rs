@@ -4,8 +4,10 @@ use core::fmt;
 use core::ops::Range;
 
 use super::boot_alloc::{alloc_slice_from, alloc_uninit};
+use super::cache::drain_this_cpu;
 use super::frames::global::frames;
 use super::frames::{FrameNumber, NodeId, SetZonesError, ZoneLayout, ZoneLayoutError};
+use crate::cpu::IrqGuard;
 
 /// Why the zones were not set. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub(crate) unsafe fn set_zones(
     zone_layout.fill(frames.end(), nodes, ranges, distance).map_err(NumaInitError::ZoneLayout)?;
     let zones = alloc_slice_from(zone_layout.zones().iter().map(|_| frames.new_zone()));
     let zones = zones.ok_or(NumaInitError::OutOfMemory)?;
+    // A run that this CPU caches may cross a border; in the buddies it is split there.
+    drain_this_cpu(&IrqGuard::new());
     // SAFETY: no other CPU uses the allocator meanwhile, guaranteed by the caller (see # Safety).
     unsafe { frames.set_zones(zone_layout, zones) }.map_err(NumaInitError::Refused)
 }

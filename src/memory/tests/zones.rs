@@ -208,6 +208,24 @@ fn zones_are_not_set_across_an_allocated_run() {
 }
 
 #[test]
+fn zones_are_not_set_across_a_cached_run() {
+    let world = World::at_zero(16);
+    world.insert(0..world.len).expect("it is new");
+    let magazine = Magazine::new();
+    let run = world.frames.alloc(&magazine, order(10)).expect("the first two blocks");
+    assert_eq!(run, at(0));
+    assert_eq!(world.frames.free(&magazine, run, order(10)), Ok(()));
+    let cut = |world: &World| four_nodes(world.first + world.len);
+    assert_eq!(
+        world.set_zones(cut(&world)),
+        Err(SetZonesError::AcrossBorder { frame: at(512), order: order(10) })
+    );
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    assert_eq!(world.set_zones(cut(&world)), Ok(()));
+    assert_eq!(world.frames.validate(), Ok(()));
+}
+
+#[test]
 fn requests_get_what_they_ask_for_or_nothing() {
     let world = World::with_zones(20, two_nodes);
     world.insert(1..world.len).expect("it is new");

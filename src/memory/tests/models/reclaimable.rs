@@ -112,3 +112,41 @@ fn a_failed_search_hides_no_run() {
         model.end([here, beyond, Seen::end(seen)]);
     });
 }
+
+/// A block that is free throughout is seen, although the free of the other half of its run makes its word blank meanwhile.
+#[test]
+fn a_merge_hides_no_free_block() {
+    check_interleavings(UNBOUNDED, || {
+        let model = Model::new(2);
+        let (mut here, beside) = (Cpu::new(&model), Cpu::new(&model));
+        let lower = here.alloc(Order::BLOCK).expect("all is free");
+        assert_eq!(lower, model.world.first);
+        let merger = here.on_thread(move |cpu| {
+            cpu.model.give(lower, Order::BLOCK);
+            assert_eq!(cpu.model.frames().free_blocks_to_buddy(lower, Order::BLOCK), Ok(()));
+        });
+        let reclaimable = model.frames().estimate_reclaimable(order(3), [].into_iter());
+        assert_ne!(reclaimable, Reclaimable::Nothing);
+        let (here, ()) = join(merger);
+        model.end([here, beside]);
+    });
+}
+
+/// Of a CPU that allocates the block that it caches and another one that reclaims it, one gets it.
+#[test]
+fn a_cached_block_is_taken_by_its_cpu_or_by_another() {
+    check_interleavings(UNBOUNDED, || {
+        let model = Model::new(1);
+        let (here, mut there) = (Cpu::new(&model), Cpu::new(&model));
+        let block = there.alloc(Order::BLOCK).expect("all is free");
+        there.free(block, Order::BLOCK);
+        let seen = Seen::of(there);
+        let owner = seen.clone().on_thread(|frames, magazine| frames.alloc_cached(magazine, Order::BLOCK));
+        model.frames().reclaim_blocks(block..block + Order::BLOCK.frames(), [seen.remote()].into_iter());
+        let reclaimed = model.frames().alloc_blocks(ANYWHERE, Order::BLOCK);
+        let kept = owner.join().expect("the thread has not panicked");
+        assert!(kept.is_some() != reclaimed.is_some(), "{kept:?} and {reclaimed:?}");
+        model.take(kept.or(reclaimed).expect("one of them is some"), Order::BLOCK);
+        model.end([here, Seen::end(seen)]);
+    });
+}
