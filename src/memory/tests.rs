@@ -6,8 +6,6 @@ extern crate std;
 mod books;
 #[cfg(not(any(loom, shuttle)))]
 mod concurrent;
-#[cfg(feature = "faults")]
-mod fault;
 mod inserting;
 mod misuse;
 mod model;

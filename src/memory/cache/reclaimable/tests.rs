@@ -289,5 +289,5 @@ fn runs_that_share_a_counter_are_overestimated() {
     cpus.free(1, all[512], Order::FRAME);
     let reclaimable = cpus.estimate_reclaimable(order(1));
     assert_eq!(reclaimable, Reclaimable::Run(all[0]..all[0] + 2));
-    assert_eq!(cpus.asked(&reclaimable), [], "so all will be asked");
+    assert!(cpus.asked(&reclaimable).is_empty(), "so all will be asked");
 }
