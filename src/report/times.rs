@@ -1,9 +1,10 @@
-//! Reports of the times of the boot stages, and of the lateness of timers.
-
-use crate::wire::{self, Record};
-use crate::{console, smp, time};
+//! Reports of time: the clocksource, the boot stages, and the lateness of timers.
 
 use super::trace;
+use crate::console::{self, LineBuffer};
+use crate::smp;
+use crate::time::{self, Clocksource};
+use crate::wire::{self, Record};
 
 const _: () = assert!(wire::BootStage::ALL.len() <= wire::STAGES_IN_RECORD);
 
@@ -25,4 +26,30 @@ pub(crate) fn lateness() {
             console::send(&Record::Lateness(wire::Lateness { cpu: cpu.id().0, buckets_ns }));
         }
     }
+}
+
+/// Reports the clocksource and the TSC skew.
+pub(crate) fn clocksource(counter: &Clocksource) {
+    let Clocksource { name, unstable_reason, warp, skew_ns, drift_ppm } = *counter;
+    trace::set_skew(warp.skew_cycles);
+    let unstable_reason =
+        unstable_reason.map(|unstable_reason| LineBuffer::<100>::format(format_args!("{unstable_reason}")));
+    log::info!(
+        "clocksource: {name}; TSC skew <= {} cycles ({skew_ns} ns), {} samples, {} CPUs; timers {}",
+        warp.skew_cycles,
+        warp.samples,
+        warp.cpus,
+        time::timer::mode().name()
+    );
+    console::send(&Record::Clock(wire::Clock {
+        counter: name,
+        unstable_reason: unstable_reason.as_ref().map(LineBuffer::as_str),
+        skew_cycles: warp.skew_cycles,
+        skew_ns,
+        warps: warp.times,
+        skew_samples: warp.samples,
+        skew_cpus: warp.cpus.into(),
+        drift_ppm,
+        timer_mode: time::timer::mode().name(),
+    }));
 }
