@@ -11,7 +11,7 @@ use super::pvh::Table;
 use crate::wire::little_endian::{read_u32, read_u64};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// The value of EAX at entry.
 pub const LOADER_MAGIC: u32 = 0x2bad_b002;

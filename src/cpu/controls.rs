@@ -3,18 +3,8 @@
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
-use super::Features;
+use super::{Features, pat};
 use crate::patchable;
-
-/// The page attribute table (SDM Vol. 4, table 2-2).
-const IA32_PAT: u32 = 0x277;
-
-/// The PAT's value after reset (SDM Vol. 3A, table 12-12): write-back, write-through, UC-, UC, and the same again.
-const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
-
-/// The PAT's value on every CPU of the kernel. Entries 0 to 3 keep their reset values, so page-table entries without the
-/// PAT bit keep their memory type and the change needs no TLB flush. Entry 5 is write-combining, for a frame buffer.
-const PAT: u64 = 0x0007_0106_0007_0406;
 
 /// The control registers of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +36,7 @@ impl ControlRegisters {
             cr4: Cr4::read_raw(),
             efer: Efer::read_raw(),
             // SAFETY: the MSR exists, because `has_pat` is true; reading it has no effect.
-            pat: if has_pat() { unsafe { Msr::new(IA32_PAT).read() } } else { PAT_AT_RESET },
+            pat: if has_pat() { unsafe { Msr::new(pat::IA32_PAT).read() } } else { pat::AT_RESET },
         }
     }
 
@@ -60,7 +50,7 @@ impl ControlRegisters {
         cr4.remove(Cr4Flags::L5_PAGING | Cr4Flags::PCID);
         let mut efer = EferFlags::from_bits_retain(self.efer);
         efer.insert(EferFlags::NO_EXECUTE_ENABLE | EferFlags::LONG_MODE_ACTIVE);
-        let pat = if has_pat() { PAT } else { PAT_AT_RESET };
+        let pat = if has_pat() { pat::KERNEL } else { pat::AT_RESET };
         ControlRegisters { cr0: cr0.bits(), cr3: root, cr4: cr4.bits(), efer: efer.bits(), pat }
     }
 
@@ -85,9 +75,9 @@ patchable! {
     /// **Context:** once on each CPU, interrupts off.
     pub(crate) fn set_memory_types() {
         if has_pat() {
-            // SAFETY: the MSR exists, because `has_pat` is true. No mapping uses an entry that changes (`PAT`), so no
+            // SAFETY: the MSR exists, because `has_pat` is true. No mapping uses an entry that changes (`pat::KERNEL`), so no
             // memory changes its type.
-            unsafe { Msr::new(IA32_PAT).write(PAT) };
+            unsafe { Msr::new(pat::IA32_PAT).write(pat::KERNEL) };
         }
     }
 }

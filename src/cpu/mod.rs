@@ -16,6 +16,8 @@ mod features;
 #[cfg(target_os = "none")]
 pub(crate) mod irq_guard;
 pub(crate) mod machine_check;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod pat;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
 #[doc(hidden)]

@@ -7,43 +7,13 @@ use ap_trampoline::Stage;
 use crate::boot::command_line::{
     FromText, Parameter, ParameterList, ParameterSet, ParameterValue, ValueError,
 };
-use crate::named;
+use crate::memory::frames::fault_names::frame_faults;
 
-named! {
-    /// An injected fault. Unless it says otherwise, a check of the kernel must catch it.
+frame_faults! {
+    /// An injected fault, of the frame allocator or one of these. Unless it says otherwise, a check of the kernel must catch it.
     pub enum Fault {
-        /// The allocator allocates a frame twice.
-        DoubleAllocate = "double_allocate",
-        /// The allocator leaks a frame.
-        LeakFrame = "leak_frame",
         /// The allocator `magazine` leaks one of its borrowed frames.
         LeakBorrowedFrame = "leak_borrowed_frame",
-        /// The block table counts one frame less than was freed.
-        Miscount = "miscount",
-        /// The allocator allocates contiguous frames that begin one frame too high.
-        Misalign = "misalign",
-        /// A block whose last frame is freed is not returned to the buddy.
-        SkipBlockCompletion = "skip_block_completion",
-        /// A free block is not inserted into the buddy.
-        SkipBuddyInsert = "skip_buddy_insert",
-        /// A free block is not merged with its free buddy.
-        SkipBuddyMerge = "skip_buddy_merge",
-        /// A block that has free frames again is not entered in the summary.
-        SkipSummaryUpdate = "skip_summary_update",
-        /// A double free is accepted.
-        AcceptDoubleFree = "accept_double_free",
-        /// A free of frames that the allocator does not own is accepted.
-        AcceptUnownedFree = "accept_unowned_free",
-        /// A free of a larger order than was allocated is accepted.
-        AcceptWrongOrder = "accept_wrong_order",
-        /// A CPU without memory does not drain the caches of other CPUs.
-        SkipRemoteDrain = "skip_remote_drain",
-        /// An allocation with interrupts off waits for other CPUs.
-        BlockInIrq = "block_in_irq",
-        /// The allocator can be used in NMIs.
-        AllowAllocInNmi = "allow_alloc_in_nmi",
-        /// A refill of a magazine enables interrupts.
-        EnableIrqsInRefill = "enable_irqs_in_refill",
         /// The last CPU's start-up IPIs are lost.
         SkipSipi = "skip_sipi",
         /// The last CPU is held at the end of the stage that `inject.stage=` names.
@@ -247,19 +217,5 @@ impl FromText for Stage {
             write!(f, "{comma}{stage}")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(all(test, feature = "faults"))]
-mod tests {
-    use super::Fault;
-    use crate::boot::command_line::Named;
-    use crate::memory::frames::faults;
-
-    #[test]
-    fn each_fault_of_the_frame_allocator_can_be_named() {
-        for fault in faults::FrameFault::all() {
-            assert!(Fault::from_name(fault.name()).is_some(), "{}", fault.name());
-        }
     }
 }

@@ -28,7 +28,7 @@ use core::time::Duration;
 pub(crate) use armed::{ArmedTimer, armed_timers};
 pub use callback::{Callback, Expiry, INLINE};
 pub(crate) use orphaned::{DetachedTimers, adopt, detach, reattach};
-use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve};
+use queue::{BYTES_PER_TIMER, EXPIRING, NEVER, Queue, Timer, TimerSettings, carve};
 
 use super::calibration::{AlarmScale, NS_PER_SECOND};
 use super::frequency::Clock;
@@ -85,8 +85,8 @@ per_cpu! {
 crate::name_lock!(per_cpu QUEUE);
 
 /// The mode and scale of all CPUs' APIC timers.
-static HARDWARE: SpinLockIrq<Hardware> = SpinLockIrq::new(Hardware::NONE);
-crate::name_lock!(HARDWARE);
+static SETTINGS: SpinLockIrq<TimerSettings> = SpinLockIrq::new(TimerSettings::STOPPED);
+crate::name_lock!(SETTINGS);
 
 /// Selects the mode of all CPUs' APIC timers. Returns `false` if a frequency is 0.
 ///
@@ -102,14 +102,14 @@ pub(super) fn init(guard: &IrqGuard, features: &Features, clock: &Clock) -> bool
         (TimerMode::OneShot, AlarmScale::new(clock.apic_timer_hz, u64::from(u32::MAX)))
     };
     let Some(scale) = scale else { return false };
-    *HARDWARE.lock() = Hardware { mode: Some(mode), scale };
+    *SETTINGS.lock() = TimerSettings { mode: Some(mode), scale };
     interrupts::register(Vector::TIMER, "APIC timer", interrupt);
     true
 }
 
 /// The mode of the APIC timers.
 pub(crate) fn mode() -> TimerMode {
-    HARDWARE.lock().mode.unwrap_or(TimerMode::OneShot)
+    SETTINGS.lock().mode.unwrap_or(TimerMode::OneShot)
 }
 
 /// Starts this CPU's timer queue. Further calls on a CPU only set up the APIC timer again, as [`restart`] does.
@@ -134,12 +134,12 @@ pub(crate) fn start(guard: &IrqGuard) {
 ///
 /// **Context:** interrupts disabled.
 pub(crate) fn restart(guard: &IrqGuard) {
-    let hardware = *HARDWARE.lock();
-    apic::start_timer(guard, hardware.mode.unwrap_or(TimerMode::OneShot));
+    let settings = *SETTINGS.lock();
+    apic::start_timer(guard, settings.mode.unwrap_or(TimerMode::OneShot));
     let mut queue = own(guard).lock_under(guard);
-    queue.hardware = hardware;
+    queue.settings = settings;
     let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
-    queue.set_hardware(guard, first_ns);
+    queue.arm(guard, first_ns);
 }
 
 /// Selects one-shot mode, because an unstable TSC cannot serve as a deadline. Takes effect on each CPU at its next [`restart`].
@@ -147,7 +147,7 @@ pub(crate) fn restart(guard: &IrqGuard) {
 /// **Context:** the BSP.
 pub(super) fn disable_deadline_mode(clock: &Clock) {
     if let Some(scale) = AlarmScale::new(clock.apic_timer_hz, u64::from(u32::MAX)) {
-        *HARDWARE.lock() = Hardware { mode: Some(TimerMode::OneShot), scale };
+        *SETTINGS.lock() = TimerSettings { mode: Some(TimerMode::OneShot), scale };
     }
 }
 
@@ -192,7 +192,7 @@ fn arm(delay_ns: u64, timer: Timer) -> Result<TimerId, TimerError> {
         if let Some(key) = locked.heap.insert(deadline_ns, timer) {
             trace!(TimerArm, timer.callback as usize as u64, deadline_ns);
             if deadline_ns < locked.armed_ns {
-                locked.set_hardware(&guard, deadline_ns);
+                locked.arm(&guard, deadline_ns);
             }
             return Ok(TimerId { queue, key });
         }
@@ -218,7 +218,7 @@ pub fn cancel(timer: TimerId) -> bool {
     if core::ptr::eq(timer.queue, own(&guard)) && queue.armed_ns != EXPIRING {
         let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
         if first_ns != queue.armed_ns {
-            queue.set_hardware(&guard, first_ns);
+            queue.arm(&guard, first_ns);
         }
     }
     queue.shrink();
@@ -275,7 +275,7 @@ fn interrupt(frame: &mut TrapFrame) {
     let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);
     // This reading both sets the APIC timer and ends the measurement of the callbacks.
     let ended_ns = now_ns_unordered();
-    locked.set_hardware_at(guard, first_ns, ended_ns);
+    locked.arm_at(guard, first_ns, ended_ns);
     drop(locked);
     if ended_ns > due_ns + slow::LIMIT_NS {
         slow::report(last, ended_ns - due_ns);

@@ -1,4 +1,4 @@
-//! Tests of the Multiboot 1 parser with valid and malformed structures.
+//! Tests of the Multiboot 1 parser with valid and malformed structures. The tests of Multiboot 2 share the framebuffer.
 
 use core::mem::{offset_of, size_of};
 
@@ -35,6 +35,34 @@ struct AbiInfo {
 
 const ALL_FLAGS: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 12;
 
+/// A framebuffer in which every field has a distinct value.
+pub(in crate::boot) const FRAMEBUFFER: Framebuffer = Framebuffer {
+    address: 0x1_8000_0000,
+    pitch_bytes: 3200,
+    width: 800,
+    height: 600,
+    bits_per_pixel: 32,
+    format: PixelFormat::Rgb {
+        red: Channel { shift: 16, bits: 8 },
+        green: Channel { shift: 8, bits: 7 },
+        blue: Channel { shift: 0, bits: 6 },
+    },
+};
+
+/// The colours of [`FRAMEBUFFER`], as both Multiboots encode them.
+pub(in crate::boot) const COLOURS: [u8; 6] = [16, 8, 8, 7, 0, 6];
+
+/// [`FRAMEBUFFER`] without its colours and with this type, as both Multiboots encode it: address, pitch, width, height, bits per
+/// pixel, type.
+pub(in crate::boot) fn screen_bytes(kind: u8) -> [u8; 22] {
+    let mut bytes = [0; 22];
+    for (index, word) in [0x8000_0000u32, 1, 3200, 800, 600].into_iter().enumerate() {
+        bytes[4 * index..][..4].copy_from_slice(&word.to_le_bytes());
+    }
+    bytes[20..].copy_from_slice(&[32, kind]);
+    bytes
+}
+
 /// A structure in which every field that is read has a distinct value.
 fn sample(flags: u32) -> [u8; INFO_BYTES] {
     let mut bytes = [0; INFO_BYTES];
@@ -48,14 +76,9 @@ fn sample(flags: u32) -> [u8; INFO_BYTES] {
     put(offset_of!(AbiInfo, mmap_length), 0x60);
     put(offset_of!(AbiInfo, mmap_addr), 0xb000);
     put(offset_of!(AbiInfo, boot_loader_name), 0xc000);
-    put(offset_of!(AbiInfo, framebuffer_addr), 0x8000_0000);
-    put(offset_of!(AbiInfo, framebuffer_addr) + 4, 1);
-    put(offset_of!(AbiInfo, framebuffer_pitch), 3200);
-    put(offset_of!(AbiInfo, framebuffer_width), 800);
-    put(offset_of!(AbiInfo, framebuffer_height), 600);
-    bytes[offset_of!(AbiInfo, framebuffer_bpp)] = 32;
-    bytes[offset_of!(AbiInfo, framebuffer_type)] = 1;
-    bytes[offset_of!(AbiInfo, colours)..].copy_from_slice(&[16, 8, 8, 7, 0, 6]);
+    let screen = offset_of!(AbiInfo, framebuffer_addr);
+    bytes[screen..screen + 22].copy_from_slice(&screen_bytes(1));
+    bytes[offset_of!(AbiInfo, colours)..].copy_from_slice(&COLOURS);
     bytes
 }
 
@@ -89,18 +112,7 @@ fn every_field_is_read_at_its_offset() {
         modules: Some(Table { address: 0xa000, entries: 2 }),
         memory_map: Some(PhysRange::new(0xb000, 0xb060)),
         loader_name_address: Some(0xc000),
-        framebuffer: Some(Framebuffer {
-            address: 0x1_8000_0000,
-            pitch_bytes: 3200,
-            width: 800,
-            height: 600,
-            bits_per_pixel: 32,
-            format: PixelFormat::Rgb {
-                red: Channel { shift: 16, bits: 8 },
-                green: Channel { shift: 8, bits: 7 },
-                blue: Channel { shift: 0, bits: 6 },
-            },
-        }),
+        framebuffer: Some(FRAMEBUFFER),
     };
     assert_eq!(Info::parse(&sample(ALL_FLAGS)), Ok(expected));
 }

@@ -1,8 +1,9 @@
-//! Structures as loaders leave them, and as none should.
+//! Tests of the Multiboot 2 parser with valid and malformed structures.
 
 use proptest::prelude::*;
 
-use super::super::multiboot1::{Channel, PixelFormat};
+use super::super::multiboot1::PixelFormat;
+use super::super::multiboot1::tests::{COLOURS, FRAMEBUFFER, screen_bytes};
 use super::*;
 
 /// A structure of these tags, each padded as the specification has it.
@@ -49,7 +50,7 @@ fn module(start: u32, end: u32, command_line: &[u8]) -> Vec<u8> {
 }
 
 fn screen(kind: u8) -> Vec<u8> {
-    [&words(&[0x8000_0000, 1, 3200, 800, 600])[..], &[32, kind, 0, 0], &[16, 8, 8, 7, 0, 6]].concat()
+    [&screen_bytes(kind)[..], &[0, 0], &COLOURS].concat()
 }
 
 fn error(bytes: &[u8]) -> Multiboot2Error {
@@ -86,19 +87,7 @@ fn every_tag_is_read() {
         RawEntry { base: 0xfffc_0000, len: 0x4_0000, kind: RegionKind::Reserved },
     ];
     assert_eq!(entries, expected);
-    let expected = Framebuffer {
-        address: 0x1_8000_0000,
-        pitch_bytes: 3200,
-        width: 800,
-        height: 600,
-        bits_per_pixel: 32,
-        format: PixelFormat::Rgb {
-            red: Channel { shift: 16, bits: 8 },
-            green: Channel { shift: 8, bits: 7 },
-            blue: Channel { shift: 0, bits: 6 },
-        },
-    };
-    assert_eq!(info.framebuffer, Some(expected));
+    assert_eq!(info.framebuffer, Some(FRAMEBUFFER));
     assert_eq!(info.rsdp, Some(&[15; 36][..]));
     assert_eq!(info.load_base, Some(0x20_0000));
 }

@@ -15,15 +15,15 @@ use crate::boot::io_regions::IoRegions;
 use crate::boot::io_regions::{Device, IoRegion, MAX_IO_REGIONS};
 use crate::boot::memory_map::{FRAME_BYTES as PAGE, PhysRange};
 use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
+use crate::cpu::pat;
 use crate::memory::paging::entry::{ENTRIES, Entry, LARGE_PAGE_PAT, SMALL_PAGE_PAT};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 const BASE: u64 = 0xffff_8940_0000_0000;
 const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
 const STACKS: (u64, u64) = (0xffff_d940_0000_0000, 0xffff_d940_0001_0000);
-const PAT: u64 = 0x0007_0406_0007_0406;
-/// As that, but for entry 5.
-const WITH_COMBINING: u64 = 0x0007_0106_0007_0406;
+const PAT: u64 = pat::AT_RESET;
+const WITH_COMBINING: u64 = pat::KERNEL;
 const MIB: u64 = 1 << 20;
 
 const TEXT: PhysRange = PhysRange::new(0x10_0000, 0x10_4000);

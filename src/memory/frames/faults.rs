@@ -6,46 +6,15 @@
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use super::number::FrameNumber;
-use crate::named;
+use crate::memory::frames::fault_names::frame_faults;
 
 /// A fault happens once in so many refills or flushes: several times in each round of a stress run, so that one round on a slow host is
 /// enough.
 pub(crate) const EVERY: usize = 100;
 
-named! {
-    /// What goes wrong, by the fault's name on the command line.
-    pub(crate) enum FrameFault {
-        /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
-        DoubleAllocate = "double_allocate",
-        /// A flush loses a frame.
-        LeakFrame = "leak_frame",
-        /// A flush counts one frame too few.
-        Miscount = "miscount",
-        /// An allocation returns a run that begins one frame too high.
-        Misalign = "misalign",
-        /// A block stays in the table when its last frame is freed.
-        SkipBlockCompletion = "skip_block_completion",
-        /// A free block is not put into the buddy.
-        SkipBuddyInsert = "skip_buddy_insert",
-        /// A block that has free frames again is not marked in the summary.
-        SkipSummaryUpdate = "skip_summary_update",
-        /// Double frees are accepted.
-        AcceptDoubleFree = "accept_double_free",
-        /// Frees of unmanaged frames are accepted.
-        AcceptUnownedFree = "accept_unowned_free",
-        /// Frees of a larger order than the allocation's are accepted.
-        AcceptWrongOrder = "accept_wrong_order",
-        /// A CPU without free frames does not make the others drain their caches.
-        SkipRemoteDrain = "skip_remote_drain",
-        /// An allocation with interrupts disabled waits for the other CPUs.
-        BlockInIrq = "block_in_irq",
-        /// The allocator is not disabled in NMI handlers.
-        AllowAllocInNmi = "allow_alloc_in_nmi",
-        /// A refill enables interrupts half-way.
-        EnableIrqsInRefill = "enable_irqs_in_refill",
-        /// A free block is not merged with its free buddy.
-        SkipBuddyMerge = "skip_buddy_merge",
-    }
+frame_faults! {
+    /// A fault of the frame allocator.
+    pub(crate) enum FrameFault {}
 }
 
 /// One more than the armed fault's number, or 0.

@@ -14,7 +14,7 @@
 //! | Module | Content |
 //! |---|---|
 //! | `allocator` | `Frames`, the shared state |
-//! | `number`, `error`, `faults` | units, error types, fault injection |
+//! | `number`, `error`, `fault_names`, `faults` | units, error types, fault injection |
 //! | `state`, `bitmap`, `summary`, `table` | the block table and the protocol of its state words |
 //! | `buddy`, `zone`, `zone_layout`, `zones` | whole blocks, NUMA nodes and zones |
 //! | `search`, `search_target`, `hint`, `request` | allocation |
@@ -32,6 +32,7 @@ pub(super) mod atomic_frame;
 pub(super) mod bitmap;
 pub(super) mod buddy;
 pub(super) mod error;
+pub(crate) mod fault_names;
 #[cfg(feature = "faults")]
 pub(crate) mod faults;
 pub(super) mod free;

@@ -192,8 +192,7 @@ pub(crate) fn is_canonical(address: u64) -> bool {
 mod tests {
     use super::super::entry::{LARGE_PAGE_PAT, SMALL_PAGE_PAT};
     use super::*;
-
-    const PAT: u64 = 0x0007_0106_0007_0406;
+    use crate::cpu::pat;
 
     const WRITABLE: u64 = Flags::WRITABLE.bits();
     const USER: u64 = Flags::USER_ACCESSIBLE.bits();
@@ -209,7 +208,7 @@ mod tests {
             let shift = 39 - 9 * depth;
             if (address >> shift) as usize % 512 == index { entries[depth] } else { 0 }
         };
-        translate(0x1000, address, PAT, &read)
+        translate(0x1000, address, pat::KERNEL, &read)
     }
 
     const BELOW: [u64; 3] = [0x2000 | 3, 0x3000 | 3, 0x4000 | 3];

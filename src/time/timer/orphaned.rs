@@ -7,7 +7,7 @@
 use core::mem::MaybeUninit;
 use core::time::Duration;
 
-use super::queue::{EXPIRING, Hardware, NEVER, Queue, Timer};
+use super::queue::{EXPIRING, NEVER, Queue, Timer, TimerSettings};
 use super::slow;
 use super::{Expiry, TimerError, TimerId, cancel, every, own, restart};
 use crate::cpu::IrqGuard;
@@ -36,8 +36,8 @@ pub(crate) struct DetachedTimers(&'static SpinLockIrq<Queue>);
 pub(crate) fn detach(guard: &IrqGuard) -> DetachedTimers {
     let queue = own(guard);
     let mut locked = queue.lock_under(guard);
-    locked.set_hardware(guard, NEVER);
-    locked.hardware = Hardware::NONE;
+    locked.arm(guard, NEVER);
+    locked.settings = TimerSettings::STOPPED;
     DetachedTimers(queue)
 }
 
@@ -141,7 +141,7 @@ impl OrphanedTimers {
         alarm.key = key;
         if queue.armed_ns != EXPIRING {
             let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
-            queue.set_hardware(guard, first_ns);
+            queue.arm(guard, first_ns);
         }
     }
 }

@@ -61,16 +61,16 @@ impl Lateness {
 
 /// The mode and scale of an APIC timer.
 #[derive(Clone, Copy)]
-pub(crate) struct Hardware {
+pub(crate) struct TimerSettings {
     /// `None` until this CPU's timer has been started.
     pub mode: Option<TimerMode>,
     /// From nanoseconds to cycles of the APIC timer (one-shot mode) or of the TSC (deadline mode).
     pub scale: AlarmScale,
 }
 
-impl Hardware {
+impl TimerSettings {
     /// A stopped timer. The scale is unused.
-    pub(crate) const NONE: Hardware = Hardware { mode: None, scale: AlarmScale::GIGAHERTZ };
+    pub(crate) const STOPPED: TimerSettings = TimerSettings { mode: None, scale: AlarmScale::GIGAHERTZ };
 }
 
 /// A CPU's timers.
@@ -81,7 +81,7 @@ pub(crate) struct Queue {
     /// sets the APIC timer afterwards.
     pub armed_ns: u64,
     /// The mode and scale of this CPU's APIC timer.
-    pub hardware: Hardware,
+    pub settings: TimerSettings,
     /// The static storage while it is not in use.
     pub spare: Option<Storage<'static, Timer>>,
     /// The frames that hold the storage while it is not the static one.
@@ -139,7 +139,7 @@ impl Queue {
         Queue {
             heap: Heap::new(),
             armed_ns: NEVER,
-            hardware: Hardware::NONE,
+            settings: TimerSettings::STOPPED,
             spare: None,
             frames: None,
             next_orphan: None,
@@ -171,19 +171,19 @@ impl Queue {
         Some((timer, expiry))
     }
 
-    /// Sets this CPU's APIC timer, whose queue this is, to the deadline, or to an earlier time if 32 bits cannot hold the
+    /// Arms this CPU's APIC timer, whose queue this is, for the deadline, or to an earlier time if 32 bits cannot hold the
     /// count. Inlined: part of the interrupt's hot path.
     #[inline(always)]
-    pub(crate) fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
-        self.set_hardware_at(guard, deadline_ns, now_ns());
+    pub(crate) fn arm(&mut self, guard: &IrqGuard, deadline_ns: u64) {
+        self.arm_at(guard, deadline_ns, now_ns());
     }
 
-    /// [`set_hardware`](Self::set_hardware) for a caller that has just read the clock.
+    /// [`arm`](Self::arm) for a caller that has just read the clock.
     #[inline(always)]
-    pub(crate) fn set_hardware_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
+    pub(crate) fn arm_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
         self.armed_ns = deadline_ns;
-        let counts = self.hardware.scale.counts(deadline_ns.saturating_sub(now_ns));
-        match self.hardware.mode {
+        let counts = self.settings.scale.counts(deadline_ns.saturating_sub(now_ns));
+        match self.settings.mode {
             None => {}
             Some(TimerMode::OneShot) if deadline_ns == NEVER => apic::set_timer_count(guard, 0),
             // The scale limits the count to 32 bits.
