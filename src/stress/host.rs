@@ -13,7 +13,8 @@ use crossbeam_utils::CachePadded;
 
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage};
 use super::failure::{Failure, FailureLog};
-use super::histogram::{Histogram, buckets, summarise};
+use super::figures::{Measured, figures};
+use super::histogram::{Histogram, buckets};
 use super::owners::Owners;
 use super::replay::AllocTrace;
 use super::ring::FrameRing;
@@ -230,23 +231,15 @@ impl HostRun<'_> {
             source.drain(&mut unsafe { AllocContext::new(number) });
         }
         let after = AllocatorSnapshot::of(source);
-        let (lost, gained) = before.lost_and_gained(&after);
         let operations: Vec<u64> =
             threads.operations.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let measured = Measured {
+            operations: operations.iter().sum(),
+            elapsed_us: elapsed.as_micros() as u64,
+            lost_and_gained: before.lost_and_gained(&after),
+        };
         Outcome {
-            figures: Stress {
-                workload: self.workload.name,
-                allocator: self.allocator.name,
-                cpus: self.threads as u32,
-                operations: operations.iter().sum(),
-                elapsed_us: elapsed.as_micros() as u64,
-                lost,
-                double_allocated: failures.ownership_violations().max(gained),
-                rounds: shared.rounds.load(Ordering::Relaxed),
-                failed_allocations: shared.failed.load(Ordering::Relaxed),
-                offline_cycles: shared.offline_cycles.load(Ordering::Relaxed),
-                cycles: summarise(&histograms),
-            },
+            figures: figures(&shared, self.allocator, measured),
             buckets: buckets(&histograms).collect(),
             operations,
             verdict: before.compare(&after, &failures, source),

@@ -6,6 +6,7 @@
 mod allocator;
 pub mod allocators;
 pub(crate) mod failure;
+mod figures;
 pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;

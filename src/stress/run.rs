@@ -7,7 +7,8 @@ use super::barrier::Barrier;
 use super::donated::DonatedFrames;
 use super::error::{FailedRun, StressError};
 use super::failure::FailureLog;
-use super::histogram::{Histogram, buckets, summarise};
+use super::figures::{Measured, figures};
+use super::histogram::{Histogram, buckets};
 use super::kernel::Kernel;
 use super::owners::Owners;
 use super::parameters::{CpuCounts, MAX_CPU_COUNTS, StressParameters};
@@ -277,7 +278,7 @@ impl AllocatorRun<'_> {
         }
     }
 
-    fn report(&self, shared: &Shared, elapsed_us: u64, (lost, gained): (u64, u64)) {
+    fn report(&self, shared: &Shared, elapsed_us: u64, lost_and_gained: (u64, u64)) {
         let workload = shared.workload.name;
         for cpu in smp::online().take(self.cpus as usize) {
             let operations = cpu.get(OPERATIONS).map_or(0, |operations| operations.load(Ordering::Relaxed));
@@ -288,10 +289,9 @@ impl AllocatorRun<'_> {
             let buckets = latencies.by_ref().take(BUCKETS_IN_RECORD).collect();
             console::send(&Record::Latency(wire::Latency { workload, buckets }));
         }
-        let operations = progress::total_operations();
-        // If more frames are free than before, some were freed by a CPU that did not own them.
-        let double_allocated = shared.failures.ownership_violations().max(gained);
-        let (allocator, cpus) = (self.allocator.name, self.cpus);
+        let measured = Measured { operations: progress::total_operations(), elapsed_us, lost_and_gained };
+        let figures = figures(shared, self.allocator, measured);
+        let wire::Stress { allocator, cpus, operations, lost, double_allocated, .. } = figures;
         if self.plan.compares() {
             log::info!(
                 "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {double_allocated} double-allocated"
@@ -304,19 +304,7 @@ impl AllocatorRun<'_> {
         if shared.workload.details.is_some() {
             log::info!("{workload}: {}", Details(shared));
         }
-        console::send(&Record::Stress(wire::Stress {
-            workload,
-            allocator,
-            cpus,
-            operations,
-            elapsed_us,
-            lost,
-            double_allocated,
-            rounds: shared.rounds.load(Ordering::Relaxed),
-            failed_allocations: shared.failed.load(Ordering::Relaxed),
-            offline_cycles: shared.offline_cycles.load(Ordering::Relaxed),
-            cycles: summarise(shared.histograms),
-        }));
+        console::send(&Record::Stress(figures));
     }
 }
 
