@@ -16,27 +16,32 @@ use crate::run::Seen;
 /// Words that want to be more than words.
 pub const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>\u{1b}[2J\u{0}<img src=x>";
 
+/// Returns the record of a boot on which all CPUs came online.
+pub fn boot(cpus: u32) -> Boot<String> {
+    Boot {
+        version: Some("0.1.0".to_owned()),
+        protocol: "pvh".to_owned(),
+        kaslr: "off".to_owned(),
+        direct_map_base: 0xffff_8000_0000_0000,
+        slide: 0,
+        apic_mode: "x2apic".to_owned(),
+        clock_source: "hpet".to_owned(),
+        tsc_khz: 2_300_000,
+        apic_timer_khz: 1_000_000,
+        cpus_listed: cpus,
+        cpus_online: cpus,
+        cpus_expected: None,
+        entry_to_online_us: 50_000,
+        entry_to_online_ns: 50_000_000,
+        init_to_online_us: 4_000,
+        bring_up: Default::default(),
+    }
+}
+
 /// Returns possible records of a machine that ran each workload on each allocator with 1 and with all CPUs.
 pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
     let mut seen = Seen {
-        boot: Some(Boot {
-            version: Some("0.1.0".to_owned()),
-            protocol: "pvh".to_owned(),
-            kaslr: "off".to_owned(),
-            direct_map_base: 0xffff_8000_0000_0000,
-            slide: 0,
-            apic_mode: "x2apic".to_owned(),
-            clock_source: "hpet".to_owned(),
-            tsc_khz: 2_300_000,
-            apic_timer_khz: 1_000_000,
-            cpus_listed: cpus,
-            cpus_online: cpus,
-            cpus_expected: None,
-            entry_to_online_us: 50_000,
-            entry_to_online_ns: 50_000_000,
-            init_to_online_us: 4_000,
-            bring_up: Default::default(),
-        }),
+        boot: Some(boot(cpus)),
         memory: Some(Memory { frames_total: 32_546, metadata_bytes: 6_848, free_frames_before: 32_000 }),
         events: Some(Events { timer_interrupts: 17, ..Events::default() }),
         verdict: Some(Verdict { pass: true, reason: None, free_frames_after: 32_000 }),

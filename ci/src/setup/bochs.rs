@@ -38,8 +38,7 @@ pub(super) fn probe(program: &Path) -> Result<Bochs, Error> {
     let help = capture(Command::new(program).arg("--help"), PROBE_LIMIT)?;
     let text = help.stdout.clone() + &help.stderr;
     let Some(version) = Version::from_bochs_banner(&text) else {
-        let (program, answer) = (program.display(), help.tail(3));
-        return Err(Error::Failed(format!("{program} does not answer to --help as Bochs does: {answer}")));
+        return Err(TOOL.unexpected_answer(program, "--help", &help));
     };
     // The second word is no directive, so that it ends here whatever it thinks of the first.
     let words = ["-q", "-n", "display_library: nogui", "octopod: probe"];

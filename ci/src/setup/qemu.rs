@@ -41,9 +41,6 @@ pub(crate) fn probe(program: &Path) -> Result<Qemu, Error> {
     let answer = capture(Command::new(program).arg("--version"), PROBE_LIMIT)?;
     match Version::from_banner(&answer.stdout) {
         Some(version) => Ok(Qemu { program: program.to_owned(), version }),
-        None => {
-            let (program, answer) = (program.display(), answer.tail(3));
-            Err(Error::Failed(format!("{program} does not answer to --version as QEMU does: {answer}")))
-        }
+        None => Err(TOOL.unexpected_answer(program, "--version", &answer)),
     }
 }

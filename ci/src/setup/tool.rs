@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::base::process::Captured;
 use crate::base::{Error, Message, Observer};
 use crate::setup::install::{Installer, missing};
 use crate::setup::packages::{Manager, Privilege, find_program};
@@ -43,6 +44,12 @@ impl Tool {
                 Err(Error::MissingByHand { what, advice: "there is no such program".to_owned() })
             }
         }
+    }
+
+    /// The error of a program whose answer to `option` is not that of this tool.
+    pub(crate) fn unexpected_answer(&self, program: &Path, option: &str, answer: &Captured) -> Error {
+        let (program, title, answer) = (program.display(), self.title, answer.tail(3));
+        Error::Failed(format!("{program} does not answer to {option} as {title} does: {answer}"))
     }
 
     /// Finds the program, and installs it if it is missing.

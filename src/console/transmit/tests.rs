@@ -500,9 +500,8 @@ fn bytes_are_overdue_if_no_interrupt_sends_them_in_time() {
     assert!(!transmitter.is_overdue(2 * LATE_NS - 1));
 }
 
-/// The CPU takes the late interrupt after a writer has sent all bytes.
-#[test]
-fn late_interrupt_without_bytes_to_send_is_used_again() {
+/// A port whose interrupt is late, and its transmitter, after a writer has sent all 40 bytes.
+fn sent_without_the_interrupt() -> (Uart, Transmitter<'static>) {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(40)));
@@ -513,6 +512,13 @@ fn late_interrupt_without_bytes_to_send_is_used_again() {
         (0..16).for_each(|_| uart.tick());
         transmitter.step(&mut uart, LATE_NS);
     }
+    (uart, transmitter)
+}
+
+/// The CPU takes the late interrupt after a writer has sent all bytes.
+#[test]
+fn late_interrupt_without_bytes_to_send_is_used_again() {
+    let (mut uart, mut transmitter) = sent_without_the_interrupt();
     assert!(!transmitter.is_interrupt_driven() && uart.edges > 0);
     serve(&mut transmitter, &mut uart, LATE_NS);
     assert!(transmitter.is_interrupt_driven());
@@ -521,16 +527,7 @@ fn late_interrupt_without_bytes_to_send_is_used_again() {
 /// The late interrupt never occurs.
 #[test]
 fn writer_enables_a_late_interrupt_again() {
-    let mut uart = Uart::new();
-    let mut transmitter = driven::<1024>(&mut uart);
-    assert!(append(&mut transmitter, &"x".repeat(40)));
-    transmitter.step(&mut uart, 0);
-    transmitter.leave_to_interrupt(&mut uart, 0);
-    // The port is ready at each step.
-    while !transmitter.is_empty() {
-        (0..16).for_each(|_| uart.tick());
-        transmitter.step(&mut uart, LATE_NS);
-    }
+    let (mut uart, mut transmitter) = sent_without_the_interrupt();
     uart.edges = 0;
     assert!(append(&mut transmitter, &"y".repeat(40)));
     transmitter.leave_to_interrupt(&mut uart, LATE_NS);

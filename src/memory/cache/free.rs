@@ -161,6 +161,18 @@ impl Frames {
         }
     }
 
+    /// Checks a free of order 1 or above before anything changes.
+    #[inline(always)]
+    fn check_free(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            return Err(FreeError::Misaligned { frame, order });
+        }
+        if Self::CHECKS_EACH_FREE {
+            self.check_cached(magazine, frame, order)?;
+        }
+        Ok(())
+    }
+
     /// [`free`](Self::free) for orders 1 to 8: a run of bits in one block.
     ///
     /// # Errors
@@ -172,12 +184,7 @@ impl Frames {
         frame: FrameNumber,
         order: Order,
     ) -> Result<(), FreeError> {
-        if !frame.is_aligned_to(order) {
-            return Err(FreeError::Misaligned { frame, order });
-        }
-        if Self::CHECKS_EACH_FREE {
-            self.check_cached(magazine, frame, order)?;
-        }
+        self.check_free(magazine, frame, order)?;
         if let Some(place) = magazine.run_cache.room(order) {
             if self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS)) {
                 place.set(frame);
@@ -204,12 +211,7 @@ impl Frames {
         frame: FrameNumber,
         order: Order,
     ) -> Result<(), FreeError> {
-        if !frame.is_aligned_to(order) {
-            return Err(FreeError::Misaligned { frame, order });
-        }
-        if Self::CHECKS_EACH_FREE {
-            self.check_cached(magazine, frame, order)?;
-        }
+        self.check_free(magazine, frame, order)?;
         if let Some(place) = magazine.run_cache.room_unless(order, |run| self.is_still_cached(run, order))
             && self.cache_blocks(frame.block(), order)
         {

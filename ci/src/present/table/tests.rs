@@ -4,28 +4,16 @@ use octopod::wire::{Boot, Cycles, Stress, Verdict};
 
 use super::*;
 use crate::base::VerdictKind;
-use crate::report::Judgement;
 use crate::report::headline::verdict;
+use crate::report::{Judgement, sample};
 use crate::run::Seen;
 
 fn report(workloads: &[&str], operations: u64) -> Report {
     let boot = Boot {
-        version: Some("0.1.0".to_owned()),
-        protocol: "pvh".to_owned(),
-        kaslr: "off".to_owned(),
-        direct_map_base: 0xffff_8000_0000_0000,
-        slide: 0,
-        apic_mode: "x2apic".to_owned(),
         clock_source: "pm_timer".to_owned(),
-        tsc_khz: 1,
-        apic_timer_khz: 1,
-        cpus_listed: 8,
-        cpus_online: 8,
-        cpus_expected: None,
         entry_to_online_us: 12_345,
         entry_to_online_ns: 12_345_000,
-        init_to_online_us: 1,
-        bring_up: Default::default(),
+        ..sample::boot(8)
     };
     let stress = |name: &&str| Stress {
         workload: name.to_string(),

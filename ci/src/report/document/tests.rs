@@ -36,22 +36,12 @@ fn pages(small: u64, large: u64, huge: u64) -> Pages {
 fn seen() -> Seen {
     Seen {
         boot: Some(Boot {
-            version: Some("0.1.0".to_owned()),
-            protocol: "pvh".to_owned(),
-            kaslr: "off".to_owned(),
-            direct_map_base: 0xffff_8000_0000_0000,
-            slide: 0,
-            apic_mode: "x2apic".to_owned(),
-            clock_source: "hpet".to_owned(),
             tsc_khz: 1,
             apic_timer_khz: 2,
-            cpus_listed: 2,
-            cpus_online: 2,
-            cpus_expected: None,
             entry_to_online_us: 3,
             entry_to_online_ns: 3_000,
             init_to_online_us: 5,
-            bring_up: Default::default(),
+            ..sample::boot(2)
         }),
         work: Some(WorkStart { entry_to_work_us: 4 }),
         memory: Some(Memory { frames_total: 9, metadata_bytes: 8, free_frames_before: 7 }),
