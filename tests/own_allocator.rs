@@ -16,10 +16,11 @@ use octopod::stress::workloads::Workload;
 struct Bitmap<'a>(&'a [AtomicU64]);
 
 impl FrameSource for Bitmap<'_> {
-    fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
-        if order != Order::FRAME {
-            return None;
-        }
+    fn largest_order(&self) -> Order {
+        Order::FRAME
+    }
+
+    fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {
         self.0.iter().enumerate().find_map(|(index, word)| {
             let bits =
                 word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?;
@@ -69,6 +70,18 @@ fn the_example_runs_under_the_checks() {
     }
 }
 
+/// What it does not support is not what it lacks memory for.
+#[test]
+fn larger_orders_are_counted_as_unsupported() {
+    let words: Vec<_> = (0..WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
+    let figures = run("random").run_on(WORDS * 64, &Bitmap(&words)).figures;
+    assert!(figures.unsupported > 0 && figures.allocations > figures.unsupported, "{figures:?}");
+    assert_eq!(figures.refused, 0);
+    let figures = run("storm").run_on(WORDS * 64, &Bitmap(&words)).figures;
+    assert!(figures.refused > 0, "{figures:?}");
+    assert_eq!(figures.unsupported, 0);
+}
+
 /// A broken allocator fails: this one adds each frame to the pool again when it is allocated.
 #[test]
 fn a_broken_one_is_caught() {
@@ -106,5 +119,5 @@ fn run(workload: &str) -> HostRun<'static> {
     let workload = <&Workload>::from_name(workload).unwrap();
     let (allocator, threads, blocks, seed, trace) = (&OCTOPOD, 3, 1, 7, None);
     let bound = Bound::Operations(10_000);
-    HostRun { allocator, workload, threads, blocks, bound, seed, trace }
+    HostRun { allocator, workload, threads, blocks, bound, seed, trace, check_every_frame: false }
 }

@@ -32,6 +32,12 @@ impl AllocContext {
 /// **Context:** thread context with interrupts enabled, and timer handlers. Several CPUs call it at once, each with its own [`AllocContext`]. An
 /// implementation that must not be interrupted disables interrupts itself ([`uninterrupted`]).
 pub trait FrameSource: Sync {
+    /// The largest order that it supports. The stress counts larger allocations as unsupported, and never calls
+    /// [`alloc`](Self::alloc) for them.
+    fn largest_order(&self) -> Order {
+        Order::MAX
+    }
+
     /// Allocates `2^order` naturally aligned frames; the first one. `None` if there are none.
     fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber>;
 

@@ -29,6 +29,9 @@ pub(super) fn figures(
         allocator: allocator.name,
         cpus: shared.ids.len() as u32,
         operations: measured.operations,
+        allocations: shared.allocations.load(Ordering::Relaxed),
+        refused: shared.refused.load(Ordering::Relaxed),
+        unsupported: shared.unsupported.load(Ordering::Relaxed),
         elapsed_us: measured.elapsed_us,
         lost,
         // If more frames are free than before, some were freed by a CPU that did not own them.
@@ -36,6 +39,7 @@ pub(super) fn figures(
         rounds: shared.rounds.load(Ordering::Relaxed),
         failed_allocations: shared.failed.load(Ordering::Relaxed),
         offline_cycles: shared.offline_cycles.load(Ordering::Relaxed),
+        timed: Some(shared.workload.timed.name()),
         cycles: summarise(shared.histograms),
     }
 }

@@ -53,6 +53,8 @@ pub struct HostRun<'a> {
     pub seed: u64,
     /// The trace that `replay` replays.
     pub trace: Option<&'a AllocTrace<'a>>,
+    /// Whether every frame of a run is checked, not samples of it.
+    pub check_every_frame: bool,
 }
 
 /// The result of a [`HostRun`].
@@ -208,6 +210,7 @@ impl HostRun<'_> {
             failures: &failures,
             free_before: before.free(),
             trace: self.trace,
+            check_every_frame: self.check_every_frame,
         });
         let began = Instant::now();
         let threads = Threads {

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::allocators::{self, Allocator, OCTOPOD};
 use super::workloads::{self, Workload, defaults};
-use crate::boot::command_line::{NameList, ParameterValue, ValueError, parse_u64};
+use crate::boot::command_line::{NameList, ParameterValue, Switch, ValueError, parse_u64};
 use crate::parameters;
 
 /// The most CPU counts of `stress.cpus=`.
@@ -30,6 +30,8 @@ parameters! {
         pub allocators: AllocatorList = AllocatorList::of([&OCTOPOD]), "stress.allocators";
         /// The numbers of CPUs to run on, one after the other. By default all CPUs; for a comparison 1, 2, 4 and so on.
         pub cpus: CpuCounts = CpuCounts::NONE, "stress.cpus";
+        /// Whether every frame of a run has its owner word checked, instead of a few of a large run. Such a run measures the check.
+        pub check_every_frame: Switch = Switch::Off, "stress.check_every_frame";
     }
 }
 

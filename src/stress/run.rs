@@ -19,7 +19,7 @@ use super::snapshot::{AllocatorSnapshot, Discrepancy};
 use super::source::{AllocContext, FrameSource, KernelAllocator};
 use super::tables::Tables;
 use super::workloads::{self, Details, Setup, Shared, Workload};
-use crate::boot::command_line::NameList;
+use crate::boot::command_line::{NameList, Switch};
 use crate::config::STRESS_GRACE_MS;
 use crate::console::LineBuffer;
 use crate::cpu::CpuId;
@@ -229,6 +229,7 @@ impl AllocatorRun<'_> {
             failures: &failures,
             free_before: before.free(),
             trace: self.trace,
+            check_every_frame: self.plan.parameters.check_every_frame == Switch::On,
         });
         let began_us = time::now_us();
         let kernel = Kernel {

@@ -11,7 +11,7 @@ mod worker;
 
 pub use replay::REPLAY;
 pub use singles::PAIRS;
-pub use worker::{Details, Platform, Setup, Shared, Workload, run};
+pub use worker::{Details, Platform, Setup, Shared, Timed, Workload, run};
 
 use crate::boot::command_line::Named;
 

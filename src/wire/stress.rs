@@ -46,6 +46,15 @@ pub struct Stress<S> {
     pub cpus: u32,
     /// Allocations and frees of all CPUs.
     pub operations: u64,
+    /// Allocations of all CPUs that succeeded.
+    #[serde(default)]
+    pub allocations: u64,
+    /// Allocations that failed, of orders that the allocator supports.
+    #[serde(default)]
+    pub refused: u64,
+    /// Allocations of orders that the allocator does not support.
+    #[serde(default)]
+    pub unsupported: u64,
     /// The duration, in microseconds.
     pub elapsed_us: u64,
     /// Frames that were free before the workload and are not free after it.
@@ -62,7 +71,9 @@ pub struct Stress<S> {
     /// CPU offline/online cycles of `hotplug`; else 0.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// The latency of an allocation and its free.
+    /// What the latencies include: `allocation`, or `pair` for an allocation and its free.
+    pub timed: Option<S>,
+    /// The latency of what `timed` names.
     pub cycles: Cycles,
 }
 

@@ -54,6 +54,10 @@ pub struct StressArgs {
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
 
+    /// Check the owner word of every frame of a run, not of a few of a large one; then the rates measure the check.
+    #[arg(long, help_heading = "Stress")]
+    pub check_every_frame: bool,
+
     /// Replay this trace of allocations and frees, instead of the other workloads unless --workloads names some.
     #[arg(long, value_name = "FILE", help_heading = "Stress")]
     pub replay: Option<PathBuf>,
@@ -91,6 +95,7 @@ impl StressArgs {
         {
             parameters.extend((!value.is_empty()).then(|| format!("stress.{name}={value}")));
         }
+        parameters.extend(self.check_every_frame.then(|| "stress.check_every_frame=on".to_owned()));
         parameters.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
         parameters
     }

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use octopod::boot::command_line::Switch;
 use octopod::options::{BuiltIn, Options as KernelOptions};
 use octopod::stress::allocators::Allocator;
 use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
@@ -93,6 +94,7 @@ struct HostRuns {
     blocks: usize,
     time: Duration,
     seed: u64,
+    check_every_frame: bool,
 }
 
 /// Runs what the options ask for. On the first thing that goes wrong it ends.
@@ -119,7 +121,8 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     )));
     let blocks = (config.mem.bytes() / BLOCK_BYTES).max(1) as usize;
     let of = parts.len() as u32;
-    let work = HostRuns { parts, text, blocks, time, seed };
+    let check_every_frame = kernel.stress.check_every_frame == Switch::On;
+    let work = HostRuns { parts, text, blocks, time, seed, check_every_frame };
     let (sender, said) = channel();
     let woken = sender.clone();
     let _listener = Listener::new(move || drop(woken.send(Said::Woken)));
@@ -147,6 +150,7 @@ impl HostRuns {
                 bound: Bound::Time(self.time),
                 seed: self.seed,
                 trace: trace.as_ref(),
+                check_every_frame: self.check_every_frame,
             };
             let ran = run.run_watched(Some(&activity));
             if to.send(Said::Ended(*part, Box::new(ran))).is_err() {
@@ -264,12 +268,16 @@ fn note(seen: &mut Seen, ran: &Ran) {
         allocator: figures.allocator.to_owned(),
         cpus: figures.cpus,
         operations: figures.operations,
+        allocations: figures.allocations,
+        refused: figures.refused,
+        unsupported: figures.unsupported,
         elapsed_us: figures.elapsed_us,
         lost: figures.lost,
         double_allocated: figures.double_allocated,
         rounds: figures.rounds,
         failed_allocations: figures.failed_allocations,
         offline_cycles: figures.offline_cycles,
+        timed: figures.timed.map(str::to_owned),
         cycles: Cycles { ..figures.cycles },
     });
 }

@@ -123,6 +123,7 @@ mod tests {
             bound: Bound::Time(Duration::ZERO),
             seed: 1,
             trace: None,
+            check_every_frame: false,
         };
         let mut watchdog = Watchdog::new(activity.clone());
         let hang = thread::scope(|scope| {

@@ -42,13 +42,15 @@ pub fn summary(report: &Report) -> Vec<String> {
     }
     lines.extend(report.memory.iter().flat_map(|memory| nodes(&memory.zones)));
     if !report.stress.is_empty() {
-        let table = if is_comparison(&report.stress) {
+        if is_comparison(&report.stress) {
             lines.push("operations a second, by the number of CPUs:".to_owned());
-            comparison(&report.stress)
+            lines.extend(layout::lines(&comparison(&report.stress)));
         } else {
-            workloads(&report.stress)
-        };
-        lines.extend(layout::lines(&table));
+            lines.extend(layout::lines(&workloads(&report.stress)));
+            let unit = report.latency_unit();
+            lines.push(format!("latencies in {unit} of the allocator's calls, without the checks:"));
+            lines.extend(layout::lines(&latencies(&report.stress)));
+        }
     }
     if !report.bench.is_empty() {
         lines.extend(layout::lines(&costs(&report.bench)));
@@ -115,34 +117,34 @@ fn rate(result: &StressReport) -> u64 {
     result.rate() as u64
 }
 
+/// The counts of each workload.
 fn workloads(stress: &[StressReport]) -> Table {
-    let mut table = layout::table([
-        "workload",
-        "allocator",
-        "operations",
-        "per second",
-        "lost",
-        "twice",
-        "p50",
-        "p99",
-        "p99.9",
-        "max",
-    ]);
+    let heads = ["workload", "operations", "per second", "lost", "twice", "refused", "unsupported"];
+    let mut table = layout::table(heads);
     for result in stress {
         table.add_row([
             text::line(&result.workload),
-            text::line(&result.allocator),
             HumanCount(result.operations).to_string(),
             short(rate(result)),
             HumanCount(result.lost).to_string(),
             HumanCount(result.double_allocated).to_string(),
-            short(result.cycles.p50),
-            short(result.cycles.p99),
-            short(result.cycles.p999),
-            short(result.cycles.max),
+            short(result.refused),
+            short(result.unsupported),
         ]);
     }
-    layout::align(&mut table, 2, 16, 1);
+    layout::align(&mut table, 1, 20, 1);
+    table
+}
+
+/// The latencies of each workload.
+fn latencies(stress: &[StressReport]) -> Table {
+    let mut table = layout::table(["latency of", "what", "p50", "p99", "p99.9", "max"]);
+    for result in stress {
+        let cycles = [result.cycles.p50, result.cycles.p99, result.cycles.p999, result.cycles.max];
+        let names = [text::line(&result.workload), text::line(result.timed_in_words())];
+        table.add_row(names.into_iter().chain(cycles.map(short)));
+    }
+    layout::align(&mut table, 2, 20, 2);
     table
 }
 

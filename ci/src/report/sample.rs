@@ -116,11 +116,15 @@ fn add_stress(seen: &mut Seen, workload: &str, allocator: &str, cpus: u32) {
         cpus,
         operations: 1_000 * u64::from(cpus),
         elapsed_us: 500_000,
+        allocations: 4,
+        refused: 2,
+        unsupported: 1,
         lost: 0,
         double_allocated: 0,
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
+        timed: Some("pair".to_owned()),
         cycles: Cycles { p50: 383, p99: 415, p999: 1_023, max: 1 << 30 },
     });
 }

@@ -18,6 +18,15 @@ pub struct StressReport {
     pub cpus: u32,
     /// Allocations and frees of all CPUs.
     pub operations: u64,
+    /// Allocations of all CPUs that succeeded.
+    #[serde(default)]
+    pub allocations: u64,
+    /// Allocations that failed, of orders that the allocator supports.
+    #[serde(default)]
+    pub refused: u64,
+    /// Allocations of orders that the allocator does not support.
+    #[serde(default)]
+    pub unsupported: u64,
     /// How long it ran.
     pub seconds: f64,
     /// Frames that were free before and are not free after.
@@ -34,7 +43,10 @@ pub struct StressReport {
     /// CPU offline/online cycles of `hotplug`.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// How long an allocation and its free take together: in TSC cycles, by threads of the host in nanoseconds.
+    /// What the latencies include: `allocation`, or `pair` for an allocation and its free; null in reports of older versions.
+    #[serde(default)]
+    pub timed: Option<String>,
+    /// The latency of what `timed` names: in TSC cycles, by threads of the host in nanoseconds.
     pub cycles: Cycles,
     /// The same in full: the buckets that hold a sample, each with the greatest value that falls into it.
     #[serde(default)]
@@ -44,6 +56,15 @@ pub struct StressReport {
 }
 
 impl StressReport {
+    /// What the latencies include.
+    pub fn timed_in_words(&self) -> &str {
+        match self.timed.as_deref() {
+            None => "not recorded",
+            Some("pair") => "allocation and free",
+            Some(other) => other,
+        }
+    }
+
     /// Operations a second.
     pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.operations as f64 / self.seconds } else { 0.0 }
@@ -64,12 +85,16 @@ fn report(stress: &Stress<String>, histogram: Vec<Bucket>, per_cpu_operations: V
         allocator: stress.allocator.clone(),
         cpus: stress.cpus,
         operations: stress.operations,
+        allocations: stress.allocations,
+        refused: stress.refused,
+        unsupported: stress.unsupported,
         seconds: Duration::from_micros(stress.elapsed_us).as_secs_f64(),
         lost: stress.lost,
         double_allocated: stress.double_allocated,
         rounds: stress.rounds,
         failed_allocations: stress.failed_allocations,
         offline_cycles: stress.offline_cycles,
+        timed: stress.timed.clone(),
         cycles: stress.cycles,
         histogram,
         per_cpu_operations,

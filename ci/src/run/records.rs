@@ -367,11 +367,15 @@ mod tests {
             cpus: 1,
             operations: 1,
             elapsed_us: 1,
+            allocations: 1,
+            refused: 0,
+            unsupported: 0,
             lost: 0,
             double_allocated: 0,
             rounds: 0,
             failed_allocations: 0,
             offline_cycles: 0,
+            timed: None,
             cycles: Default::default(),
         };
         let mut seen = Seen::default();

@@ -119,6 +119,10 @@ pub(super) struct Watched<'a> {
 }
 
 impl FrameSource for Watched<'_> {
+    fn largest_order(&self) -> Order {
+        self.source.largest_order()
+    }
+
     fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
         self.activity.during(context, Call::Alloc(order), |context| self.source.alloc(context, order))
     }

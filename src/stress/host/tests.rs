@@ -16,27 +16,88 @@ fn every_workload_runs_on_every_allocator() {
     let sample = std::fs::read(sample_path()).unwrap();
     let tables = replay::TraceTables::new(&replay::measure(&sample).unwrap());
     let trace = tables.load(&sample).unwrap();
-    for allocator in <&Allocator>::all() {
+    for (allocator, check_every_frame) in
+        <&Allocator>::all().iter().flat_map(|allocator| [(allocator, false), (allocator, true)])
+    {
         for workload in <&Workload>::all() {
             let run = HostRun {
                 allocator,
                 workload,
                 threads: 4,
                 blocks: 8,
-                bound: Bound::Operations(20_000),
+                bound: Bound::Operations(10_000),
                 seed: 7,
                 trace: Some(&trace),
+                check_every_frame,
             };
             let outcome = run.run();
             assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
             // `replay` is bounded by its trace.
-            let most = if !workload.is_default { 1 } else { 20_000 };
+            let most = if !workload.is_default { 1 } else { 10_000 };
             assert!(
                 outcome.figures.operations >= most,
                 "{workload} on {allocator}: {}",
                 outcome.figures.operations
             );
         }
+    }
+}
+
+/// Allocates the same block of 2 MiB to every caller that asks for one.
+struct SameBlock<'a>(Hosted<'a>, std::sync::OnceLock<Option<FrameNumber>>);
+
+impl FrameSource for SameBlock<'_> {
+    fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        if order == Order::BLOCK {
+            return *self.1.get_or_init(|| self.0.alloc(context, order));
+        }
+        self.0.alloc(context, order)
+    }
+
+    unsafe fn free(
+        &self,
+        context: &mut AllocContext,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        // SAFETY: the caller must own the frames. It frees a block only if all of its owner words allow it, so once.
+        unsafe { self.0.free(context, frame, order) }
+    }
+
+    fn drain(&self, context: &mut AllocContext) {
+        self.0.drain(context);
+    }
+
+    fn free_frames(&self) -> usize {
+        self.0.free_frames()
+    }
+}
+
+#[test]
+fn a_large_run_that_is_allocated_twice_is_found_by_its_checked_frames() {
+    use crate::stress::owners::OwnershipViolation;
+    for check_every_frame in [false, true] {
+        let world = World::new(2);
+        let source = SameBlock(Hosted::new(&world, 2), std::sync::OnceLock::new());
+        let run = HostRun {
+            allocator: &super::super::allocators::OCTOPOD,
+            workload: <&Workload>::from_name("mixed_orders").unwrap(),
+            threads: 1,
+            blocks: 2,
+            bound: Bound::Operations(1),
+            seed: 7,
+            trace: None,
+            check_every_frame,
+        };
+        let outcome = run.run_on(end_of(&world), &source);
+        let found = outcome.verdict;
+        let is_found = matches!(
+            found,
+            Err(Discrepancy::Failure(Failure::OwnershipViolation(OwnershipViolation::AllocatedTwice { .. })))
+        );
+        assert!(is_found, "{check_every_frame}: {found:?}");
+        let most = if check_every_frame { Order::BLOCK.frames() } else { 4 };
+        assert!(outcome.figures.double_allocated >= most as u64, "{:?}", outcome.figures);
     }
 }
 
@@ -148,6 +209,7 @@ fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source
         failures: &failures,
         free_before: AllocatorSnapshot::of(source).free(),
         trace: None,
+        check_every_frame: false,
     });
     // SAFETY: a context must be unique. There is no other.
     workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { AllocContext::new(0) });

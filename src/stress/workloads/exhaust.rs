@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::worker::{Worker, Workload};
+use super::worker::{Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::Failure;
 use crate::stress::owners::FrameIndex;
@@ -15,6 +15,7 @@ pub(crate) static STORM: Workload = Workload {
     name: "storm",
     summary: "Each CPU allocates until no frame is left anywhere, then frees all.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.storm(),
     details: None,
 };
@@ -24,6 +25,7 @@ pub(crate) static FRAGMENTATION: Workload = Workload {
     name: "fragmentation",
     summary: "Each CPU allocates its part of all memory and frees every second frame; one CPU must then obtain all of these.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.fragmentation(),
     details: None,
 };

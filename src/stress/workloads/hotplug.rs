@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::mixed::Held;
-use super::worker::{Worker, Workload};
+use super::worker::{Timed, Worker, Workload};
 use crate::memory::frames::Order;
 
 /// The most CPUs that are offline at once.
@@ -17,6 +17,7 @@ pub(crate) static HOTPLUG: Workload = Workload {
     name: "hotplug",
     summary: "Each CPU works as in `random`, while one CPU after the other goes offline and comes back.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.hotplug(),
     details: Some(|shared, f| {
         write!(f, "{} CPU offline/online cycles", shared.offline_cycles.load(Ordering::Relaxed))

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::mixed::Held;
-use super::worker::{Worker, Workload};
+use super::worker::{Timed, Worker, Workload};
 use crate::memory::frames::Order;
 use crate::stress::failure::Failure;
 
@@ -21,6 +21,7 @@ pub(crate) static INTERRUPTS: Workload = Workload {
     name: "interrupts",
     summary: "Each CPU works as in `random`, and so does its timer interrupt, 100 us after its last one; one CPU exhausts all memory now and then.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.interrupts(),
     details: Some(|shared, f| {
         let (interrupts, failed) =
@@ -67,6 +68,7 @@ impl Worker<'_> {
         });
         handler.receive_all(ring, thread);
         handler.release_all(&mut handlers);
+        handler.add_up();
         shared.rounds.fetch_add(interrupts.into_inner(), Ordering::Relaxed);
         shared.failed.fetch_add(failed.into_inner(), Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! Workloads with several orders.
 
-use super::worker::{ROUNDS, Worker, Workload};
+use super::worker::{ROUNDS, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 
 /// The most runs that `random` holds.
@@ -56,6 +56,7 @@ pub(crate) static RANDOM: Workload = Workload {
     name: "random",
     summary: "Each CPU allocates contiguous frames of random orders, which live for random times.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.random(),
     details: None,
 };
@@ -65,6 +66,7 @@ pub(crate) static MIXED_ORDERS: Workload = Workload {
     name: "mixed_orders",
     summary: "Each CPU allocates every order up to 1 GiB, and frees some of it frame by frame.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.mixed_orders(),
     details: None,
 };
@@ -120,7 +122,7 @@ impl Worker<'_> {
     }
 
     /// For each order from single frames to 1 GiB: allocates a few runs, or as many as there are. Frees the last run of each
-    /// order frame by frame, from the end: the rest of a larger run must stay allocated.
+    /// order up to 2 MiB frame by frame, from the end: the rest of a run must stay allocated.
     pub(super) fn mixed_orders(&mut self) {
         let mut held = [FrameNumber::new(0); ORDERS_HELD];
         while self.goes_on() {
@@ -128,24 +130,39 @@ impl Worker<'_> {
                 let mut count = 0;
                 while count < ORDERS_HELD {
                     let Some(frame) = self.alloc_sampled(order) else { break };
-                    if self.acquired(frame, order) {
-                        held[count] = frame;
-                        count += 1;
+                    // An allocator that allocates the same run again and again must not keep this loop going.
+                    if !self.acquired(frame, order) {
+                        break;
                     }
+                    held[count] = frame;
+                    count += 1;
                 }
                 let Some((last, others)) = held[..count].split_last() else { break };
                 for frame in others {
                     self.release(*frame, order);
                 }
-                if order <= Order::BLOCK {
-                    for index in (0..order.frames()).rev() {
-                        self.release(*last + index, Order::FRAME);
-                    }
+                let frees = if order <= Order::BLOCK {
+                    self.release_frame_by_frame(*last, order)
                 } else {
                     self.release(*last, order);
-                }
-                self.count(2 * count as u64);
+                    1
+                };
+                self.count((count + others.len()) as u64 + frees);
             }
         }
+    }
+
+    /// Frees a run of this CPU frame by frame, from the end, and returns the number of frees. A checked frame has its owner
+    /// until just before its own free.
+    fn release_frame_by_frame(&mut self, first: FrameNumber, order: Order) -> u64 {
+        let checked = self.checked(first, order);
+        let mut checked = checked.indexes().rev().peekable();
+        for index in (0..order.frames()).rev() {
+            let frame = first + index;
+            if checked.next_if_eq(&index).is_none() || self.disown(frame, Order::FRAME, self.id) {
+                self.free(frame, Order::FRAME);
+            }
+        }
+        order.frames() as u64
     }
 }

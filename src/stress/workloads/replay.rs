@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::worker::{Worker, Workload};
+use super::worker::{Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::replay::{AllocEvent, AllocTrace};
 
@@ -27,6 +27,7 @@ pub static REPLAY: Workload = Workload {
     name: "replay",
     summary: "Each CPU allocates and frees as a recorded trace says.",
     is_default: false,
+    timed: Timed::Allocation,
     run: |worker| worker.replay(),
     details: Some(|shared, f| {
         let (rounds, failed) = (shared.rounds.load(Ordering::Relaxed), shared.failed.load(Ordering::Relaxed));

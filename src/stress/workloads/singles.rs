@@ -1,6 +1,6 @@
 //! Workloads with single frames, the most frequent allocations of a kernel.
 
-use super::worker::{ROUNDS, TIMED, Worker, Workload};
+use super::worker::{ROUNDS, TIMED, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::ring::FrameRing;
 
@@ -16,6 +16,7 @@ pub static PAIRS: Workload = Workload {
     name: "pairs",
     summary: "Each CPU allocates a few frames and frees them in any order.",
     is_default: true,
+    timed: Timed::Pair,
     run: |worker| worker.pairs(),
     details: None,
 };
@@ -25,6 +26,7 @@ pub(crate) static BULK: Workload = Workload {
     name: "bulk",
     summary: "Each CPU allocates more frames than its cache holds, then frees all.",
     is_default: true,
+    timed: Timed::Pair,
     run: |worker| worker.bulk(),
     details: None,
 };
@@ -34,6 +36,7 @@ pub(crate) static REMOTE: Workload = Workload {
     name: "remote",
     summary: "Each CPU allocates frames that another CPU frees.",
     is_default: true,
+    timed: Timed::Allocation,
     run: |worker| worker.remote(),
     details: None,
 };

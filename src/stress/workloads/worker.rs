@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fastrand::Rng;
 
@@ -12,6 +12,7 @@ use crate::stress::histogram::Histogram;
 use crate::stress::owners::{Owners, handler_of};
 use crate::stress::replay::AllocTrace;
 use crate::stress::ring::FrameRing;
+use crate::stress::samples::CheckedFrames;
 use crate::stress::source::{AllocContext, FrameSource};
 
 /// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
@@ -28,10 +29,31 @@ pub struct Workload {
     pub summary: &'static str,
     /// Whether it runs when no workload is named.
     pub is_default: bool,
+    /// What its latencies include.
+    pub timed: Timed,
     /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all frames before it returns.
     pub(in crate::stress) run: fn(&mut Worker<'_>),
     /// Writes its counters other than operations; `None` if it has none.
     pub(in crate::stress) details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
+}
+
+/// What a latency includes: the calls of the allocator, and the interrupts meanwhile; not the check of the owner words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timed {
+    /// An allocation.
+    Allocation,
+    /// An allocation, and the free of the same frames later.
+    Pair,
+}
+
+impl Timed {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Timed::Allocation => "allocation",
+            Timed::Pair => "pair",
+        }
+    }
 }
 
 impl PartialEq for Workload {
@@ -130,6 +152,16 @@ pub struct Setup<'a> {
     pub free_before: u64,
     /// The trace that `replay` replays.
     pub trace: Option<&'a AllocTrace<'a>>,
+    /// Whether every frame of a run is checked, not samples of it.
+    pub check_every_frame: bool,
+}
+
+/// The allocations of a CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    allocations: u64,
+    refused: u64,
+    unsupported: u64,
 }
 
 /// The state that all CPUs of a workload share: its [`Setup`] and its counters.
@@ -147,6 +179,12 @@ pub struct Shared<'a> {
     pub(in crate::stress) rounds: AtomicU64,
     /// Failed allocations of interrupt handlers, or of a trace.
     pub(in crate::stress) failed: AtomicU64,
+    /// Allocations that succeeded, by all workers that have ended.
+    pub(in crate::stress) allocations: AtomicU64,
+    /// Allocations of supported orders that failed.
+    pub(in crate::stress) refused: AtomicU64,
+    /// Allocations of orders that the allocator does not support.
+    pub(in crate::stress) unsupported: AtomicU64,
 }
 
 impl<'a> Shared<'a> {
@@ -160,6 +198,9 @@ impl<'a> Shared<'a> {
             is_over: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            allocations: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            unsupported: AtomicU64::new(0),
         }
     }
 }
@@ -185,6 +226,9 @@ pub(in crate::stress) struct Worker<'a> {
     pub(super) phase: Phase,
     /// Whether it has not completed a round.
     pub(super) is_new: bool,
+    /// The largest order that the allocator supports.
+    largest_order: Order,
+    tally: Tally,
 }
 
 /// Runs the workload on this CPU, whose rank is the number of its context. The context of its handler, whose number is larger
@@ -202,9 +246,12 @@ pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
         rng: Rng::with_seed(seed),
         phase: Phase::default(),
         is_new: true,
+        largest_order: shared.source.largest_order(),
+        tally: Tally::default(),
     };
     platform.barrier();
     (shared.workload.run)(&mut worker);
+    worker.add_up();
     platform.barrier();
 }
 
@@ -215,7 +262,15 @@ impl<'a> Worker<'a> {
         // worker.
         let context = unsafe { AllocContext::new(self.shared.ids.len() + self.rank) };
         let rng = self.rng.fork();
-        Worker { context, rng, id: handler_of(self.id), is_new: false, ..*self }
+        Worker { context, rng, id: handler_of(self.id), is_new: false, tally: Tally::default(), ..*self }
+    }
+
+    /// Adds its allocations to those of all CPUs. Called once, at its end.
+    pub(super) fn add_up(&self) {
+        let Tally { allocations, refused, unsupported } = self.tally;
+        self.shared.allocations.fetch_add(allocations, Ordering::Relaxed);
+        self.shared.refused.fetch_add(refused, Ordering::Relaxed);
+        self.shared.unsupported.fetch_add(unsupported, Ordering::Relaxed);
     }
 
     /// Whether there is another round. There is at least one, however slow the host is.
@@ -223,8 +278,18 @@ impl<'a> Worker<'a> {
         core::mem::take(&mut self.is_new) || !self.platform.has_ended()
     }
 
+    /// Allocates a run, and counts it, or its failure.
     pub(super) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
-        self.shared.source.alloc(&mut self.context, order)
+        if order > self.largest_order {
+            self.tally.unsupported += 1;
+            return None;
+        }
+        let frame = self.shared.source.alloc(&mut self.context, order);
+        match frame {
+            Some(_) => self.tally.allocations += 1,
+            None => self.tally.refused += 1,
+        }
+        frame
     }
 
     /// As [`alloc`](Self::alloc). Records the latency of one in [`TIMED`] allocations, and of each of a block or more, which
@@ -270,13 +335,18 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Records this CPU as the owner of an allocated run. Returns whether it owned none of it before.
+    /// The frames of a run whose owner words are checked.
+    pub(super) fn checked(&self, frame: FrameNumber, order: Order) -> CheckedFrames {
+        CheckedFrames::of(frame, order, self.shared.check_every_frame, self.shared.seed)
+    }
+
+    /// Records this CPU as the owner of an allocated run. Returns whether none of its checked frames had an owner before.
     pub(super) fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
         if !frame.is_aligned_to(order) {
             self.note(Failure::Misaligned { frame, order });
         }
         let mut all = true;
-        for index in 0..order.frames() {
+        for index in self.checked(frame, order).indexes() {
             if let Err(violation) = self.shared.owners.acquire((frame + index).get(), self.id) {
                 self.note(Failure::OwnershipViolation(violation));
                 all = false;
@@ -285,10 +355,10 @@ impl<'a> Worker<'a> {
         all
     }
 
-    /// Removes `holder` as the owner of a run. Returns whether it owned all of it.
+    /// Removes `holder` as the owner of a run. Returns whether it owned all checked frames.
     pub(super) fn disown(&self, frame: FrameNumber, order: Order, holder: u32) -> bool {
         let mut all = true;
-        for index in 0..order.frames() {
+        for index in self.checked(frame, order).indexes() {
             if let Err(violation) = self.shared.owners.release((frame + index).get(), holder) {
                 self.note(Failure::OwnershipViolation(violation));
                 all = false;

@@ -19,8 +19,20 @@ const MAX_CPU_COLUMNS: usize = 8;
 const LAST_ORDERS: [usize; 6] = [0, 4, 8, 9, 13, ORDERS - 1];
 
 /// The columns of a workload after its name and its allocator's.
-const FIGURES: [&str; 9] =
-    ["CPUs", "operations", "per second", "lost", "twice", "p50", "p99", "p99.9", "max"];
+const FIGURES: [&str; 12] = [
+    "CPUs",
+    "operations",
+    "per second",
+    "lost",
+    "twice",
+    "refused",
+    "unsupported",
+    "latency of",
+    "p50",
+    "p99",
+    "p99.9",
+    "max",
+];
 
 /// Where the counts begin that have to be 0.
 const FIRST_COUNT: usize = 3;
@@ -135,6 +147,9 @@ pub(crate) fn stress(report: &Report) -> Markup {
                     HumanCount(result.rate() as u64).to_string(),
                     HumanCount(result.lost).to_string(),
                     HumanCount(result.double_allocated).to_string(),
+                    HumanCount(result.refused).to_string(),
+                    HumanCount(result.unsupported).to_string(),
+                    text(result.timed_in_words()),
                     short(cycles.p50 as f64),
                     short(cycles.p99 as f64),
                     short(cycles.p999 as f64),
@@ -150,7 +165,10 @@ pub(crate) fn stress(report: &Report) -> Markup {
                 }
             }
         } }
-        p.faint { "p50 to max: how long an allocation and its free take together, in " (unit) "." }
+        p.faint {
+            "Refused: allocations that failed. Unsupported: of orders that the allocator does not have. p50 to max: latencies in "
+            (unit) " of the allocator's calls alone, without the check of the owner words."
+        }
         (sentences("What each workload and allocator does", workloads.chain(allocators)))
     }
 }

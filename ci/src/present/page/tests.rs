@@ -153,15 +153,15 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
     let html = parsed(&page_of(&report(&seen)));
     let rows = Selector::parse("table tr").unwrap();
     let columns = html.select(&rows).map(|row| row.child_elements().count()).max();
-    assert_eq!(columns, Some(13), "a CPU's counts of calls, whose heads are wrapped, have the most");
+    assert_eq!(columns, Some(14), "the workloads, which are stacked on a narrow screen, have the most");
     // 3 frames of each order, in groups of 1, 4, 4, 1, 4 and 5 orders.
     let text: String = html.root_element().text().collect::<Vec<_>>().join(" ");
     assert!(text.contains("524,288 3 12 12 3 12 15"), "{text}");
     let stacked = Selector::parse("table.stack td").unwrap();
     let labels: Vec<_> =
-        html.select(&stacked).take(11).map(|cell| cell.attr("data-label").unwrap()).collect();
+        html.select(&stacked).take(14).map(|cell| cell.attr("data-label").unwrap()).collect();
     assert_eq!(labels[..2], ["workload", "allocator"]);
-    assert_eq!(labels[7..], ["p50", "p99", "p99.9", "max"]);
+    assert_eq!(labels[7..], ["refused", "unsupported", "latency of", "p50", "p99", "p99.9", "max"]);
     assert_eq!(html.select(&stacked).filter(|cell| cell.attr("data-label").is_none()).count(), 0);
 }
 

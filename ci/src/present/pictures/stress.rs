@@ -56,7 +56,7 @@ pub(crate) fn operations(report: &Report) -> Result<Option<Picture>, PictureErro
         .collect();
     let Some(first) = shown.first() else { return Ok(None) };
     let mut legend =
-        format!("Hand-outs and returns of each CPU, with {} on {}.", first.allocator, cpus(first.cpus));
+        format!("Allocations and frees of each CPU, with {} on {}.", first.allocator, cpus(first.cpus));
     let lane = lanes((0..).zip(&first.per_cpu_operations)).first().map_or(1, |lane| lane.members.len());
     if lane > 1 {
         legend.push_str(&format!(
@@ -167,7 +167,7 @@ pub(crate) fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> 
     })
 }
 
-/// Draws the latency of an allocation and its free, a line for each allocator. Returns `None` if there are no histograms.
+/// Draws the latency of the allocator's calls, a line for each allocator. Returns `None` if there are no histograms.
 pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stress = &report.stress;
     let (workloads, allocators) = (workloads(stress), allocators(stress));
@@ -183,8 +183,8 @@ pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> 
     let most_cpus = stress.iter().map(|result| result.cpus).max().unwrap_or(1);
     let unit = report.latency_unit();
     let mut legend = format!(
-        "How many hand-outs with their returns took how long, on {}. Both scales are logarithmic; each power of two is \
-         split into eight.",
+        "How many calls of the allocator took how long, on {}: allocations, or allocations with their frees where the panel \
+         says so. Both scales are logarithmic; each power of two is split into eight.",
         cpus(most_cpus)
     );
     if allocators.len() == 1 {
@@ -193,14 +193,17 @@ pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> 
     let height = |format: super::Format| {
         Panels::new(workloads.len(), format).height() + key_height(format.width() - 20, &names) + KEY_GAP
     };
-    draw("latency", "Latency of an allocation and its free", legend, height, |area, format| {
+    draw("latency", "Latency of the allocator's calls", legend, height, |area, format| {
         let used = key(&area.margin(0, 0, 10, 10), (0, 14), &names)?;
         let (_, below) = area.split_vertically(used + KEY_GAP as i32);
         for (area, workload) in Panels::new(workloads.len(), format).split(&below).iter().zip(&workloads) {
             let range = log(least) - 0.15..log(most) + 0.15;
             let x = Axis { range, name: unit, label: &power, ticks: 10 };
             let y = Axis { range: GROUND..highest, name: "samples", label: &power, ticks: 6 };
-            let mut chart = frame(area, workload, x, y)?;
+            let is_of_pairs = |result: &StressReport| result.timed.as_deref() == Some("pair");
+            let with_frees = widest(stress, workload, allocators[0]).is_some_and(is_of_pairs);
+            let title = format!("{workload}{}", if with_frees { " (with frees)" } else { "" });
+            let mut chart = frame(area, &title, x, y)?;
             for (place, allocator) in allocators.iter().enumerate() {
                 let Some(result) = widest(stress, workload, allocator) else { continue };
                 let line = outline(&result.histogram);

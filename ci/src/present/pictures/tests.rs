@@ -60,7 +60,7 @@ fn axes_have_names_and_lanes_their_cpus() {
     has(2, &["usable", "first page", "4 KiB", "size"]);
     has(3, &["pairs", "mixed_orders", "CPU", "operations"]);
     has(4, &["pairs", "octopod", "locked", "CPUs", "per second", "1", "300"]);
-    has(5, &["pairs", "locked", "TSC cycles", "samples", "1k"]);
+    has(5, &["pairs (with frees)", "locked", "TSC cycles", "samples", "1k"]);
     has(6, &["all timers", "late by", "1 µs", "10 ms", "timers"]);
 }
 

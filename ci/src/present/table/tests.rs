@@ -21,11 +21,15 @@ fn report(workloads: &[&str], operations: u64) -> Report {
         cpus: 8,
         operations,
         elapsed_us: 1_000_000,
+        allocations: 4,
+        refused: 2,
+        unsupported: 1,
         lost: 0,
         double_allocated: 0,
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
+        timed: Some("pair".to_owned()),
         cycles: Cycles { p50: 120, p99: 4_321, p999: 99_999, max: 123_456_789 },
     };
     let seen = Seen {
@@ -82,8 +86,10 @@ fn the_table_fits_a_terminal() {
     let lines = summary(&report(&["pairs", "producer_consumer"], 9_876_543_210_987));
     assert_eq!(lines[0], "8 of 8 CPUs online in 12.3 ms, x2apic and pm_timer clock");
     assert!(lines.iter().all(|line| line.chars().count() <= layout::COLUMNS.into()), "{lines:#?}");
-    let cells: Vec<&str> = lines[3].split_whitespace().rev().take(4).collect();
-    assert_eq!(cells, ["123M", "100k", "4.3k", "120"], "{lines:#?}");
+    let cells: Vec<&str> = lines[3].split_whitespace().rev().take(2).collect();
+    assert_eq!(cells, ["1", "2"], "{lines:#?}");
+    let cells: Vec<&str> = lines[7].split_whitespace().rev().take(7).collect();
+    assert_eq!(cells, ["123M", "100k", "4.3k", "120", "free", "and", "allocation"], "{lines:#?}");
 }
 
 #[test]

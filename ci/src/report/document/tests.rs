@@ -16,11 +16,15 @@ fn stress(allocator: &str) -> Stress<String> {
         cpus: 2,
         operations: 30,
         elapsed_us: 1_500_000,
+        allocations: 4,
+        refused: 2,
+        unsupported: 1,
         lost: 0,
         double_allocated: 0,
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
+        timed: Some("pair".to_owned()),
         cycles: Cycles { p50: 1, p99: 2, p999: 3, max: 4 },
     }
 }
@@ -109,8 +113,8 @@ fn the_report_has_the_fields_of_schema_2() {
     assert_eq!(
         report["stress"][0],
         json!({
-            "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "seconds": 1.5, "lost": 0,
-            "double_allocated": 0, "rounds": 0, "failed_allocations": 0, "offline_cycles": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
+            "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "allocations": 4, "refused": 2, "unsupported": 1, "seconds": 1.5, "lost": 0,
+            "double_allocated": 0, "rounds": 0, "failed_allocations": 0, "offline_cycles": 0, "timed": "pair", "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
             "per_cpu_operations": [10, 20]
         })
     );

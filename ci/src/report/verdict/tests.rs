@@ -92,11 +92,15 @@ fn records_that_contradict_a_pass_make_it_a_failure() {
         cpus: 8,
         operations: 1,
         elapsed_us: 1,
+        allocations: 1,
+        refused: 0,
+        unsupported: 0,
         lost: 1,
         double_allocated: 0,
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
+        timed: None,
         cycles: Default::default(),
     };
     let refused = Seen { refused: Some("no NX".to_owned()), ..said(true) };
