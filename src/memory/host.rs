@@ -27,7 +27,8 @@ pub struct World {
     pub(crate) first: FrameNumber,
     /// How many frames there are.
     pub(crate) len: usize,
-    memory: (NonNull<u8>, Layout),
+    /// `None` in a sparse world.
+    memory: Option<(NonNull<u8>, Layout)>,
     metadata: (NonNull<u8>, Layout),
 }
 
@@ -61,9 +62,28 @@ impl World {
         let memory = allocate(layout);
         let address = memory.0.as_ptr().expose_provenance();
         let base = address & !(Order::MAX.bytes() - 1);
-        let first = FrameNumber::containing(address - base);
-        let end = first + blocks * FRAMES_PER_BLOCK;
+        Self::from(FrameNumber::containing(address - base), blocks, partial_blocks, Some(memory))
+    }
 
+    /// RAM of so many blocks that begins at frame 0 and has no memory of the host behind it, all inserted. The allocator accesses
+    /// its metadata only, so a host has room for terabytes.
+    ///
+    /// # Panics
+    /// If the allocator does not accept the memory.
+    pub fn sparse(blocks: usize) -> Self {
+        let world = Self::from(FrameNumber::new(0), blocks, blocks, None);
+        assert_eq!(world.insert(0..world.len), Ok(world.len));
+        world
+    }
+
+    /// The frames from `first` on, with new metadata.
+    fn from(
+        first: FrameNumber,
+        blocks: usize,
+        partial_blocks: usize,
+        memory: Option<(NonNull<u8>, Layout)>,
+    ) -> Self {
+        let end = first + blocks * FRAMES_PER_BLOCK;
         let layout =
             Layout::from_size_align(Frames::metadata_bytes(end, partial_blocks), 64).expect("a layout");
         // SAFETY: the layout's size is not zero.
@@ -119,7 +139,8 @@ impl World {
     /// If the range reaches past the memory.
     pub fn insert(&self, range: Range<usize>) -> Result<usize, InsertError> {
         assert!(range.end <= self.len);
-        // SAFETY: the world's memory, which only the allocator uses.
+        // SAFETY: the world's memory, which only the allocator uses. The frames of a sparse world have none, and the allocator
+        // accesses no free frame (`memory::frames`).
         unsafe { self.frames.insert(self.first + range.start..self.first + range.end) }
     }
 
@@ -207,8 +228,10 @@ fn leave_the_first_gigabyte() {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // SAFETY: `new` allocated the memory with this layout, and the allocator over it goes with it.
-        unsafe { dealloc(self.memory.0.as_ptr(), self.memory.1) };
+        if let Some((memory, layout)) = self.memory {
+            // SAFETY: `aligned` allocated the memory with this layout, and the allocator over it goes with it.
+            unsafe { dealloc(memory.as_ptr(), layout) };
+        }
         // SAFETY: `new` allocated the metadata with this layout, and the allocator over it goes with it.
         unsafe { dealloc(self.metadata.0.as_ptr(), self.metadata.1) };
         #[cfg(any(loom, shuttle))]

@@ -9,7 +9,7 @@ use octopod::memory::cache::CAPACITY;
 use octopod::memory::frames::{ORDERS, Order};
 use octopod::memory::host::World;
 
-use crate::ratios::{Ratios, Turn};
+use crate::ratios::{Ratios, Statistic, Turn};
 
 /// Pairs in a turn: some microseconds of the fastest.
 const PAIRS: u64 = 2000;
@@ -59,17 +59,23 @@ pub(crate) fn order_0(criterion: &mut Criterion, ratios: &mut Ratios) {
     let world = World::new(8);
     let mut cache = world.cache();
     let mut array = Array { len: CAPACITY / 2, items: core::array::from_fn(|index| index) };
-    ratios.compare(criterion, "pair_order0_to_array", ["octopod", "array"], |repetitions| {
-        let ours = || {
-            let frame = black_box(&mut cache).alloc(Order::FRAME).expect("a frame");
-            cache.free(black_box(frame), Order::FRAME).expect("its own frame");
-        };
-        let theirs = || {
-            let item = black_box(&mut array).pop().expect("an item");
-            assert!(array.push(black_box(item)));
-        };
-        by_turns(repetitions, ours, theirs)
-    });
+    ratios.compare(
+        criterion,
+        "pair_order0_to_array",
+        Statistic::Median,
+        ["octopod", "array"],
+        |repetitions| {
+            let ours = || {
+                let frame = black_box(&mut cache).alloc(Order::FRAME).expect("a frame");
+                cache.free(black_box(frame), Order::FRAME).expect("its own frame");
+            };
+            let theirs = || {
+                let item = black_box(&mut array).pop().expect("an item");
+                assert!(array.push(black_box(item)));
+            };
+            by_turns(repetitions, ours, theirs)
+        },
+    );
 }
 
 /// A pair of order 9, and the same of the crate's allocator.
@@ -79,15 +85,21 @@ pub(crate) fn order_9(criterion: &mut Criterion, ratios: &mut Ratios) {
     let mut cache = world.cache();
     let locked = LockedFrameAllocator::<ORDERS>::new();
     locked.lock().add_frame(0, world.frame_count());
-    ratios.compare(criterion, "pair_order9_to_locked", ["octopod", "locked"], |repetitions| {
-        let ours = || {
-            let frame = black_box(&mut cache).alloc(Order::BLOCK).expect("a block");
-            cache.free(black_box(frame), Order::BLOCK).expect("its own block");
-        };
-        let theirs = || {
-            let frame = locked.lock().alloc(Order::BLOCK.frames()).expect("a block");
-            locked.lock().dealloc(black_box(frame), Order::BLOCK.frames());
-        };
-        by_turns(repetitions, ours, theirs)
-    });
+    ratios.compare(
+        criterion,
+        "pair_order9_to_locked",
+        Statistic::Median,
+        ["octopod", "locked"],
+        |repetitions| {
+            let ours = || {
+                let frame = black_box(&mut cache).alloc(Order::BLOCK).expect("a block");
+                cache.free(black_box(frame), Order::BLOCK).expect("its own block");
+            };
+            let theirs = || {
+                let frame = locked.lock().alloc(Order::BLOCK.frames()).expect("a block");
+                locked.lock().dealloc(black_box(frame), Order::BLOCK.frames());
+            };
+            by_turns(repetitions, ours, theirs)
+        },
+    );
 }

@@ -11,7 +11,7 @@ use criterion::Criterion;
 use octopod::memory::frames::{FrameNumber, ORDERS, Order};
 use octopod::memory::host::{Cache, World};
 
-use crate::ratios::{Ratios, Turn};
+use crate::ratios::{Ratios, Statistic, Turn};
 
 /// Frames of a bulk, as in the kernel's bench: those of a block, and several times what a magazine holds.
 const BULK: usize = 512;
@@ -27,16 +27,19 @@ const AT_ONCE: usize = 32;
 const BLOCKS: usize = 64;
 
 /// When something began and ended.
-type Span = (Instant, Instant);
+pub(crate) type Span = (Instant, Instant);
 
-fn timed(work: impl FnOnce()) -> Span {
+pub(crate) fn timed(work: impl FnOnce()) -> Span {
     let start = Instant::now();
     work();
     (start, Instant::now())
 }
 
 /// Turns of two threads, which begin each at the same time. A side does its part and tells when that was.
-fn together(mut one: impl FnMut() -> Span, mut other: impl FnMut() -> Span + Send) -> Vec<[Span; 2]> {
+pub(crate) fn together(
+    mut one: impl FnMut() -> Span,
+    mut other: impl FnMut() -> Span + Send,
+) -> Vec<[Span; 2]> {
     let arrived = AtomicUsize::new(0);
     let run = |side: &mut dyn FnMut() -> Span| {
         let turn = |turn| {
@@ -58,14 +61,14 @@ fn together(mut one: impl FnMut() -> Span, mut other: impl FnMut() -> Span + Sen
 
 /// How long either took, if the shorter one ran beside the longer one nearly all of its time, and neither was without a
 /// processor meanwhile. Otherwise the turn says nothing about two threads.
-fn side_by_side([(start, end), (other_start, other_end)]: [Span; 2]) -> Option<[Duration; 2]> {
+pub(crate) fn side_by_side([(start, end), (other_start, other_end)]: [Span; 2]) -> Option<[Duration; 2]> {
     let both = end.min(other_end).saturating_duration_since(start.max(other_start));
     let (one, other) = (end - start, other_end - other_start);
     (both * 10 >= one.min(other) * 8 && one.max(other) < TOO_LONG).then_some([one, other])
 }
 
 /// Repeats what gives some turns until there are as many as criterion wants.
-fn until_enough(wanted: u64, mut some: impl FnMut() -> Vec<Turn>) -> Vec<Turn> {
+pub(crate) fn until_enough(wanted: u64, mut some: impl FnMut() -> Vec<Turn>) -> Vec<Turn> {
     let mut turns = Vec::new();
     while turns.len() < wanted as usize {
         turns.extend(some());
@@ -118,7 +121,7 @@ pub(crate) fn bulk(criterion: &mut Criterion, ratios: &mut Ratios) {
     let mut shared = [AllocContext::new(&world), AllocContext::new(&world)];
     let mut apart = [AllocContext::new(&world), AllocContext::new(&other_world)];
     for (name, contexts) in [("bulk_two_to_one", &mut shared), ("bulk_two_apart_to_one", &mut apart)] {
-        ratios.compare(criterion, name, ["two threads", "one thread"], |wanted| {
+        ratios.compare(criterion, name, Statistic::Median, ["two threads", "one thread"], |wanted| {
             until_enough(wanted, || two_and_one(contexts))
         });
     }
@@ -151,24 +154,26 @@ fn freed_by_another(mut alloc: impl FnMut() -> usize, mut free: impl FnMut(usize
 
 /// A frame freed on another thread than its first, and the same with the crate's allocator.
 pub(crate) fn remote(criterion: &mut Criterion, ratios: &mut Ratios) {
-    let world = World::new(BLOCKS);
-    let (mut taker, mut giver) = (world.cache(), world.cache());
-    let locked = LockedFrameAllocator::<ORDERS>::new();
-    locked.lock().add_frame(0, world.frame_count());
-    ratios.compare(criterion, "remote_free_to_locked", ["octopod", "locked"], |wanted| {
-        until_enough(wanted, || {
-            let ours = freed_by_another(
-                || taker.alloc(Order::FRAME).expect("there is memory").get(),
-                |frame| {
-                    let frame = FrameNumber::new(frame);
-                    giver.free(frame, Order::FRAME).expect("a frame in use");
-                },
-            );
-            let theirs = freed_by_another(
-                || locked.lock().alloc(1).expect("there is memory"),
-                |frame| locked.lock().dealloc(frame, 1),
-            );
-            ours.into_iter().zip(theirs).map(|(ours, theirs)| [ours, theirs]).collect()
-        })
-    });
+    for (name, blocks) in [("remote_free_to_locked", BLOCKS), ("remote_free_to_locked_16g", 16 * 512)] {
+        let world = World::sparse(blocks);
+        let (mut taker, mut giver) = (world.cache(), world.cache());
+        let locked = LockedFrameAllocator::<ORDERS>::new();
+        locked.lock().add_frame(0, world.frame_count());
+        ratios.compare(criterion, name, Statistic::Median, ["octopod", "locked"], |wanted| {
+            until_enough(wanted, || {
+                let ours = freed_by_another(
+                    || taker.alloc(Order::FRAME).expect("there is memory").get(),
+                    |frame| {
+                        let frame = FrameNumber::new(frame);
+                        giver.free(frame, Order::FRAME).expect("a frame in use");
+                    },
+                );
+                let theirs = freed_by_another(
+                    || locked.lock().alloc(1).expect("there is memory"),
+                    |frame| locked.lock().dealloc(frame, 1),
+                );
+                ours.into_iter().zip(theirs).map(|(ours, theirs)| [ours, theirs]).collect()
+            })
+        });
+    }
 }
