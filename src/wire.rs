@@ -43,7 +43,8 @@ pub use panic::{BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, Pa
 pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, panic_record_magic};
 pub use stage::BootStage;
 pub use stress::{
-    BUCKETS_IN_RECORD, Bucket, Cycles, LANES_IN_RECORD, Latency, Progress, Stress, StressCpu, cpus_per_lane,
+    BUCKETS_IN_RECORD, Bucket, Cycles, Fragmentation, LANES_IN_RECORD, Latency, MAX_SCORES, Progress, Stress,
+    StressCpu, cpus_per_lane,
 };
 pub use time::{Clock, LATENESS_BUCKETS, Lateness, Timers, lateness_bucket};
 pub use trace::{
@@ -91,6 +92,8 @@ pub enum Record<S> {
     StressCpu(StressCpu<S>),
     /// For each [`BUCKETS_IN_RECORD`] buckets of a workload's latencies, before the workload's [`Record::Stress`].
     Latency(Latency<S>),
+    /// Once for each workload that measures fragmentation, before its [`Record::Stress`].
+    Fragmentation(Fragmentation<S>),
     /// Once for each benchmark, when it has been measured.
     Bench(Bench<S>),
     /// When a CPU does not respond or misses a deadline, and the run continues.

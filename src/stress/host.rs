@@ -18,6 +18,7 @@ use super::histogram::{Histogram, buckets};
 use super::owners::Owners;
 use super::replay::AllocTrace;
 use super::ring::FrameRing;
+use super::run_table::RunTable;
 use super::snapshot::{AllocatorSnapshot, Discrepancy};
 use super::source::{AllocContext, FrameSource, Hosted};
 use super::workloads::{self, Platform, Setup, Shared, Workload};
@@ -64,6 +65,8 @@ pub struct Outcome {
     pub figures: Stress<&'static str>,
     /// The non-empty buckets of the latencies, in nanoseconds.
     pub buckets: Vec<Bucket>,
+    /// The fragmentation scores, in tenths of a percent; empty if the workload does not measure any.
+    pub scores: Vec<u16>,
     /// The operations of each thread.
     pub operations: Vec<u64>,
     /// The result of the checks.
@@ -197,6 +200,8 @@ impl HostRun<'_> {
         let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
         let rings: Vec<_> = (0..self.threads).map(|_| FrameRing::new()).collect();
         let ids: Vec<_> = (0..self.threads as u32).collect();
+        let sizes = if self.workload.holds_runs { RunTable::sizes(end, self.threads) } else { [0; 3] };
+        let runs = sizes.map(|size| (0..size).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
         let failures = FailureLog::new();
         let before = AllocatorSnapshot::of(source);
         let shared = Shared::new(Setup {
@@ -211,6 +216,7 @@ impl HostRun<'_> {
             free_before: before.free(),
             trace: self.trace,
             check_every_frame: self.check_every_frame,
+            runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
         });
         let began = Instant::now();
         let threads = Threads {
@@ -244,6 +250,7 @@ impl HostRun<'_> {
         Outcome {
             figures: figures(&shared, self.allocator, measured),
             buckets: buckets(&histograms).collect(),
+            scores: shared.scores().collect(),
             operations,
             verdict: before.compare(&after, &failures, source),
         }

@@ -14,6 +14,7 @@ pub(crate) mod owners;
 pub mod parameters;
 pub mod replay;
 pub(crate) mod ring;
+pub(crate) mod run_table;
 pub(crate) mod samples;
 pub(crate) mod snapshot;
 pub(crate) mod source;

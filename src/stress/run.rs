@@ -100,7 +100,8 @@ pub(crate) fn run(
     } else {
         None
     };
-    let tables = Tables::new(trace)?;
+    let holds_runs = parameters.workloads.iter().any(|workload| workload.holds_runs);
+    let tables = Tables::new(trace, holds_runs)?;
     let trace = trace.map(|text| tables.load(text)).transpose()?;
     let traced = trace.as_ref().map_or(0, AllocTrace::cpus);
     if let Some(cpus) = plan.cpus.iter().find(|cpus| (*cpus as usize) < traced) {
@@ -229,6 +230,7 @@ impl AllocatorRun<'_> {
             failures: &failures,
             free_before: before.free(),
             trace: self.trace,
+            runs: tables.runs(workload),
             check_every_frame: self.plan.parameters.check_every_frame == Switch::On,
         });
         let began_us = time::now_us();
@@ -289,6 +291,10 @@ impl AllocatorRun<'_> {
         while latencies.peek().is_some() {
             let buckets = latencies.by_ref().take(BUCKETS_IN_RECORD).collect();
             console::send(&Record::Latency(wire::Latency { workload, buckets }));
+        }
+        if shared.scores().next().is_some() {
+            let scores = shared.scores().collect();
+            console::send(&Record::Fragmentation(wire::Fragmentation { workload, scores }));
         }
         let measured = Measured { operations: progress::total_operations(), elapsed_us, lost_and_gained };
         let figures = figures(shared, self.allocator, measured);

@@ -6,6 +6,8 @@ use super::error::StressError;
 use super::histogram::Histogram;
 use super::replay::{self, AllocTrace};
 use super::ring::FrameRing;
+use super::run_table::RunTable;
+use super::workloads::Workload;
 use crate::memory::{Zeroable, ZeroedSlice};
 use crate::{memory, smp};
 
@@ -21,14 +23,17 @@ pub(crate) struct Tables {
     online: usize,
     /// The three tables of a trace; empty without one.
     trace: [ZeroedSlice<AtomicU64>; 3],
+    /// The three tables of a [`RunTable`]; empty if no workload needs one.
+    runs: [ZeroedSlice<AtomicU64>; 3],
 }
 
 impl Tables {
-    /// Allocates the tables. `trace` is the text of a trace, for which they have room.
+    /// Allocates the tables. `trace` is the text of a trace, for which they have room; if `holds_runs` is true, there is also a
+    /// table of runs.
     ///
     /// # Errors
     /// Too little memory, or an error in the trace.
-    pub(crate) fn new(trace: Option<&[u8]>) -> Result<Tables, StressError> {
+    pub(crate) fn new(trace: Option<&[u8]>, holds_runs: bool) -> Result<Tables, StressError> {
         let listed = smp::cpus().len();
         let mut ids = table::<u32>(listed)?;
         let mut online = 0;
@@ -40,13 +45,16 @@ impl Tables {
             None => [0; 3],
             Some(text) => AllocTrace::words(&replay::measure(text).map_err(StressError::Trace)?),
         };
+        let end = memory::frames().end().get();
+        let runs = if holds_runs { RunTable::sizes(end, listed) } else { [0; 3] };
         Ok(Tables {
-            owners: table(memory::frames().end().get())?,
+            owners: table(end)?,
             histograms: table(2 * listed)?,
             rings: table(listed)?,
             ids,
             online,
             trace: [table(words[0])?, table(words[1])?, table(words[2])?],
+            runs: [table(runs[0])?, table(runs[1])?, table(runs[2])?],
         })
     }
 
@@ -57,9 +65,19 @@ impl Tables {
 
     /// The number of frames that the tables take.
     pub(crate) fn frames(&self) -> usize {
-        let trace: usize = self.trace.iter().map(ZeroedSlice::frames).sum();
+        let trace: usize = self.trace.iter().chain(&self.runs).map(ZeroedSlice::frames).sum();
         let by_cpu = self.histograms.frames() + self.rings.frames() + self.ids.frames();
         self.owners.frames() + by_cpu + trace
+    }
+
+    /// The table of runs for a workload, as new; without room for one that needs none.
+    pub(crate) fn runs(&self, workload: &Workload) -> RunTable<'_> {
+        if !workload.holds_runs {
+            return RunTable::NONE;
+        }
+        let runs = RunTable::new(self.runs.each_ref().map(|table| &**table));
+        runs.clear();
+        runs
     }
 
     /// Loads the trace for which the tables were made. May be called once.

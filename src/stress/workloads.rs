@@ -1,11 +1,14 @@
 //! The workloads. Each CPU runs the same function until the workload ends. The same code runs in the kernel and on the host;
 //! [`Platform`] is what it needs of either.
 
+mod churn;
 mod exhaust;
+mod half;
 mod hotplug;
 mod interrupts;
 mod mixed;
 mod replay;
+mod run_word;
 mod singles;
 mod worker;
 
@@ -26,6 +29,16 @@ const ALL: &[&Workload] = &[
     &hotplug::HOTPLUG,
     &interrupts::INTERRUPTS,
     &exhaust::STORM,
+    &churn::CHURN5_50,
+    &churn::CHURN0_50,
+    &churn::CHURN3_50,
+    &churn::CHURN9_50,
+    &churn::CHURN0_90,
+    &churn::CHURN3_90,
+    &churn::CHURN5_90,
+    &churn::CHURN9_90,
+    &half::HALF_FULL_PAIRS,
+    &half::SHUFFLED_FREE,
     &replay::REPLAY,
 ];
 

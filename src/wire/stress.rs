@@ -71,7 +71,7 @@ pub struct Stress<S> {
     /// CPU offline/online cycles of `hotplug`; else 0.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// What the latencies include: `allocation`, or `pair` for an allocation and its free.
+    /// What the latencies include: `allocation`, `free`, or `pair` for an allocation and its free.
     pub timed: Option<S>,
     /// The latency of what `timed` names.
     pub cycles: Cycles,
@@ -115,6 +115,18 @@ pub struct Latency<S> {
     pub workload: S,
     /// The buckets.
     pub buckets: heapless::Vec<Bucket, BUCKETS_IN_RECORD>,
+}
+
+/// The maximum number of scores of a workload: before its first round, and after each of 100.
+pub const MAX_SCORES: usize = 101;
+
+/// The fragmentation of memory during a workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fragmentation<S> {
+    /// The workload's name.
+    pub workload: S,
+    /// The fragmentation score before the first round and after each, in tenths of a percent.
+    pub scores: heapless::Vec<u16, MAX_SCORES>,
 }
 
 #[cfg(test)]

@@ -263,6 +263,7 @@ fn note(seen: &mut Seen, ran: &Ran) {
     };
     seen.shares.push(ran.operations.iter().enumerate().map(share).collect());
     seen.latencies.push(ran.buckets.clone());
+    seen.scores.push(ran.scores.clone());
     seen.stress.push(Stress {
         workload: figures.workload.to_owned(),
         allocator: figures.allocator.to_owned(),

@@ -51,6 +51,10 @@ pub fn summary(report: &Report) -> Vec<String> {
             lines.push(format!("latencies in {unit} of the allocator's calls, without the checks:"));
             lines.extend(layout::lines(&latencies(&report.stress)));
         }
+        if report.stress.iter().any(|result| !result.fragmentation.is_empty()) {
+            lines.push("fragmentation score in percent, before the first round and after each:".to_owned());
+            lines.extend(layout::lines(&fragmentation(&report.stress)));
+        }
     }
     if !report.bench.is_empty() {
         lines.extend(layout::lines(&costs(&report.bench)));
@@ -143,6 +147,24 @@ fn latencies(stress: &[StressReport]) -> Table {
         let cycles = [result.cycles.p50, result.cycles.p99, result.cycles.p999, result.cycles.max];
         let names = [text::line(&result.workload), text::line(result.timed_in_words())];
         table.add_row(names.into_iter().chain(cycles.map(short)));
+    }
+    layout::align(&mut table, 2, 24, 2);
+    table
+}
+
+/// The fragmentation score of each workload that measures it.
+fn fragmentation(stress: &[StressReport]) -> Table {
+    let heads = ["score of", "allocator", "CPUs", "rounds", "before", "least", "most", "last"];
+    let mut table = layout::table(heads);
+    for result in stress {
+        let scores = &result.fragmentation;
+        let (Some(first), Some(last)) = (scores.first(), scores.last()) else { continue };
+        let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = scores.iter().copied().fold(0.0, f64::max);
+        let names = [text::line(&result.workload), text::line(&result.allocator)];
+        let counts = [result.cpus as usize, scores.len() - 1].map(|count| count.to_string());
+        let scores = [*first, least, most, *last].map(|score| format!("{score:.1}"));
+        table.add_row(names.into_iter().chain(counts).chain(scores));
     }
     layout::align(&mut table, 2, 20, 2);
     table

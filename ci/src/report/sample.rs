@@ -109,6 +109,7 @@ fn add_stress(seen: &mut Seen, workload: &str, allocator: &str, cpus: u32) {
         StressCpu { workload: workload.to_owned(), cpu, operations }
     };
     seen.shares.push((0..cpus).map(share).collect());
+    seen.scores.push(vec![0, 250, 731]);
     seen.latencies.push(vec![(383, 900), (415, 80), (1_023, 9), (1 << 30, 1)]);
     seen.stress.push(Stress {
         workload: workload.to_owned(),

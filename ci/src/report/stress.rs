@@ -43,7 +43,7 @@ pub struct StressReport {
     /// CPU offline/online cycles of `hotplug`.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// What the latencies include: `allocation`, or `pair` for an allocation and its free; null in reports of older versions.
+    /// What the latencies include: `allocation`, `free`, or `pair` for an allocation and its free; null in reports of older versions.
     #[serde(default)]
     pub timed: Option<String>,
     /// The latency of what `timed` names: in TSC cycles, by threads of the host in nanoseconds.
@@ -51,6 +51,9 @@ pub struct StressReport {
     /// The same in full: the buckets that hold a sample, each with the greatest value that falls into it.
     #[serde(default)]
     pub histogram: Vec<Bucket>,
+    /// The fragmentation score in percent, before the first round and after each; empty if the workload does not measure it.
+    #[serde(default)]
+    pub fragmentation: Vec<f64>,
     /// Each CPU's share, by its number.
     pub per_cpu_operations: Vec<u64>,
 }
@@ -74,12 +77,21 @@ impl StressReport {
 /// One for each workload that has ended.
 pub(super) fn reports(seen: &Seen) -> Vec<StressReport> {
     let histogram = |index| seen.latencies.get(index).cloned().unwrap_or_default();
+    let scores = |index: usize| {
+        let tenths = seen.scores.get(index).map_or(&[][..], Vec::as_slice);
+        tenths.iter().map(|tenths| f64::from(*tenths) / 10.0).collect()
+    };
     let shares = |index: usize| seen.shares.get(index).map(|shares| by_cpu(shares)).unwrap_or_default();
     let all = seen.stress.iter().enumerate();
-    all.map(|(index, stress)| report(stress, histogram(index), shares(index))).collect()
+    all.map(|(index, stress)| report(stress, histogram(index), scores(index), shares(index))).collect()
 }
 
-fn report(stress: &Stress<String>, histogram: Vec<Bucket>, per_cpu_operations: Vec<u64>) -> StressReport {
+fn report(
+    stress: &Stress<String>,
+    histogram: Vec<Bucket>,
+    fragmentation: Vec<f64>,
+    per_cpu_operations: Vec<u64>,
+) -> StressReport {
     StressReport {
         workload: stress.workload.clone(),
         allocator: stress.allocator.clone(),
@@ -97,6 +109,7 @@ fn report(stress: &Stress<String>, histogram: Vec<Bucket>, per_cpu_operations: V
         timed: stress.timed.clone(),
         cycles: stress.cycles,
         histogram,
+        fragmentation,
         per_cpu_operations,
     }
 }

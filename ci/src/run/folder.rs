@@ -18,8 +18,16 @@ pub const REPORT: &str = "report.json";
 pub const PAGE: &str = "report.html";
 
 /// The pictures of the page, each by itself.
-pub const PICTURES: [&str; 7] =
-    ["stages.svg", "boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
+pub const PICTURES: [&str; 8] = [
+    "stages.svg",
+    "boot.svg",
+    "memory.svg",
+    "operations.svg",
+    "scaling.svg",
+    "latency.svg",
+    "fragmentation.svg",
+    "lateness.svg",
+];
 
 /// The trace, for its viewers.
 pub const TRACE: &str = "trace.json";

@@ -3,9 +3,9 @@
 //! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
-    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, FrameCounts, Interrupts, Lateness,
-    Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record, Stress, StressCpu,
-    Timers, Verdict, Warning, WorkStart, ZoneCounts,
+    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Fragmentation, FrameCounts,
+    Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record,
+    Stress, StressCpu, Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
 pub mod framing;
@@ -57,6 +57,10 @@ pub struct Seen {
     pub latencies: Vec<Vec<Bucket>>,
     /// The counts of the running workload.
     pub latencies_so_far: Vec<Bucket>,
+    /// Their fragmentation scores, in tenths of a percent, in the same order.
+    pub scores: Vec<Vec<u16>>,
+    /// The scores of the workload whose report is next.
+    pub scores_so_far: Vec<u16>,
     /// The share of each CPU in them, in the same order.
     pub shares: Vec<Vec<StressCpu<String>>>,
     /// The counts of the workload whose report is next.
@@ -187,6 +191,7 @@ impl Seen {
                 self.progress = None;
                 push(&mut self.shares, std::mem::take(&mut self.shares_so_far), MAX_RESULTS);
                 push(&mut self.latencies, std::mem::take(&mut self.latencies_so_far), MAX_RESULTS);
+                push(&mut self.scores, std::mem::take(&mut self.scores_so_far), MAX_RESULTS);
                 push(&mut self.stress, stress, MAX_RESULTS);
             }
             Record::StressCpu(share) => push(&mut self.shares_so_far, share, MAX_OF_A_KIND),
@@ -197,6 +202,9 @@ impl Seen {
                         push(&mut self.latencies_so_far, bucket, MAX_OF_A_KIND);
                     }
                 }
+            }
+            Record::Fragmentation(Fragmentation { scores, .. }) => {
+                self.scores_so_far = scores.into_iter().collect();
             }
             Record::Bench(bench) => {
                 let is_again = self.bench.iter().any(|known| known.name == bench.name);

@@ -39,6 +39,14 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "cargo run -- stress --allocator octopod,magazine,locked --seconds 30 --pictures ci/pictures",
         "a minute",
     ),
+    (
+        "cargo run -- stress --smp 1 --mem 1G --workloads churn0_50,churn5_50,churn9_90 --seconds 300 --seed 7",
+        "minutes",
+    ),
+    (
+        "cargo run --release -- stress --host --mem 1G --cpus 1 --workloads churn5_50 --seconds 60 --seed 7",
+        "builds the launcher once more",
+    ),
     ("cargo run --release -- stress --host", "builds the launcher once more; ci/tests/outside.rs"),
     ("cargo run --release -- stress --host --allocator magazine", "builds the launcher once more"),
 ];

@@ -32,8 +32,9 @@ fn every_workload_runs_on_every_allocator() {
             };
             let outcome = run.run();
             assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
-            // `replay` is bounded by its trace.
-            let most = if !workload.is_default { 1 } else { 10_000 };
+            // `replay` is bounded by its trace, and the workloads with a table of runs by their rounds.
+            let is_bounded = *workload == &workloads::REPLAY || workload.holds_runs;
+            let most = if is_bounded { 1 } else { 10_000 };
             assert!(
                 outcome.figures.operations >= most,
                 "{workload} on {allocator}: {}",
@@ -41,6 +42,37 @@ fn every_workload_runs_on_every_allocator() {
             );
         }
     }
+}
+
+/// A run of the workload on one thread and octopod, until all rounds are done.
+fn all_rounds(workload: &str, blocks: usize) -> HostRun<'static> {
+    HostRun {
+        allocator: &super::super::allocators::OCTOPOD,
+        workload: <&Workload>::from_name(workload).unwrap(),
+        threads: 1,
+        blocks,
+        bound: Bound::Operations(u64::MAX),
+        seed: 7,
+        trace: None,
+        check_every_frame: false,
+    }
+}
+
+#[test]
+fn a_churn_has_a_score_before_its_rounds_and_after_each() {
+    for workload in ["churn0_50", "churn9_90"] {
+        let outcome = all_rounds(workload, 16).run();
+        assert_eq!(outcome.verdict, Ok(()), "{workload}");
+        assert_eq!(outcome.scores.len(), crate::wire::MAX_SCORES, "{workload}");
+        assert!(outcome.scores.iter().all(|score| *score <= 1000), "{:?}", outcome.scores);
+        assert!(outcome.figures.allocations > 0 && outcome.figures.unsupported == 0);
+        let again = all_rounds(workload, 16).run();
+        assert_eq!(outcome.scores, again.scores, "{workload}: a seed repeats a run on one thread");
+    }
+    // Half of all single frames are freed at random, so before the first round no block is free. Most frames of orders up to 9
+    // lie in whole blocks, of which half are free.
+    assert_eq!(all_rounds("churn0_50", 16).run().scores[0], 0);
+    assert!(all_rounds("churn9_50", 64).run().scores[0] > 100);
 }
 
 /// Allocates the same block of 2 MiB to every caller that asks for one.
@@ -198,6 +230,8 @@ fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source
     let owners: Vec<_> = (0..end_of(world)).map(|_| AtomicU64::new(0)).collect();
     let (histograms, rings, failures) =
         ([Histogram::new(), Histogram::new()], [FrameRing::new()], FailureLog::new());
+    let runs = RunTable::sizes(end_of(world), 1)
+        .map(|size| (0..size).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
     let shared = Shared::new(Setup {
         workload,
         seed,
@@ -210,6 +244,7 @@ fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source
         free_before: AllocatorSnapshot::of(source).free(),
         trace: None,
         check_every_frame: false,
+        runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
     });
     // SAFETY: a context must be unique. There is no other.
     workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { AllocContext::new(0) });

@@ -16,6 +16,7 @@ pub(crate) static STORM: Workload = Workload {
     summary: "Each CPU allocates until no frame is left anywhere, then frees all.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.storm(),
     details: None,
 };
@@ -26,6 +27,7 @@ pub(crate) static FRAGMENTATION: Workload = Workload {
     summary: "Each CPU allocates its part of all memory and frees every second frame; one CPU must then obtain all of these.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.fragmentation(),
     details: None,
 };

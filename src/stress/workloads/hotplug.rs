@@ -18,6 +18,7 @@ pub(crate) static HOTPLUG: Workload = Workload {
     summary: "Each CPU works as in `random`, while one CPU after the other goes offline and comes back.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.hotplug(),
     details: Some(|shared, f| {
         write!(f, "{} CPU offline/online cycles", shared.offline_cycles.load(Ordering::Relaxed))

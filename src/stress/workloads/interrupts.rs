@@ -22,6 +22,7 @@ pub(crate) static INTERRUPTS: Workload = Workload {
     summary: "Each CPU works as in `random`, and so does its timer interrupt, 100 us after its last one; one CPU exhausts all memory now and then.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.interrupts(),
     details: Some(|shared, f| {
         let (interrupts, failed) =

@@ -57,6 +57,7 @@ pub(crate) static RANDOM: Workload = Workload {
     summary: "Each CPU allocates contiguous frames of random orders, which live for random times.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.random(),
     details: None,
 };
@@ -67,6 +68,7 @@ pub(crate) static MIXED_ORDERS: Workload = Workload {
     summary: "Each CPU allocates every order up to 1 GiB, and frees some of it frame by frame.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.mixed_orders(),
     details: None,
 };

@@ -2,25 +2,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::run_word::{pack, unpack};
 use super::worker::{Timed, Worker, Workload};
-use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::replay::{AllocEvent, AllocTrace};
 
-/// The state of an allocation, in a word that is 0 before it is allocated: [`FAILED`], or its first frame plus one, and above
-/// that the rank of the CPU that allocated it, and its order.
+/// The state of a failed allocation. It is 0 before the allocation, and the run's word after it.
 const FAILED: u64 = u64::MAX;
-const RANK_AT: u32 = 40;
-const ORDER_AT: u32 = 56;
-
-fn pack(frame: FrameNumber, order: Order, rank: usize) -> u64 {
-    (frame.get() as u64 + 1) | (rank as u64) << RANK_AT | u64::from(order.get()) << ORDER_AT
-}
-
-fn unpack(word: u64) -> Option<(FrameNumber, Order, usize)> {
-    let field = |low: u32, high: u32| (word & ((1 << high) - 1)) >> low;
-    let frame = FrameNumber::new((field(0, RANK_AT) as usize).checked_sub(1)?);
-    Some((frame, Order::new((word >> ORDER_AT) as u8)?, field(RANK_AT, ORDER_AT) as usize))
-}
 
 /// The workload `replay`.
 pub static REPLAY: Workload = Workload {
@@ -28,6 +15,7 @@ pub static REPLAY: Workload = Workload {
     summary: "Each CPU allocates and frees as a recorded trace says.",
     is_default: false,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.replay(),
     details: Some(|shared, f| {
         let (rounds, failed) = (shared.rounds.load(Ordering::Relaxed), shared.failed.load(Ordering::Relaxed));

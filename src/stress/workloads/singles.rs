@@ -17,6 +17,7 @@ pub static PAIRS: Workload = Workload {
     summary: "Each CPU allocates a few frames and frees them in any order.",
     is_default: true,
     timed: Timed::Pair,
+    holds_runs: false,
     run: |worker| worker.pairs(),
     details: None,
 };
@@ -27,6 +28,7 @@ pub(crate) static BULK: Workload = Workload {
     summary: "Each CPU allocates more frames than its cache holds, then frees all.",
     is_default: true,
     timed: Timed::Pair,
+    holds_runs: false,
     run: |worker| worker.bulk(),
     details: None,
 };
@@ -37,6 +39,7 @@ pub(crate) static REMOTE: Workload = Workload {
     summary: "Each CPU allocates frames that another CPU frees.",
     is_default: true,
     timed: Timed::Allocation,
+    holds_runs: false,
     run: |worker| worker.remote(),
     details: None,
 };
@@ -61,7 +64,8 @@ impl Worker<'_> {
         }
     }
 
-    fn alloc_and_free(&mut self, held: &mut [FrameNumber]) {
+    /// Allocates as many frames as there is room for, and frees them in random order.
+    pub(super) fn alloc_and_free(&mut self, held: &mut [FrameNumber]) {
         let mut count = 0;
         let mut timed = None;
         for slot in held.iter_mut() {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use fastrand::Rng;
 
@@ -12,8 +12,10 @@ use crate::stress::histogram::Histogram;
 use crate::stress::owners::{Owners, handler_of};
 use crate::stress::replay::AllocTrace;
 use crate::stress::ring::FrameRing;
+use crate::stress::run_table::RunTable;
 use crate::stress::samples::CheckedFrames;
 use crate::stress::source::{AllocContext, FrameSource};
+use crate::wire::MAX_SCORES;
 
 /// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
 pub(super) const TIMED: u32 = 128;
@@ -31,6 +33,8 @@ pub struct Workload {
     pub is_default: bool,
     /// What its latencies include.
     pub timed: Timed,
+    /// Whether it needs room in a [`RunTable`].
+    pub holds_runs: bool,
     /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all frames before it returns.
     pub(in crate::stress) run: fn(&mut Worker<'_>),
     /// Writes its counters other than operations; `None` if it has none.
@@ -44,6 +48,8 @@ pub enum Timed {
     Allocation,
     /// An allocation, and the free of the same frames later.
     Pair,
+    /// A free.
+    Free,
 }
 
 impl Timed {
@@ -52,6 +58,7 @@ impl Timed {
         match self {
             Timed::Allocation => "allocation",
             Timed::Pair => "pair",
+            Timed::Free => "free",
         }
     }
 }
@@ -154,6 +161,8 @@ pub struct Setup<'a> {
     pub trace: Option<&'a AllocTrace<'a>>,
     /// Whether every frame of a run is checked, not samples of it.
     pub check_every_frame: bool,
+    /// The table of a workload that [`holds_runs`](Workload::holds_runs), as new.
+    pub runs: RunTable<'a>,
 }
 
 /// The allocations of a CPU.
@@ -179,6 +188,11 @@ pub struct Shared<'a> {
     pub(in crate::stress) rounds: AtomicU64,
     /// Failed allocations of interrupt handlers, or of a trace.
     pub(in crate::stress) failed: AtomicU64,
+    /// The runs that all CPUs together have put into the table.
+    pub(super) filled: AtomicU64,
+    /// The fragmentation scores, in tenths of a percent, and their number.
+    scores: [AtomicU16; MAX_SCORES],
+    scored: AtomicUsize,
     /// Allocations that succeeded, by all workers that have ended.
     pub(in crate::stress) allocations: AtomicU64,
     /// Allocations of supported orders that failed.
@@ -198,10 +212,28 @@ impl<'a> Shared<'a> {
             is_over: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            scores: [const { AtomicU16::new(0) }; MAX_SCORES],
+            scored: AtomicUsize::new(0),
             allocations: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unsupported: AtomicU64::new(0),
         }
+    }
+
+    /// Appends a fragmentation score, in tenths of a percent, and returns the number of scores. Only one CPU may call this, at
+    /// most [`MAX_SCORES`] times.
+    pub(super) fn add_score(&self, score: u64) -> usize {
+        let count = self.scored.load(Ordering::Relaxed);
+        self.scores[count].store(score as u16, Ordering::Relaxed);
+        self.scored.store(count + 1, Ordering::Relaxed);
+        count + 1
+    }
+
+    /// The fragmentation scores, in tenths of a percent: before the first round, and after each.
+    pub(in crate::stress) fn scores(&self) -> impl DoubleEndedIterator<Item = u16> + '_ {
+        let count = self.scored.load(Ordering::Relaxed);
+        self.scores[..count].iter().map(|score| score.load(Ordering::Relaxed))
     }
 }
 

@@ -83,6 +83,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (figure(pictures, "operations", html! {}))
         (figure(pictures, "scaling", html! {}))
         (figure(pictures, "latency", html! {}))
+        (figure(pictures, "fragmentation", html! {}))
         (tables::bench(report))
         (figure(pictures, "lateness", sections::lateness(report)))
         (tables::interrupts(report))

@@ -169,7 +169,27 @@ pub(crate) fn stress(report: &Report) -> Markup {
             "Refused: allocations that failed. Unsupported: of orders that the allocator does not have. p50 to max: latencies in "
             (unit) " of the allocator's calls alone, without the check of the owner words."
         }
+        (fragmentation(report))
         (sentences("What each workload and allocator does", workloads.chain(allocators)))
+    }
+}
+
+/// The fragmentation score of each workload that measures it, round by round.
+fn fragmentation(report: &Report) -> Markup {
+    let measured = || report.stress.iter().filter(|result| !result.fragmentation.is_empty());
+    html! {
+        @if measured().next().is_some() { details {
+            summary { "Fragmentation score in percent, before the first round and after each" }
+            div.scroll { table {
+                tr { th { "workload" } th { "allocator" } th.number { "CPUs" } th { "scores" } }
+                @for result in measured() {
+                    tr {
+                        td { (text(&result.workload)) } td { (text(&result.allocator)) } td.number { (result.cpus) }
+                        td { @for score in &result.fragmentation { (format!("{score:.1} ")) } }
+                    }
+                }
+            } }
+        } }
     }
 }
 

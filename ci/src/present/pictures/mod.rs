@@ -9,6 +9,7 @@ use crate::report::Report;
 
 mod boot;
 mod canvas;
+mod fragmentation;
 mod lanes;
 mod lateness;
 mod memory;
@@ -27,13 +28,14 @@ pub use palette::dark_rules;
 /// A picture cannot be drawn, or the library panics.
 pub fn all(report: &Report) -> Result<Vec<Picture>, PictureError> {
     type Draw = fn(&Report) -> Result<Option<Picture>, PictureError>;
-    let all: [(&str, Draw); 7] = [
+    let all: [(&str, Draw); 8] = [
         ("stages", stages::picture),
         ("boot", boot::picture),
         ("memory", memory::picture),
         ("operations", stress::operations),
         ("scaling", stress::scaling),
         ("latency", stress::latency),
+        ("fragmentation", fragmentation::picture),
         ("lateness", lateness::picture),
     ];
     let drawn = all.into_iter().map(|(name, draw)| {

@@ -12,7 +12,7 @@ use crate::report::Report;
 use crate::report::stress::StressReport;
 
 /// Room above the panels where there is a key.
-const KEY_GAP: u32 = 12;
+pub(crate) const KEY_GAP: u32 = 12;
 
 /// Where a logarithmic axis of counts begins: below one, which is to be seen.
 const GROUND: f64 = -0.2;
@@ -28,16 +28,20 @@ fn firsts<'a, T: PartialEq>(stress: &'a [StressReport], key: impl Fn(&'a StressR
     seen
 }
 
-fn workloads(stress: &[StressReport]) -> Vec<&str> {
+pub(crate) fn workloads(stress: &[StressReport]) -> Vec<&str> {
     firsts(stress, |result| result.workload.as_str())
 }
 
-fn allocators(stress: &[StressReport]) -> Vec<&str> {
+pub(crate) fn allocators(stress: &[StressReport]) -> Vec<&str> {
     firsts(stress, |result| result.allocator.as_str())
 }
 
 /// An allocator's result with the most CPUs.
-fn widest<'a>(stress: &'a [StressReport], workload: &str, allocator: &str) -> Option<&'a StressReport> {
+pub(crate) fn widest<'a>(
+    stress: &'a [StressReport],
+    workload: &str,
+    allocator: &str,
+) -> Option<&'a StressReport> {
     let wanted = stress.iter().filter(|result| result.workload == workload && result.allocator == allocator);
     wanted.max_by_key(|result| result.cpus)
 }

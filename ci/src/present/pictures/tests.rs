@@ -34,7 +34,10 @@ fn every_picture_is_svg_that_stays_within_its_frame() {
         let report = report(&seen(cpus, &["pairs", "mixed_orders"], &["octopod", "magazine", "locked"]));
         let pictures = all(&report).unwrap();
         let names: Vec<_> = pictures.iter().map(|picture| picture.name).collect();
-        assert_eq!(names, ["stages", "boot", "memory", "operations", "scaling", "latency", "lateness"]);
+        assert_eq!(
+            names,
+            ["stages", "boot", "memory", "operations", "scaling", "latency", "fragmentation", "lateness"]
+        );
         for picture in &pictures {
             let (width, height, words) = looked_at(&picture.file());
             assert_eq!(width, 960.0);
@@ -61,7 +64,8 @@ fn axes_have_names_and_lanes_their_cpus() {
     has(3, &["pairs", "mixed_orders", "CPU", "operations"]);
     has(4, &["pairs", "octopod", "locked", "CPUs", "per second", "1", "300"]);
     has(5, &["pairs (with frees)", "locked", "TSC cycles", "samples", "1k"]);
-    has(6, &["all timers", "late by", "1 µs", "10 ms", "timers"]);
+    has(6, &["pairs", "octopod", "locked", "round", "score in %"]);
+    has(7, &["all timers", "late by", "1 µs", "10 ms", "timers"]);
 }
 
 #[test]

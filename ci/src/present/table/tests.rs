@@ -74,6 +74,15 @@ fn the_widest_comparison_fits_a_terminal() {
 }
 
 #[test]
+fn a_fragmentation_score_has_a_line() {
+    let mut report = report(&["churn5_50", "pairs"], 1);
+    report.stress[0].fragmentation = vec![10.0, 2.5, 50.0, 47.3];
+    let lines = summary(&report);
+    let last: Vec<&str> = lines.last().unwrap().split_whitespace().collect();
+    assert_eq!(last, ["churn5_50", "octopod", "8", "3", "10.0", "2.5", "50.0", "47.3"], "{lines:#?}");
+}
+
+#[test]
 fn the_verdict_says_what_was_proved() {
     let (word, rest) = verdict(&report(&["pairs"], 12_345_678));
     assert_eq!(word, "PASS");
@@ -88,7 +97,7 @@ fn the_table_fits_a_terminal() {
     assert!(lines.iter().all(|line| line.chars().count() <= layout::COLUMNS.into()), "{lines:#?}");
     let cells: Vec<&str> = lines[3].split_whitespace().rev().take(2).collect();
     assert_eq!(cells, ["1", "2"], "{lines:#?}");
-    let cells: Vec<&str> = lines[7].split_whitespace().rev().take(7).collect();
+    let cells: Vec<&str> = lines[6].split_whitespace().rev().take(7).collect();
     assert_eq!(cells, ["123M", "100k", "4.3k", "120", "free", "and", "allocation"], "{lines:#?}");
 }
 

@@ -67,6 +67,10 @@ fn problem(record: &Record<String>) -> Option<String> {
         Record::Stress(stress) => of_stress(stress),
         Record::StressCpu(share) => cpu_number(share.cpu),
         Record::Latency(part) => of_buckets(&part.buckets),
+        Record::Fragmentation(part) => {
+            let most = part.scores.iter().copied().max().unwrap_or(0);
+            at_most("tenths of a percent", most, 1000)
+        }
         Record::Bench(bench) => (bench.operations == 0).then(|| "a cost of 0 operations".to_owned()),
         Record::Interrupts(part) => {
             let end = u64::from(part.first_cpu) + part.counts.len() as u64;
