@@ -66,30 +66,86 @@ fn run() -> Result<(), String> {
     let target = Path::new(&variable("OUT_DIR")?).join("config.rs");
     fs::write(&target, constants).map_err(|error| format!("{}: {error}", target.display()))?;
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
+        check_target(&variable("TARGET")?)?;
+        check_flags(&env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default())?;
         link_as_kernel(&root)?;
     }
     Ok(())
 }
 
-/// Links the kernel by its linker script; the launcher does the same for kernels in `examples/`. `.cargo/config.toml` cannot: a
-/// path there is relative to the directory in which cargo is called.
-fn link_as_kernel(root: &Path) -> Result<(), String> {
-    let script = copy_to_out_dir(&root.join("linker/kernel.ld"))?;
-    let arguments = [format!("-T{}", script.display()), "--pack-dyn-relocs=relr".to_owned()];
-    for argument in arguments {
-        println!("cargo::rustc-link-arg-bins={argument}");
+/// The only target for which rt0, the linker script and the interrupt stubs are written.
+const TARGET: &str = "x86_64-unknown-none";
+
+/// Refuses another bare-metal target.
+fn check_target(target: &str) -> Result<(), String> {
+    if target == TARGET {
+        return Ok(());
+    }
+    Err(format!(
+        "octopod runs on {TARGET} only, not on {target}; write into .cargo/config.toml: [build] target = \"{TARGET}\""
+    ))
+}
+
+/// Checks the flags of the compiler, which each crate of a kernel must have: without frame pointers a backtrace ends after one
+/// function, and the image must be position-independent code that does not use SSE registers.
+///
+/// # Errors
+/// A flag is missing, or has a value that no kernel works with; with the line to write.
+fn check_flags(encoded: &str) -> Result<(), String> {
+    // The documentation of a crate is also built where no cargo configuration of its own is read.
+    if env::var_os("DOCS_RS").is_some() {
+        return Ok(());
+    }
+    let options = codegen_options(encoded);
+    let last = |name: &str| options.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let where_to = format!("write into .cargo/config.toml: [target.{TARGET}] rustflags =");
+    if !matches!(last("force-frame-pointers"), Some("" | "y" | "yes" | "on" | "true" | "always")) {
+        return Err(format!(
+            "the kernel is built without frame pointers, so backtraces would end after one function; {where_to} \
+             [\"-Cforce-frame-pointers=yes\"] (RUSTFLAGS, where it is set, replaces that line)"
+        ));
+    }
+    // What the target has by itself is right.
+    for (name, right) in [("relocation-model", "pie"), ("code-model", "kernel"), ("panic", "abort")] {
+        if let Some(value) = last(name).filter(|value| *value != right) {
+            return Err(format!(
+                "the kernel is built with -C{name}={value}; leave the flag out, or set it to {right}"
+            ));
+        }
     }
     Ok(())
 }
 
-/// Copies a file to `OUT_DIR`. In a clone that is copied or moved, cargo reuses this script's output and adapts only paths in
-/// `OUT_DIR`.
-fn copy_to_out_dir(file: &Path) -> Result<PathBuf, String> {
-    let name = file.file_name().unwrap_or_default();
-    let copy = Path::new(&variable("OUT_DIR")?).join(name);
-    fs::write(&copy, read(file)?).map_err(|error| format!("{}: {error}", copy.display()))?;
-    Ok(copy)
+/// The `-C` options among encoded flags, each with its value.
+fn codegen_options(encoded: &str) -> Vec<(&str, &str)> {
+    let mut words = encoded.split('\u{1f}');
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        let option = match word {
+            "-C" | "--codegen" => words.next(),
+            _ => word.strip_prefix("-C").or_else(|| word.strip_prefix("--codegen=")),
+        };
+        options.extend(option.map(|option| option.split_once('=').unwrap_or((option, ""))));
+    }
+    options
 }
+
+/// Has every program that uses this crate linked by the linker script. The linker takes a file that it looks for as a library,
+/// and that is no object, as a script; so the user's build needs neither a build script nor a path.
+fn link_as_kernel(root: &Path) -> Result<(), String> {
+    let out = variable("OUT_DIR")?;
+    let copy = Path::new(&out).join(SCRIPT);
+    fs::write(&copy, read(&root.join("linker/kernel.ld"))?)
+        .map_err(|error| format!("{}: {error}", copy.display()))?;
+    println!("cargo::rustc-link-search=native={out}");
+    println!("cargo::rustc-link-lib=dylib:+verbatim={SCRIPT}");
+    // Smaller than the relocations that a user's build has without this.
+    println!("cargo::rustc-link-arg-bins=--pack-dyn-relocs=relr");
+    Ok(())
+}
+
+/// The linker script's name among libraries.
+const SCRIPT: &str = "octopod.ld";
 
 /// Returns the generated source.
 ///

@@ -1,9 +1,9 @@
-//! The kernel of this package: what the library boots ends in its own work, as the command line asks for it.
+//! The kernel of this package. Its program is the stress; the command line can select another work.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-octopod::program!(octopod::stages::work);
+octopod::program!(octopod::stages::stress);
 
 /// On a host there is nothing to run: `cargo run` at the root starts the launcher, which boots the kernel in QEMU.
 #[cfg(not(target_os = "none"))]

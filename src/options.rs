@@ -33,6 +33,8 @@ pub struct Options {
 named! {
     /// The work when all CPUs are online.
     pub enum Work {
+        /// Run the kernel's own program: see [`program!`](crate::program!).
+        Program = "program",
         /// Nothing more than report the boot.
         Boot = "boot",
         /// Allocate frames on all CPUs at once, and check every allocation.
@@ -71,7 +73,7 @@ impl BuiltIn {
 }
 
 /// The work of a command line that names none.
-const DEFAULT_WORK: Work = Work::Stress;
+const DEFAULT_WORK: Work = Work::Program;
 
 /// `work=`, as far as the kernel was built for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

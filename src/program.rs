@@ -1,5 +1,5 @@
-//! The end of the boot: a function that runs when the whole machine is up. The kernel of this package has
-//! [`stages::work`](crate::stages::work). A custom kernel names another function by [`program!`](crate::program!).
+//! A kernel's own program: a function that runs when the whole machine is up. [`program!`](crate::program!) names it. The
+//! kernel of this package has [`stages::stress`](crate::stages::stress).
 
 use core::fmt;
 

@@ -61,7 +61,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let audit = report::page_table_audit(&boot, &features); //        the page tables in use, the registers of each CPU
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
     begin(BootStage::Work);
-    let outcome = audit.and_then(|()| program::run(&machine)).and_then(|()| is_whole(&machine));
+    let outcome = audit.and_then(|()| work(&machine)).and_then(|()| is_whole(&machine));
     begin(BootStage::Verdict);
     report::verdict(outcome)
 }
@@ -389,40 +389,52 @@ fn shell(_: &Machine) -> Result<bool, Reason> {
     unreachable!("refused with the other options")
 }
 
-/// Runs the work that the command line selects: the program of the kernel that this package builds.
-///
-/// **Context:** the thread of the BSP, interrupts on, once per boot.
+/// Runs the work that the command line selects.
 ///
 /// # Errors
 /// The first failure of the work.
-///
-/// # Panics
-/// On another CPU, and on a second call: a work uses the machine as a whole.
-pub fn work(machine: &Machine) -> Result<(), Reason> {
-    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
-    assert!(cpu::current() == CpuId::BSP, "the work of the command line must run on the BSP");
-    assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line must run once per boot");
-    let Machine { boot, options, .. } = *machine;
+fn work(machine: &Machine) -> Result<(), Reason> {
+    let options = machine.options;
     #[cfg(feature = "faults")]
     faults::inject(Point::BeforeWork, options.faults.fault);
     let mut is_to_reset = false;
     match options.work() {
+        Work::Program => program::run(machine)?,
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
         Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
         Work::SelfTest => self_test(machine)?,
         Work::Shell => is_to_reset = shell(machine)?,
-        Work::Stress => {
-            let seed = options.stress.seed.unwrap_or_else(cpu::registers::read_tsc);
-            let give_up = |error| report::verdict(Err(Reason::Stress(error)));
-            stress::run(&options.stress, seed, boot.module(0), report::free_before_work, give_up)
-                .map_err(Reason::Stress)?;
-        }
+        Work::Stress => run_stress(machine)?,
     }
     if is_to_reset {
         is_whole(machine)?;
         reset()
     }
     Ok(())
+}
+
+fn run_stress(machine: &Machine) -> Result<(), Reason> {
+    let Machine { boot, options, .. } = *machine;
+    let seed = options.stress.seed.unwrap_or_else(cpu::registers::read_tsc);
+    let give_up = |error| report::verdict(Err(Reason::Stress(error)));
+    stress::run(&options.stress, seed, boot.module(0), report::free_before_work, give_up)
+        .map_err(Reason::Stress)
+}
+
+/// The program of the kernel that this package builds: the stress, by the parameters of the command line.
+///
+/// **Context:** the thread of the BSP, interrupts on, once per boot.
+///
+/// # Errors
+/// The first failure that the checks find.
+///
+/// # Panics
+/// On another CPU, and on a second call: the stress uses the machine as a whole.
+pub fn stress(machine: &Machine) -> Result<(), Reason> {
+    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+    assert!(cpu::current() == CpuId::BSP, "the stress must be started on the BSP");
+    assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the stress must be started once per boot");
+    run_stress(machine)
 }
 
 /// Checks what a pass requires of the boot, for any program: all CPUs online, and the pages beside the trampoline unchanged.

@@ -135,6 +135,30 @@ relocations:
     jnz 1b
     jmp .Lrelr
 .Lrelr_done:
+    // The same without packing (ELF gABI, SHT_RELA), where the user's link does not ask for it. Each entry has the address of a
+    // word, a type and an addend; the word becomes the addend plus the slide. A static PIE has no other type (psABI,
+    // R_X86_64_RELATIVE).
+    leal rt0_off_rela_start(%ebp), %esi
+    leal rt0_off_rela_end(%ebp), %ebx
+.Lrela:
+    cmpl %ebx, %esi
+    jae .Lrela_done
+    cmpl $R_X86_64_RELATIVE, 8(%esi)
+    movl $(message_relocation - rt0_entry), %eax
+    jne .Lrefuse_relocation
+    movl (%esi), %eax
+    leal -IMAGE_PHYS(%ebp, %eax), %edi
+    movl 16(%esi), %eax
+    movl %eax, (%edi)
+    movl 20(%esi), %eax
+    movl %eax, 4(%edi)
+    call relocate
+    addl $24, %esi
+    jmp .Lrela
+.Lrefuse_relocation:
+    movl %eax, %esi
+    jmp refuse
+.Lrela_done:
 
 gates:
     // 256 interrupt gates (SDM Vol. 3A, 6.14.1), each with its own stub in the high half. ebx:edx = the stub's address.
@@ -374,6 +398,7 @@ message_misaligned:     .asciz "loaded below 1 MiB, not on a page boundary, or a
 message_no_map:         .asciz "the loader passed no memory map"
 message_not_in_ram:     .asciz "too little memory: the kernel does not lie in RAM that the loader reported"
 message_damaged:        .asciz "the kernel was damaged after it was loaded: too little memory, or a faulty one"
+message_relocation:     .asciz "the kernel has a relocation of a type other than R_X86_64_RELATIVE"
 message_no_cpuid:       .asciz "this processor lacks CPUID"
 message_lacks:          .asciz "this processor lacks "
 message_comma:          .asciz ", "

@@ -78,6 +78,7 @@ impl Handoff {
 
 core::arch::global_asm!(
     ".set IMAGE_PHYS, 0x100000",
+    ".set R_X86_64_RELATIVE, 8",
     ".set UPPER_HALF_HIGH, {upper_half_high}",
     ".set CODE_SELECTOR, 8",
     ".set DATA_SELECTOR, 16",

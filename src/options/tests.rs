@@ -32,7 +32,7 @@ fn an_empty_line_gives_the_defaults() {
         assert_eq!(parse(line), Ok(Options::defaults(BuiltIn { faults: false, ..BuiltIn::ALL })));
     }
     let options = Options::defaults(BuiltIn::ALL);
-    assert_eq!((options.work(), options.stress.time), (Work::Stress, None));
+    assert_eq!((options.work(), options.stress.time), (Work::Program, None));
     let (replay, others) = <&Workload>::all().split_last().unwrap();
     assert!(options.stress.workloads.iter().eq(others.iter().copied()) && replay.name == "replay");
     assert!(options.stress.workloads.iter().eq(defaults()));

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::commands::args::{EmulatorArgs, ExampleArgs};
 use crate::commands::launch::{Launch, LaunchKind, UNLIMITED};
 use crate::commands::launch_args::LaunchArgs;
+use crate::kernel::KernelSource;
 
 /// Options of `gdb`.
 #[derive(Clone, Debug, Args)]
@@ -22,6 +23,9 @@ impl GdbArgs {
     pub fn configure(&self) -> Launch {
         let mut launch = self.common.configure(LaunchKind::Gdb, &EmulatorArgs::default());
         launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
+        if !matches!(launch.kernel.source, KernelSource::Octopod) {
+            launch.command_line.own.push(format!("work={}", LaunchKind::Run.work()));
+        }
         // A debugging session has no time limit.
         launch.run.limit = self.common.time.timeout.map_or(UNLIMITED, Duration::from_secs);
         launch

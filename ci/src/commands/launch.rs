@@ -67,8 +67,8 @@ impl LaunchKind {
     /// The kernel's `work=`.
     pub fn work(self) -> &'static str {
         match self {
-            // A program of the user's own does what it does.
-            LaunchKind::Gdb | LaunchKind::Run => LaunchKind::Boot.name(),
+            LaunchKind::Run => "program",
+            LaunchKind::Gdb => LaunchKind::Boot.name(),
             LaunchKind::StressOnHost => LaunchKind::Stress.name(),
             other => other.name(),
         }

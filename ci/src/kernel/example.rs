@@ -2,7 +2,7 @@
 //!
 //! They cannot be examples of the package for cargo, which would build them for the host with everything else. For each there
 //! is a package in the target folder, generated from the manifest of the checkout: the same dependencies in the same versions,
-//! the same edition, profiles and lints, and the kernel's linker script.
+//! the same edition, profiles and lints. The kernel's linker script comes with the crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,9 +57,7 @@ pub(crate) fn package(workspace: &Workspace, name: &str, features: &[&str]) -> R
     let folder = workspace.own().join(FOLDER).join(name);
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let own = folder.join("Cargo.toml");
-    let script = workspace.root.join("linker/kernel.ld");
     write_if_new(&own, &manifest_of(&manifest, &workspace.root, &source, name, features).to_string())?;
-    write_if_new(&folder.join("build.rs"), &build_script(&script))?;
     // Cargo adds the package itself to its copy, so that the copy is made once for each state of the checkout's.
     let (lock, seen) = (read("Cargo.lock")?, folder.join("Cargo.lock.seen"));
     if fs::read_to_string(&seen).ok().as_ref() != Some(&lock) {
@@ -80,6 +78,8 @@ fn manifest_of(checkout: &Table, root: &Path, source: &Path, name: &str, feature
     package.insert("name".to_owned(), format!("octopod-example-{name}").into());
     package.insert("version".to_owned(), "0.0.0".into());
     package.insert("publish".to_owned(), false.into());
+    // An older launcher has written a build script.
+    package.insert("build".to_owned(), false.into());
     for key in ["edition", "rust-version"] {
         let inherited = at(&["workspace", "package", key]).cloned();
         package.extend(inherited.map(|value| (key.to_owned(), value)));
@@ -122,16 +122,6 @@ fn manifest_of(checkout: &Table, root: &Path, source: &Path, name: &str, feature
     manifest.extend(at(&["workspace", "lints"]).map(|lints| ("lints".to_owned(), lints.clone())));
     manifest.extend(at(&["profile"]).map(|profile| ("profile".to_owned(), profile.clone())));
     manifest
-}
-
-/// The build script that links the example as the checkout's own script links the kernel.
-fn build_script(script: &Path) -> String {
-    format!(
-        "fn main() {{\n    let script = {:?};\n    println!(\"cargo::rerun-if-changed={{script}}\");\n    \
-         println!(\"cargo::rustc-link-arg-bins=-T{{script}}\");\n    \
-         println!(\"cargo::rustc-link-arg-bins=--pack-dyn-relocs=relr\");\n}}\n",
-        script.to_string_lossy()
-    )
 }
 
 /// A file that has not changed keeps its time, so that cargo builds nothing again.
@@ -193,11 +183,5 @@ mod tests {
         assert_eq!(manifest["package"]["edition"].as_str(), Some("2024"));
         assert_eq!(manifest["profile"]["kernel"]["inherits"].as_str(), Some("release"));
         assert_eq!(manifest["lints"]["rust"]["missing_docs"].as_str(), Some("warn"));
-    }
-
-    #[test]
-    fn a_path_of_any_characters_is_one_word_of_the_build_script() {
-        let script = build_script(Path::new("/a \"b\"\\c/kernel.ld"));
-        assert!(script.contains(r#"let script = "/a \"b\"\\c/kernel.ld";"#), "{script}");
     }
 }
