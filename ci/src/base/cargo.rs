@@ -27,10 +27,17 @@ pub fn command() -> Command {
 
 /// Keeps from a cargo what the cargo that started the launcher has set, and what is meant for the host's programs alone.
 pub fn forget_outer_cargo(command: &mut Command) {
+    forget_outer_package(command);
+    for name in NOT_FOR_THE_KERNEL {
+        command.env_remove(name);
+    }
+}
+
+/// Keeps from a cargo what the cargo that started the launcher has set about the running package.
+pub fn forget_outer_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let unwanted = NOT_FOR_THE_BUILD.iter().any(|prefix| text.starts_with(prefix));
-        if unwanted || NOT_FOR_THE_KERNEL.contains(&text.as_ref()) {
+        if NOT_FOR_THE_BUILD.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }

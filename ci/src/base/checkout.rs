@@ -1,5 +1,6 @@
-//! Finds the checkout that a command works on. It is found when the launcher runs, so that a copied or moved clone, two
-//! clones with one target folder, and an installed launcher each work on the right tree.
+//! Finds the workspace that a command works on: a checkout of octopod, or a project of the user's own. It is found when the
+//! launcher runs, so that a copied or moved clone, two clones with one target folder, and an installed launcher each work on
+//! the right tree.
 
 use std::env;
 use std::fs;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use crate::base::Error;
 use crate::base::process::capture;
+use crate::base::project::{self, Project};
 
 /// Names the checkout, where it is to be another than the one that would be found.
 pub const VARIABLE: &str = "OCTOPOD_ROOT";
@@ -17,24 +19,82 @@ pub const VARIABLE: &str = "OCTOPOD_ROOT";
 /// The package whose program the launcher is, as cargo calls it.
 const LAUNCHER: &str = "octopod-ci";
 
-/// A checkout of octopod: the workspace, and cargo's target folder for it.
+/// The workspace of a command, and cargo's target folder for it.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     /// The folder of the workspace's Cargo.toml.
     pub root: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
+    /// What it is.
+    pub kind: WorkspaceKind,
+}
+
+/// What a workspace is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WorkspaceKind {
+    /// A checkout of octopod.
+    Checkout,
+    /// A project of the user's own that depends on octopod.
+    Project(Box<Project>),
+    /// A folder that has neither, for commands that need no source.
+    Folder,
 }
 
 impl Workspace {
-    /// The checkout that this process works on.
+    /// The workspace that this process works on: a checkout or a project.
+    ///
+    /// # Errors
+    /// There is none where it is looked for, or its manifest is wrong.
+    pub fn find() -> Result<Workspace, Error> {
+        Hints::of_this_process().find()
+    }
+
+    /// The same; where there is none, the current folder.
+    ///
+    /// # Errors
+    /// A manifest is wrong.
+    pub fn find_or_here() -> Result<Workspace, Error> {
+        let hints = Hints::of_this_process();
+        match hints.find() {
+            Err(Error::NoWorkspace { folder }) if hints.named.is_none() => {
+                Ok(Workspace { target: target_folder(&folder), root: folder, kind: WorkspaceKind::Folder })
+            }
+            found => found,
+        }
+    }
+
+    /// The checkout at `root`.
+    fn checkout(root: PathBuf) -> Workspace {
+        Workspace { target: target_folder(&root), root, kind: WorkspaceKind::Checkout }
+    }
+
+    /// The checkout of octopod that this process works on.
     ///
     /// # Errors
     /// There is none where it is looked for.
-    pub fn find() -> Result<Workspace, Error> {
-        let root = Hints::of_this_process().find()?;
-        let target = target_folder(&root);
-        Ok(Workspace { root, target })
+    pub fn find_checkout() -> Result<Workspace, Error> {
+        let found = Workspace::find()?;
+        match found.kind {
+            WorkspaceKind::Checkout => Ok(found),
+            _ => Err(Error::NoWorkspace { folder: found.root }),
+        }
+    }
+
+    /// The project, if this is one.
+    pub fn project(&self) -> Option<&Project> {
+        match &self.kind {
+            WorkspaceKind::Project(project) => Some(project),
+            _ => None,
+        }
+    }
+
+    /// The launcher's command line in this workspace, up to the command.
+    pub fn launcher(&self) -> &'static str {
+        match self.kind {
+            WorkspaceKind::Checkout => "cargo run --",
+            _ => "octopod",
+        }
     }
 
     /// The launcher's own folder for this checkout. Where several checkouts share a target folder, each has its own.
@@ -71,12 +131,12 @@ impl Workspace {
     }
 }
 
-/// Where the checkout is looked for, the first place first.
+/// Where the workspace is looked for, the first place first.
 #[derive(Clone, Debug, Default)]
 struct Hints {
     /// The user's choice.
     named: Option<PathBuf>,
-    /// The folder of the launcher's package, if cargo has started it.
+    /// The folder of the package whose program cargo runs: the launcher itself, or a kernel for which it is the runner.
     package: Option<PathBuf>,
     /// The current folder.
     here: Option<PathBuf>,
@@ -87,36 +147,59 @@ struct Hints {
 impl Hints {
     fn of_this_process() -> Hints {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let is_launcher = variable("CARGO_PKG_NAME").is_some_and(|name| name == LAUNCHER);
         Hints {
             named: variable(VARIABLE).map(PathBuf::from),
-            package: variable("CARGO_MANIFEST_DIR").filter(|_| is_launcher).map(PathBuf::from),
+            package: variable("CARGO_MANIFEST_DIR").map(PathBuf::from),
             here: env::current_dir().ok(),
             program: env::current_exe().ok(),
         }
     }
 
-    fn find(&self) -> Result<PathBuf, Error> {
+    fn find(&self) -> Result<Workspace, Error> {
         if let Some(named) = &self.named {
-            let root = fs::canonicalize(named).ok().filter(|folder| is_checkout(folder));
-            return root.ok_or_else(|| {
-                let path = named.display();
-                Error::Failed(format!("{path}, which {VARIABLE} names, is no checkout of octopod"))
-            });
+            let folder = fs::canonicalize(named).map_err(Error::file("find", named))?;
+            return workspace_at(&folder)?.ok_or(Error::NoWorkspace { folder });
         }
-        let places = [&self.package, &self.here, &self.program];
-        let found = places.into_iter().flatten().find_map(|place| {
-            let place = fs::canonicalize(place).ok()?;
-            place.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf)
-        });
-        found.ok_or_else(|| {
-            let here = self.here.clone().unwrap_or_default();
-            Error::Failed(format!(
-                "no checkout of octopod at {} or above it: change to one, or name one by {VARIABLE}=DIR",
-                here.display()
-            ))
+        for place in [&self.package, &self.here].into_iter().flatten() {
+            let Ok(place) = fs::canonicalize(place) else { continue };
+            if let Some(found) = workspace_at(&place)? {
+                return Ok(found);
+            }
+        }
+        // The launcher of a checkout, called by its path from elsewhere.
+        let program = self.program.as_ref().and_then(|program| fs::canonicalize(program).ok());
+        let checkout = program.and_then(|program| checkout_above(&program));
+        checkout.map(Workspace::checkout).ok_or_else(|| {
+            let folder = self.here.clone().unwrap_or_default();
+            Error::NoWorkspace { folder }
         })
     }
+}
+
+/// The workspace at a folder or above it. A project may lie inside a checkout, so the nearest manifest decides.
+fn workspace_at(folder: &Path) -> Result<Option<Workspace>, Error> {
+    let checkout = checkout_above(folder);
+    let is_own = |root: &Path| {
+        let nearest = folder.ancestors().find(|one| one.join("Cargo.toml").is_file());
+        nearest.is_some_and(|nearest| MEMBERS.iter().any(|member| nearest == root.join(member)))
+    };
+    if let Some(root) = checkout.filter(|root| is_own(root)) {
+        return Ok(Some(Workspace::checkout(root)));
+    }
+    let found = project::find(folder)?;
+    Ok(found.map(|project::Found { project, root, target }| Workspace {
+        root,
+        target,
+        kind: WorkspaceKind::Project(Box::new(project)),
+    }))
+}
+
+/// The packages of octopod's workspace, by their folders.
+const MEMBERS: [&str; 5] = ["", "ci", "ap_trampoline", "unpacker", "ci/fuzz"];
+
+/// The nearest checkout at a path or above it.
+fn checkout_above(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf)
 }
 
 /// Whether a folder is the root of octopod's workspace.
@@ -159,12 +242,13 @@ mod tests {
         let program = Some(c.join("target/debug/octopod"));
         let here = Some(b.join("ci"));
         let all = Hints { package: Some(a.join("ci")), here, program, named: None };
-        assert_eq!(all.find().unwrap(), a);
-        assert_eq!(Hints { package: None, ..all.clone() }.find().unwrap(), b);
+        let root = |hints: Hints| hints.find().unwrap().root;
+        assert_eq!(root(all.clone()), a);
+        assert_eq!(root(Hints { package: None, ..all.clone() }), b);
         let elsewhere = Some(parent.path().to_owned());
-        assert_eq!(Hints { package: None, here: elsewhere.clone(), ..all.clone() }.find().unwrap(), c);
+        assert_eq!(root(Hints { package: None, here: elsewhere.clone(), ..all.clone() }), c);
         let installed = Hints { program: Some("/usr/bin/env".into()), ..Hints::default() };
-        assert_eq!(Hints { here: Some(b.clone()), ..installed.clone() }.find().unwrap(), b);
+        assert_eq!(root(Hints { here: Some(b.clone()), ..installed.clone() }), b);
         let error = Hints { here: elsewhere, ..installed }.find().unwrap_err();
         assert_eq!(error.verdict().status(), 2);
         assert!(error.to_string().contains(VARIABLE), "{error}");
@@ -175,7 +259,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| checkout(parent.path(), name));
         let hints = Hints { named: Some(b.clone()), here: Some(a), ..Hints::default() };
-        assert_eq!(hints.find().unwrap(), b);
+        assert_eq!(hints.find().unwrap().root, b);
         let named = Some(parent.path().to_owned());
         let error = Hints { named, ..hints }.find().unwrap_err().to_string();
         assert!(error.contains(parent.path().to_str().unwrap()), "{error}");
@@ -188,12 +272,16 @@ mod tests {
         let new = old.with_file_name("new");
         fs::rename(&old, &new).unwrap();
         let hints = Hints { program: Some(new.join("target/debug/octopod")), ..Hints::default() };
-        assert_eq!(hints.find().unwrap(), new);
+        assert_eq!(hints.find().unwrap().root, new);
     }
 
     #[test]
     fn checkouts_with_one_target_folder_have_folders_of_their_own() {
-        let workspace = |root: &str, target: &str| Workspace { root: root.into(), target: target.into() };
+        let workspace = |root: &str, target: &str| Workspace {
+            root: root.into(),
+            target: target.into(),
+            kind: WorkspaceKind::Checkout,
+        };
         assert_eq!(workspace("/a", "/a/target").own(), Path::new("/a/target/octopod"));
         let [a, b] = ["/x/octopod", "/y/octopod"].map(|root| workspace(root, "/t"));
         assert_ne!(a.own(), b.own());

@@ -15,6 +15,15 @@ pub enum Error {
     /// Another failure.
     #[error("{0}")]
     Failed(String),
+    /// The command needs a kernel's source, and the folder has none.
+    #[error(
+        "no kernel at {} or above it: no package there depends on octopod. Change to one that does, make one by `octopod new \
+         NAME`, or name its folder by OCTOPOD_ROOT=DIR", folder.display()
+    )]
+    NoWorkspace {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
     /// A file has an invalid format.
     #[error("{}: {problem}", path.display())]
     Format {

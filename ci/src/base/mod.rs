@@ -9,12 +9,13 @@ pub mod meminfo;
 pub mod message;
 pub mod numbers;
 pub mod process;
+pub mod project;
 pub mod text;
 pub mod values;
 pub mod verdict;
 pub mod version;
 
-pub use checkout::Workspace;
+pub use checkout::{Workspace, WorkspaceKind};
 pub use error::Error;
 pub use message::{Message, Observer, Silent};
 pub use verdict::VerdictKind;

@@ -235,7 +235,7 @@ impl KernelArgs {
         let source = match (&self.kernel, example) {
             (Some(path), _) => KernelSource::File(path.clone()),
             (None, Some(name)) => KernelSource::Example(name.to_string()),
-            (None, None) => KernelSource::Octopod,
+            (None, None) => KernelSource::Workspace,
         };
         KernelConfig {
             source,

@@ -1,6 +1,10 @@
 //! The command line: the commands, each with its own options.
 
 use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -12,7 +16,7 @@ use crate::commands::matrix::MatrixArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::runs::RunCommand;
 use crate::commands::soak::SoakArgs;
-use crate::commands::{defaults, hints};
+use crate::commands::{defaults, hints, settings};
 
 /// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
 #[derive(Clone, Debug, Parser)]
@@ -53,6 +57,31 @@ pub enum Command {
     Completions(CompletionsArgs),
 }
 
+/// Reads the command line of this process and executes it.
+pub fn start() -> ExitCode {
+    survive_file_size_limit();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    ExitCode::from(cli.execute())
+}
+
+/// Has a write beyond the limit of a file's size fail as one to a full disk does, rather than end the launcher. Programs that
+/// it starts have the system's own way.
+fn survive_file_size_limit() {
+    let exceeded = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, exceeded) {
+        eprintln!("octopod: SIGXFSZ cannot be caught: {error}");
+    }
+}
+
+/// The words without the one by which cargo names its subcommand: it calls `cargo-octopod octopod WORDS`.
+fn without_cargo(mut words: Vec<OsString>) -> Vec<OsString> {
+    let program = words.first().and_then(|program| Path::new(program).file_stem()?.to_str());
+    if program == Some("cargo-octopod") && words.get(1).is_some_and(|word| word == "octopod") {
+        words.remove(1);
+    }
+    words
+}
+
 /// The grammar.
 pub fn command() -> clap::Command {
     defaults::set(Cli::command())
@@ -64,7 +93,14 @@ impl Cli {
     /// # Errors
     /// The command line is invalid (the error has a hint), or it asks for help.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-        let words = defaults::with_command(words);
+        let words = without_cargo(words.into_iter().collect());
+        let mut words = defaults::with_command(words);
+        if !words.iter().any(|word| word == "--help" || word == "-h") {
+            words = settings::add(words, &command()).map_err(|error| {
+                let kind = clap::error::ErrorKind::Io;
+                clap::Error::raw(kind, format!("{error}\n")).with_cmd(&command())
+            })?;
+        }
         let matches = command().try_get_matches_from(&words);
         let matches = matches.map_err(|error| hints::add(error, &command(), &words))?;
         Ok(Cli { words: words[1..].to_vec(), ..Cli::from_arg_matches(&matches)? })

@@ -23,7 +23,7 @@ impl GdbArgs {
     pub fn configure(&self) -> Launch {
         let mut launch = self.common.configure(LaunchKind::Gdb, &EmulatorArgs::default());
         launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
-        if !matches!(launch.kernel.source, KernelSource::Octopod) {
+        if !matches!(launch.kernel.source, KernelSource::Workspace) {
             launch.command_line.own.push(format!("work={}", LaunchKind::Run.work()));
         }
         // A debugging session has no time limit.

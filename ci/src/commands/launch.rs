@@ -9,7 +9,7 @@ use octopod::wire::{NONCE_PARAMETER, Nonce};
 use strum::IntoStaticStr;
 
 use crate::base::files::{Plan, RunFolder, Scratch};
-use crate::base::{Error, Message, Observer, Workspace, interrupt, text};
+use crate::base::{Error, Message, Observer, Workspace, WorkspaceKind, interrupt, text};
 use crate::commands::inputs;
 use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build};
 use crate::machine::accelerator::Host;
@@ -226,13 +226,13 @@ impl Launch {
     }
 
     /// The command that repeats it.
-    fn repeat(&self, seed: Option<RunSeed>) -> Option<String> {
+    fn repeat(&self, seed: Option<RunSeed>, workspace: &Workspace) -> Option<String> {
         let (command, rest) = self.words.split_first()?;
         let mut words = vec![command.to_string_lossy().into_owned()];
         words.extend(seed.filter(|seed| seed.is_drawn).map(|seed| format!("--seed={:#x}", seed.value)));
         words.extend(rest.iter().map(|word| word.to_string_lossy().into_owned()));
         let words = shlex::try_join(words.iter().map(String::as_str)).ok()?;
-        Some(format!("cargo run -- {words}"))
+        Some(format!("{} {words}", workspace.launcher()))
     }
 
     fn counts_instructions(&self) -> bool {
@@ -292,7 +292,7 @@ pub fn with_report(
         Outcome { error: Some(error), ..Outcome::without_a_run(report) }
     };
     let files = launch.files();
-    let checked = Workspace::find().and_then(|found| files.check(Some(&found.root)).map(|()| found));
+    let checked = Workspace::find_or_here().and_then(|found| files.check(Some(&found.root)).map(|()| found));
     let workspace = match checked {
         Ok(workspace) => workspace,
         // An output may be an input: nothing is written.
@@ -302,7 +302,7 @@ pub fn with_report(
     let mut begun = Begun { workspace, files, folder: None, seed, emulator_command: None };
     let mut outcome = launch.check().and_then(|()| body(&mut begun, observer)).unwrap_or_else(failed);
     outcome.report.origin = OriginReport {
-        repeat: launch.repeat(seed),
+        repeat: launch.repeat(seed, &begun.workspace),
         seed: seed.map(|seed| format!("{:#x}", seed.value)),
         emulator_command: begun.emulator_command.take(),
         ..origin
@@ -326,9 +326,14 @@ fn boot(
     finish: Finish<'_>,
 ) -> Result<Outcome, Error> {
     let Begun { workspace, files, .. } = &begun;
+    let is_unnamed =
+        launch.kind == LaunchKind::Run && matches!(launch.kernel.source, KernelSource::Workspace);
+    if is_unnamed && workspace.kind == WorkspaceKind::Checkout {
+        return Err(Error::Usage("run what? --example NAME, or an ELF file".to_owned()));
+    }
     build::check(&launch.kernel, workspace)?;
     let mut emulator = setup::emulator::provide(&launch.machine, host, observer)?;
-    if matches!(launch.kernel.source, KernelSource::Octopod | KernelSource::Example(_)) {
+    if matches!(launch.kernel.source, KernelSource::Workspace | KernelSource::Example(_)) {
         setup::target::provide(observer)?;
     }
     if launch.kind == LaunchKind::Gdb {

@@ -17,6 +17,7 @@ pub mod matrix;
 pub mod report;
 pub mod run;
 pub mod runs;
+mod settings;
 pub mod shell;
 pub mod soak;
 pub mod stress;

@@ -68,7 +68,7 @@ impl ReportArgs {
     }
 
     fn answer(&self) -> Result<Vec<String>, Error> {
-        let workspace = Workspace::find()?;
+        let workspace = Workspace::find_or_here()?;
         self.files(&workspace).check(Some(&workspace.root))?;
         match self.runs.as_slice() {
             [] => self.draw(&newest(&workspace)),

@@ -1,15 +1,22 @@
-//! `run`: boots a custom kernel, an example of the package or an ELF file.
+//! `run`: boots a kernel's own program: that of the project, of an example, or of an ELF file. It is also the runner of cargo
+//! for the kernel's target.
 
-use clap::{ArgGroup, Args};
+use std::path::PathBuf;
+
+use clap::Args;
 
 use crate::commands::args::{EmulatorArgs, ExampleArgs};
 use crate::commands::launch::{Launch, LaunchKind};
 use crate::commands::launch_args::LaunchArgs;
+use crate::kernel::KernelSource;
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
-#[command(group(ArgGroup::new("program").args(["example", "kernel"]).required(true)))]
 pub struct RunArgs {
+    /// The ELF file to boot, as cargo passes it to a runner [default: the project's kernel, which is built].
+    #[arg(value_name = "ELF", conflicts_with_all = ["example", "kernel", "debug", "compressed", "inject"])]
+    pub elf: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) example: ExampleArgs,
     #[command(flatten)]
@@ -23,6 +30,9 @@ impl RunArgs {
     pub fn configure(&self) -> Launch {
         let mut launch = self.common.configure(LaunchKind::Run, &self.emulator);
         launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
+        if let Some(elf) = &self.elf {
+            launch.kernel.source = KernelSource::File(elf.clone());
+        }
         launch
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::files::{input, output};
-use crate::base::{Error, Observer, Workspace};
+use crate::base::project::Project;
+use crate::base::{Error, Observer, Workspace, WorkspaceKind};
 use crate::kernel::config::{KERNEL, UNPACKER};
 use crate::kernel::image::Image;
 use crate::kernel::isolation::{self, Settings};
@@ -24,7 +25,15 @@ pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> 
         KernelSource::Built(_) => return Ok(()),
         KernelSource::File(path) => return input::open(path, MOST_BYTES).map(drop),
         KernelSource::Example(name) => drop(example::source(&workspace.root, name)?),
-        KernelSource::Octopod => {}
+        KernelSource::Workspace => match &workspace.kind {
+            WorkspaceKind::Checkout => {}
+            WorkspaceKind::Project(project) => project.kernel().map(drop)?,
+            WorkspaceKind::Folder => return Err(Error::NoWorkspace { folder: workspace.root.clone() }),
+        },
+    }
+    if workspace.project().is_some() && (config.compressed || config.example().is_some()) {
+        let option = if config.compressed { "--compressed" } else { "--example" };
+        return Err(Error::Usage(format!("{option} needs a checkout of octopod")));
     }
     for (path, is_written) in [(&workspace.root, false), (&workspace.target, true)] {
         if let Some(reason) = unusable(path, is_written) {
@@ -60,7 +69,10 @@ pub fn provide(
     match &config.source {
         KernelSource::Built(kernel) => return Ok((**kernel).clone()),
         KernelSource::File(path) => return given(path),
-        KernelSource::Example(_) | KernelSource::Octopod => {}
+        KernelSource::Example(_) | KernelSource::Workspace => {}
+    }
+    if let Some(project) = workspace.project() {
+        return of_project(project, config, workspace, observer);
     }
     let settings = Settings::read(&workspace.root, config.profile())?;
     build(config, &settings, workspace, observer).map_err(|error| {
@@ -88,6 +100,38 @@ fn given(path: &Path) -> Result<Kernel, Error> {
         image_end: image.end,
         is_users: true,
         _lock: None,
+        _folder: None,
+    })
+}
+
+/// Builds the kernel of a project.
+fn of_project(
+    project: &Project,
+    config: &KernelConfig,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<Kernel, Error> {
+    let profile = if config.debug { "dev" } else { project.profile.as_str() };
+    let variant = [&[project.kernel()?, profile], config.features().as_slice()].concat().join("-");
+    let folder = workspace.own().join("kernels").join(&variant);
+    fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+    let lock = lock::take(&workspace.shared().join("build.lock"), observer)?;
+    let built = cargo::build_project(project, config, observer)?;
+    let path = folder.join(KERNEL.name);
+    let not_a_kernel = |reason: String| Error::NotAKernel { path: built.clone(), reason };
+    let elf = input::read(&built, MOST_BYTES)?;
+    let kernel = checksum::with_checksum(elf).map_err(|error| not_a_kernel(error.to_string()))?;
+    keep(&kernel, &path)?;
+    let image = Image::of(&kernel).map_err(|error| not_a_kernel(error.to_string()))?;
+    Ok(Kernel {
+        symbols: path.clone(),
+        path,
+        variant,
+        image_bytes: image.bytes,
+        compressed_bytes: None,
+        image_end: image.end,
+        is_users: false,
+        _lock: Some(Arc::new(lock)),
         _folder: None,
     })
 }
@@ -151,7 +195,8 @@ mod tests {
     #[test]
     fn a_checkout_that_no_kernel_can_be_built_in_is_refused_with_the_reason() {
         let refused = |root: &str, target: &str| {
-            let workspace = Workspace { root: root.into(), target: target.into() };
+            let workspace =
+                Workspace { root: root.into(), target: target.into(), kind: WorkspaceKind::Checkout };
             check(&KernelConfig::default(), &workspace).err().map(|error| error.to_string())
         };
         for fine in ["/a b", "/it's \"x\"", "/a,b", "/\u{e4}\u{4e2d}"] {

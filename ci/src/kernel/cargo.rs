@@ -8,6 +8,7 @@ use cargo_metadata::Message as CargoMessage;
 
 use crate::base::cargo::{self, TARGET};
 use crate::base::process::{ProcessEvent, Stream, Streams, Supervised};
+use crate::base::project::{CRATE, Project};
 use crate::base::{Error, Message, Observer, Workspace};
 use crate::kernel::config::{KERNEL_PACKAGE, Program, ProgramKind};
 use crate::kernel::isolation::Settings;
@@ -28,10 +29,13 @@ const BUILD_GRACE: Duration = Duration::from_secs(5);
 const SHOW_COUNTS: [(&str, &str); 2] =
     [("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100")];
 
+/// How cargo is to report what it does.
+const MESSAGES: [&str; 4] = ["--message-format", "json-render-diagnostics", "--color", "always"];
+
 /// Bytes of cargo's diagnostics that an error contains at most.
 const MOST_DIAGNOSTICS: usize = 1 << 20;
 
-/// Builds a program. Returns the file that cargo has made.
+/// Builds a program of the checkout. Returns the file that cargo has made.
 ///
 /// # Errors
 /// Cargo cannot be run, or fails; a signal; the time limit.
@@ -43,11 +47,37 @@ pub(crate) fn build(
     workspace: &Workspace,
     observer: &mut dyn Observer,
 ) -> Result<PathBuf, Error> {
-    observer.receive(Message::Step(BUILDING));
     let mut command = command(program, config, settings, workspace)?;
     if let Some(payload) = payload {
         command.env(PAYLOAD, payload);
     }
+    execute(command, program.name, observer)
+}
+
+/// Builds the kernel of a project, as its own settings say. Returns the file that cargo has made.
+///
+/// # Errors
+/// Cargo cannot be run, or fails; a signal; the time limit.
+pub(crate) fn build_project(
+    project: &Project,
+    config: &KernelConfig,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf, Error> {
+    let name = project.kernel()?;
+    let mut command = cargo::command();
+    command.current_dir(&project.folder).args(["build", "--bin", name, "--target", TARGET]);
+    command.args(["--profile", if config.debug { "dev" } else { &project.profile }]);
+    for feature in config.features() {
+        command.arg("--features").arg(format!("{CRATE}/{feature}"));
+    }
+    command.args(MESSAGES);
+    cargo::forget_outer_package(&mut command);
+    execute(command, name, observer)
+}
+
+/// Runs a build by cargo. Returns the program `name` that it has made.
+fn execute(mut command: Command, name: &str, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+    observer.receive(Message::Step(BUILDING));
     command.envs(SHOW_COUNTS);
     let streams = Streams { ends_at_returns: true, ..Streams::default() };
     let mut child = Supervised::spawn(&mut command, streams)
@@ -58,7 +88,7 @@ pub(crate) fn build(
         match child.next(deadline) {
             ProcessEvent::Line(Stream::Stdout, line) => {
                 if let Ok(CargoMessage::CompilerArtifact(artifact)) = serde_json::from_str(&line)
-                    && artifact.target.name == program.name
+                    && artifact.target.name == name
                 {
                     executable = artifact.executable.or(executable);
                 }
@@ -96,7 +126,7 @@ pub(crate) fn build(
     if !status.success() {
         return Err(Error::KernelBuild { status: status.to_string(), diagnostics });
     }
-    executable.map(Into::into).ok_or(Error::NoExecutable { target: program.name.to_owned() })
+    executable.map(Into::into).ok_or(Error::NoExecutable { target: name.to_owned() })
 }
 
 /// A line of cargo's, or what it draws over the one before.
@@ -156,7 +186,7 @@ fn command(
         }
     }
     command.args(["--target", TARGET, "--profile", config.profile()]);
-    command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
+    command.args(MESSAGES);
     cargo::forget_outer_cargo(&mut command);
     settings.apply(&mut command);
     command.env("CARGO_TARGET_DIR", &workspace.target);

@@ -33,9 +33,9 @@ pub const UNPACKER: Program =
 /// Where the kernel comes from.
 #[derive(Clone, Debug, Default)]
 pub enum KernelSource {
-    /// Built: octopod's own.
+    /// Built: that of the workspace, octopod's own in a checkout.
     #[default]
-    Octopod,
+    Workspace,
     /// Built: the example of this name.
     Example(String),
     /// An ELF file that the user names.

@@ -1,4 +1,4 @@
-//! The limits of costs in `config/bench.toml`, and the comparison of a bench run with them.
+//! The limits of costs in `config/bench.toml`, or in a project's `bench.toml`, and the comparison of a bench run with them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,11 +6,14 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::base::numbers::plain;
-use crate::base::{Error, VerdictKind};
+use crate::base::{Error, VerdictKind, Workspace};
 use crate::report::Report;
 
-/// The file, relative to the workspace's root.
+/// The file, relative to the checkout's root.
 pub const FILE: &str = "config/bench.toml";
+
+/// The file of a project, in its package's folder.
+pub const PROJECT_FILE: &str = "bench.toml";
 
 /// The limit of a cost, in the unit of its figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -24,12 +27,16 @@ pub struct Limit {
     pub linux: Option<f64>,
 }
 
-/// The limits of all benchmarks, by name.
+/// The limits of benchmarks, by name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Limits(BTreeMap<String, Limit>);
+pub struct Limits {
+    by_name: BTreeMap<String, Limit>,
+    /// Whether a figure must have an entry. A project need not list octopod's own.
+    is_complete: bool,
+}
 
 impl Limits {
-    /// Reads the file of the workspace at `root`.
+    /// Reads the file of the checkout at `root`.
     ///
     /// # Errors
     /// The file cannot be read, or is not a table of limits.
@@ -39,11 +46,26 @@ impl Limits {
         Limits::from_toml(&text).map_err(Error::format(path))
     }
 
+    /// Reads the file of a workspace. A project without one has no limits.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a table of limits.
+    pub fn of(workspace: &Workspace) -> Result<Limits, Error> {
+        let Some(project) = workspace.project() else { return Limits::read(&workspace.root) };
+        let path = project.folder.join(PROJECT_FILE);
+        let text = match path.exists() {
+            true => std::fs::read_to_string(&path).map_err(Error::file("read", &path))?,
+            false => String::new(),
+        };
+        let limits = Limits::from_toml(&text).map_err(Error::format(path))?;
+        Ok(Limits { is_complete: false, ..limits })
+    }
+
     fn from_toml(text: &str) -> Result<Limits, toml::de::Error> {
         let mut sections: toml::Table = text.parse()?;
         // These limits are those of `cargo bench`, which are no counts.
         sections.remove("ratios");
-        sections.try_into().map(Limits)
+        Ok(Limits { by_name: sections.try_into()?, is_complete: true })
     }
 
     /// Enters the limits into a report. What is above its limit turns a pass into a failure, and so does a figure
@@ -51,7 +73,7 @@ impl Limits {
     /// with a limit and without a figure.
     pub fn apply_to(&self, report: &mut Report) {
         for figure in &mut report.bench {
-            let Limit { limit, goal, linux } = self.0.get(&figure.name).copied().unwrap_or_default();
+            let Limit { limit, goal, linux } = self.by_name.get(&figure.name).copied().unwrap_or_default();
             (figure.limit, figure.goal, figure.linux) = (limit, goal, linux);
         }
         let wrong = self.wrong_in(report);
@@ -71,14 +93,14 @@ impl Limits {
                     figure.unit,
                     plain(limit)
                 )),
-                None if !self.0.contains_key(&figure.name) => {
+                None if self.is_complete && !self.by_name.contains_key(&figure.name) => {
                     wrong.push(format!("{} is not in {FILE}", figure.name));
                 }
                 _ => {}
             }
         }
         let is_there = |name: &String| report.bench.iter().any(|figure| figure.name == *name);
-        let asked_for = self.0.iter().filter(|(_, limit)| limit.limit.is_some()).map(|(name, _)| name);
+        let asked_for = self.by_name.iter().filter(|(_, limit)| limit.limit.is_some()).map(|(name, _)| name);
         wrong.extend(asked_for.filter(|name| !is_there(name)).map(|name| format!("{name} was not measured")));
         wrong
     }
@@ -136,6 +158,6 @@ mod tests {
     #[test]
     fn the_workspaces_own_limits_can_be_read() {
         let limits = Limits::read(&crate::base::Workspace::find().unwrap().root).unwrap();
-        assert!(limits.0.values().all(|limit| limit.goal.is_none() || limit.goal < limit.limit));
+        assert!(limits.by_name.values().all(|limit| limit.goal.is_none() || limit.goal < limit.limit));
     }
 }

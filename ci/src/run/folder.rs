@@ -156,7 +156,11 @@ mod tests {
     use super::*;
 
     fn workspace(folder: &tempfile::TempDir) -> Workspace {
-        Workspace { root: folder.path().into(), target: folder.path().join("target") }
+        Workspace {
+            root: folder.path().into(),
+            target: folder.path().join("target"),
+            kind: crate::base::WorkspaceKind::Checkout,
+        }
     }
 
     #[test]

@@ -34,14 +34,15 @@ impl BenchArgs {
 pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> Outcome {
     let read = || {
         check(&launch.machine)?;
-        Limits::read(&Workspace::find()?.root)
+        let workspace = Workspace::find()?;
+        Ok((Limits::of(&workspace)?, workspace.project().is_none()))
     };
-    let limits = match read() {
+    let (limits, measures_boots) = match read() {
         Ok(limits) => limits,
         Err(error) => return with_report(launch, observer, |_, _| Err(error)),
     };
     launch::launch_on(launch, host, observer, &mut |report, kernel, folder, observer| {
-        if report.verdict == VerdictKind::Pass {
+        if report.verdict == VerdictKind::Pass && measures_boots {
             match boots::measure(&launch.machine, &kernel.path, &folder.path, observer) {
                 Ok(figures) => report.add_bench(&figures),
                 Err(failure) => report.fail(failure.to_string()),

@@ -94,7 +94,11 @@ fn completions_name_the_commands_and_their_options() {
 
 /// The error in the files of a command.
 fn check(words: &[&str]) -> Result<(), Error> {
-    let workspace = Workspace { root: "/nonexistent".into(), target: "/nonexistent/target".into() };
+    let workspace = Workspace {
+        root: "/nonexistent".into(),
+        target: "/nonexistent/target".into(),
+        kind: crate::base::WorkspaceKind::Checkout,
+    };
     let files = match read(words).unwrap().command {
         Command::Run(command) => command.configure().files(),
         Command::Matrix(args) => args.files(&workspace),

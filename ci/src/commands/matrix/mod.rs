@@ -88,7 +88,7 @@ impl MatrixArgs {
         let workspace = Workspace::find()?;
         self.files(&workspace).check(Some(&workspace.root))?;
         let wanted = &self.selection;
-        let file = self.rows.clone().unwrap_or_else(|| workspace.root.join(rows::FILE));
+        let file = self.rows.clone().unwrap_or_else(|| rows::file_of(&workspace));
         let all = rows::read(&file)?;
         let rows = all.len();
         let asked_for = wanted.asked_for(all);
@@ -148,7 +148,7 @@ impl MatrixArgs {
         let mut files = Plan::default();
         match &self.rows {
             Some(path) => files.reads("--rows", path),
-            None => files.reads("the matrix", &workspace.root.join(rows::FILE)),
+            None => files.reads("the matrix", &rows::file_of(workspace)),
         }
         inputs::programs(&mut files, self.qemu.qemu.as_deref(), self.bochs.bochs.as_deref());
         self.json.iter().for_each(|path| files.writes("--json", path, RESULTS));

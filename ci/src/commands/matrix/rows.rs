@@ -15,8 +15,19 @@ use crate::commands::runs;
 use crate::machine::{AccelChoice, EmulatorKind, MachineConfig};
 use crate::report::expect::Expect;
 
-/// The file, relative to the workspace's root.
+/// The file, relative to the checkout's root.
 pub const FILE: &str = "config/machines.toml";
+
+/// The file of a project, in its package's folder.
+pub const PROJECT_FILE: &str = "machines.toml";
+
+/// The file of rows of a workspace.
+pub fn file_of(workspace: &Workspace) -> PathBuf {
+    match workspace.project() {
+        Some(project) => project.folder.join(PROJECT_FILE),
+        None => workspace.root.join(FILE),
+    }
+}
 
 /// A row without a `--timeout` of its own has this many times the time of a run: rows must also pass on a host that is busy
 /// with other work. Only a machine that hangs uses it up.
@@ -166,7 +177,8 @@ impl Row {
         // A row's paths begin at the workspace, wherever it is run.
         if let Some(path) = &mut launch.replay {
             let workspace = Workspace::find().map_err(|error| RowProblem::Checkout(Box::new(error)))?;
-            *path = workspace.root.join(&path);
+            let folder = workspace.project().map_or(&workspace.root, |project| &project.folder);
+            *path = folder.join(&path);
         }
         if !has_option(&words, "--timeout") {
             launch.run.limit *= BUSY_HOST;
@@ -195,7 +207,8 @@ impl Row {
         let own = words(&self.run).unwrap_or_default();
         let more = more.chunks(2).filter(|pair| !has_option(&own, &pair[0])).flatten().cloned().collect();
         let words = self.words_with(more).unwrap_or_default();
-        format!("cargo run -- {}", joined(&words))
+        let launcher = Workspace::find_or_here().map_or("octopod", |workspace| workspace.launcher());
+        format!("{launcher} {}", joined(&words))
     }
 
     /// A folder's name of its own.

@@ -143,8 +143,10 @@ fn a_program_of_ones_own_is_an_example_or_a_file() {
     assert_eq!(launch(&["gdb", "--example", "hello"]).kernel.example(), Some("hello"));
     let file = launch(&["run", "--kernel", "k.elf"]);
     assert!(matches!(file.kernel.source, KernelSource::File(_)) && file.kind == LaunchKind::Run);
-    assert_eq!(file.command_line.to_string(), "work=boot");
-    assert_eq!(parse(&["run"]).unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+    assert_eq!(file.command_line.to_string(), "work=program");
+    let runner = launch(&["run", "target/k", "--smp", "2"]);
+    assert!(matches!(runner.kernel.source, KernelSource::File(_)) && runner.machine.smp.cpus() == 2);
+    assert!(matches!(launch(&["run"]).kernel.source, KernelSource::Workspace), "the project's own");
     let both = ["run", "--example", "hello", "--kernel", "k.elf"];
     assert_eq!(parse(&both).unwrap_err().kind(), ErrorKind::ArgumentConflict);
 }

@@ -131,7 +131,7 @@ impl SoakArgs {
     }
 
     fn run(&self, console: &mut Console) -> Result<u8, Error> {
-        let workspace = Workspace::find()?;
+        let workspace = Workspace::find_checkout()?;
         self.files().check(Some(&workspace.root))?;
         for soak in Soak::named(&self.names)? {
             let named = self.out.as_ref().map(|folder| folder.join(soak.name()));
