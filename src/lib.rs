@@ -70,7 +70,12 @@
 // Module heads also link to private items: `cargo doc --document-private-items` follows those links.
 #![allow(rustdoc::private_intra_doc_links)]
 
+#[doc(hidden)]
+pub use linkme;
+pub use octopod_macros::test;
+
 pub mod config;
+pub mod registry;
 pub mod wire;
 
 pub mod cpu;
@@ -100,6 +105,7 @@ pub mod time;
 pub mod smp;
 
 pub mod stress;
+pub mod testing;
 
 #[cfg(any(test, feature = "shell"))]
 mod shell;
@@ -112,6 +118,8 @@ pub mod selftest;
 
 pub mod faults;
 pub mod options;
+#[cfg(target_os = "none")]
+pub mod prelude;
 #[cfg(target_os = "none")]
 pub mod program;
 #[cfg(target_os = "none")]

@@ -8,6 +8,7 @@ use crate::faults::FaultParameters;
 use crate::named;
 use crate::selftest::SelfTestParameters;
 use crate::stress::parameters::StressParameters;
+use crate::testing::TestParameters;
 use crate::time::parameters::ClockParameters;
 
 #[cfg(test)]
@@ -28,6 +29,8 @@ pub struct Options {
     pub selftest: SelfTestParameters,
     /// Fault injection.
     pub faults: FaultParameters,
+    /// The tests of the program.
+    pub tests: TestParameters,
 }
 
 named! {
@@ -45,6 +48,8 @@ named! {
         SelfTest = "selftest",
         /// Execute typed commands.
         Shell = "shell",
+        /// Run the tests of the program: see [`test`](macro@crate::test).
+        Test = "test",
     }
 }
 
@@ -119,6 +124,7 @@ impl Options {
             stress: StressParameters::default(),
             selftest: SelfTestParameters::default(),
             faults: FaultParameters::new(built_in.faults),
+            tests: TestParameters::default(),
         }
     }
 
@@ -133,7 +139,7 @@ impl Options {
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
-    fn sets(&mut self) -> [&mut dyn ParameterSet; 6] {
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 7] {
         [
             &mut self.work,
             &mut self.stress,
@@ -141,6 +147,7 @@ impl Options {
             &mut self.kernel,
             &mut self.time,
             &mut self.faults,
+            &mut self.tests,
         ]
     }
 

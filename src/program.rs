@@ -7,7 +7,7 @@ use crate::boot::BootInfo;
 use crate::console::LineBuffer;
 use crate::cpu::Features;
 use crate::options::Options;
-use crate::smp::BringUp;
+use crate::smp::{BringUp, WorkError};
 
 pub use crate::report::Reason;
 pub use crate::stress::ArenaHeap;
@@ -29,6 +29,13 @@ impl Reason {
     /// A program's own reason for the verdict fail: one line, without a full stop, truncated to what fits.
     pub fn of_program(reason: fmt::Arguments) -> Reason {
         Reason::Program(LineBuffer::format(reason))
+    }
+}
+
+/// Work that did not run on all CPUs fails the program that returns its error.
+impl From<WorkError> for Reason {
+    fn from(error: WorkError) -> Reason {
+        Reason::Work(error)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::smp::{self, BringUp};
 use crate::sync;
 use crate::time::{self, Clock};
 use crate::wire::{BootStage, Nonce, Record, TraceClass};
-use crate::{apic, bench, console, interrupts, panic, stress, trace};
+use crate::{apic, bench, console, interrupts, panic, stress, testing, trace};
 #[cfg(feature = "selftest")]
 use crate::{audit, selftest};
 
@@ -405,6 +405,7 @@ fn work(machine: &Machine) -> Result<(), Reason> {
         Work::SelfTest => self_test(machine)?,
         Work::Shell => is_to_reset = shell(machine)?,
         Work::Stress => run_stress(machine)?,
+        Work::Test => tests(machine)?,
     }
     if is_to_reset {
         is_whole(machine)?;
@@ -435,6 +436,38 @@ pub fn stress(machine: &Machine) -> Result<(), Reason> {
     assert!(cpu::current() == CpuId::BSP, "the stress must be started on the BSP");
     assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the stress must be started once per boot");
     run_stress(machine)
+}
+
+/// The program of a kernel that has only tests: runs those that the command line selects, or all.
+///
+/// **Context:** the thread of the BSP, interrupts on.
+///
+/// # Errors
+/// A test cannot run: there is no such test, or there are too few CPUs for it.
+///
+/// # Panics
+/// If a test fails.
+pub fn tests(machine: &Machine) -> Result<(), Reason> {
+    testing::run(machine.options.tests.run.as_ref()).map_err(Reason::Test)
+}
+
+/// The program of a kernel that has only tests, as a file in a package's `tests/` is: see [`test`](macro@crate::test).
+///
+/// ```ignore
+/// #![no_std]
+/// #![no_main]
+/// octopod::test_main!();
+///
+/// #[octopod::test]
+/// fn adds() {
+///     assert_eq!(1 + 1, 2);
+/// }
+/// ```
+#[macro_export]
+macro_rules! test_main {
+    () => {
+        $crate::program!($crate::stages::tests);
+    };
 }
 
 /// Checks what a pass requires of the boot, for any program: all CPUs online, and the pages beside the trampoline unchanged.

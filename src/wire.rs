@@ -23,6 +23,7 @@ mod panic;
 mod panic_record;
 mod stage;
 mod stress;
+mod test;
 mod time;
 mod trace;
 mod warning;
@@ -46,6 +47,7 @@ pub use stress::{
     BUCKETS_IN_RECORD, Bucket, Cycles, Fragmentation, LANES_IN_RECORD, Latency, MAX_SCORES, Progress, Stress,
     StressCpu, cpus_per_lane,
 };
+pub use test::{TestPhase, TestStep};
 pub use time::{Clock, LATENESS_BUCKETS, Lateness, Timers, lateness_bucket};
 pub use trace::{
     EVENTS_IN_RECORD, MAX_TRACE_PART_BYTES, PanicEvents, RecordedEvent, TRACE_MAGIC, TRACE_PORT,
@@ -96,6 +98,8 @@ pub enum Record<S> {
     Fragmentation(Fragmentation<S>),
     /// Once for each benchmark, when it has been measured.
     Bench(Bench<S>),
+    /// When a test begins, and when it has passed.
+    Test(TestStep),
     /// When a CPU does not respond or misses a deadline, and the run continues.
     Warning(Warning<S>),
     /// When a description by firmware, the boot loader or the command line is wrong, and the run continues.

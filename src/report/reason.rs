@@ -12,7 +12,7 @@ use crate::selftest;
 use crate::shell;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
-use crate::{audit, bench};
+use crate::{audit, bench, testing};
 
 /// Why the verdict is fail.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,8 @@ pub enum Reason {
     Shell(shell::SessionError),
     /// Work did not run on all CPUs.
     Work(smp::WorkError),
+    /// A test could not run.
+    Test(testing::TestError),
     /// A custom kernel failed.
     Program(LineBuffer<100>),
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Reason {
             #[cfg(feature = "shell")]
             Reason::Shell(failure) => failure.fmt(f),
             Reason::Work(error) => error.fmt(f),
+            Reason::Test(error) => error.fmt(f),
             Reason::Program(reason) => f.write_str(reason.as_str()),
             Reason::TrampolineOverrun { page } => {
                 write!(f, "bring-up has changed a page beside the AP trampoline at {page:#x}")

@@ -5,6 +5,7 @@
 /// cycle.
 pub(crate) const LAYERS: &[(&str, u8)] = &[
     ("config", 0),
+    ("registry", 0),
     ("wire", 0),
     ("cpu", 1),
     ("sync", 2),
@@ -22,12 +23,14 @@ pub(crate) const LAYERS: &[(&str, u8)] = &[
     ("audit", 9),
     ("selftest", 9),
     ("stress", 9),
+    ("testing", 9),
     ("bench", 9),
     ("shell", 9),
     ("faults", 10),
     ("options", 10),
     ("report", 10),
     ("program", 10),
+    ("prelude", 10),
     ("stages", 10),
     ("lib", 10),
     ("main", 10),
@@ -46,6 +49,7 @@ pub(crate) const LAUNCHER_LAYERS: &[(&str, u8)] = &[
     ("commands", 8),
     ("lib", 9),
     ("main", 9),
+    ("bin", 9),
 ];
 
 /// A hook: the means by which a lower module of the kernel calls a function of a higher one, which it does not import.

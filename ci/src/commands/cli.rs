@@ -13,9 +13,11 @@ use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::help::after_help;
 use crate::commands::matrix::MatrixArgs;
+use crate::commands::new::NewArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::runs::RunCommand;
 use crate::commands::soak::SoakArgs;
+use crate::commands::test::TestArgs;
 use crate::commands::{defaults, hints, settings};
 
 /// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
@@ -45,10 +47,14 @@ pub enum Command {
     /// A command that boots a kernel.
     #[command(flatten)]
     Run(RunCommand),
+    /// Run the tests of an ELF file that `cargo test` has built, with the arguments of libtest behind --.
+    Test(TestArgs),
     /// Run the rows of config/machines.toml, several at once, and report the failures.
     Matrix(MatrixArgs),
     /// Run the soaks, by name or all: boots, stress, loom, shuttle, model, miri, mutants, fuzz.
     Soak(SoakArgs),
+    /// Make a project with a kernel of your own.
+    New(NewArgs),
     /// Draw the pages of a run again, or compare two runs: folders of runs, or their report.json.
     Report(ReportArgs),
     /// Check the installed tools and report what is missing; boot nothing, install nothing.
@@ -82,6 +88,21 @@ fn without_cargo(mut words: Vec<OsString>) -> Vec<OsString> {
     words
 }
 
+/// The words of a runner whose file is no program but tests or benches, in which cargo's own arguments follow the file: `cargo
+/// test` and `cargo bench` build these into a folder `deps`.
+fn as_tests(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_in_deps = |file: &OsString| {
+        let path = Path::new(file);
+        path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "deps") && path.is_file()
+    };
+    if words.get(1).is_none_or(|word| word != "run") || !words.get(2).is_some_and(is_in_deps) {
+        return words;
+    }
+    words[1] = "test".into();
+    words.insert(3, "--".into());
+    words
+}
+
 /// The grammar.
 pub fn command() -> clap::Command {
     defaults::set(Cli::command())
@@ -93,7 +114,7 @@ impl Cli {
     /// # Errors
     /// The command line is invalid (the error has a hint), or it asks for help.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-        let words = without_cargo(words.into_iter().collect());
+        let words = as_tests(without_cargo(words.into_iter().collect()));
         let mut words = defaults::with_command(words);
         if !words.iter().any(|word| word == "--help" || word == "-h") {
             words = settings::add(words, &command()).map_err(|error| {
@@ -116,10 +137,12 @@ impl Cli {
         };
         match &self.command {
             Command::Run(command) => runs(&|| command.execute(&self.words)),
+            Command::Test(args) => runs(&|| args.execute()),
             Command::Matrix(args) => runs(&|| args.execute()),
             Command::Soak(args) => runs(&|| args.execute()),
             Command::Report(args) => runs(&|| args.execute()),
             // A signal ends these at once.
+            Command::New(args) => args.execute(),
             Command::Doctor(args) => args.execute(),
             Command::Completions(args) => args.execute(command()),
         }

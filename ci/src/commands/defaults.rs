@@ -16,6 +16,11 @@ pub(crate) fn set(command: Command) -> Command {
         "bench" => command
             .mut_arg("smp", |smp| smp.default_value("2"))
             .mut_arg("accel", |accel| accel.default_value("tcg")),
+        "test" => command.mut_arg("qemu_arguments", |arguments| {
+            arguments
+                .value_name("LIBTEST ARGUMENTS")
+                .help("Arguments of libtest: a filter, --list, --exact, --skip NAME, --ignored, --include-ignored and others")
+        }),
         _ => command,
     })
 }

@@ -52,6 +52,8 @@ pub enum LaunchKind {
     Bench,
     /// `run`: a program of the user's own.
     Run,
+    /// `test`: tests of the user's own.
+    Test,
     /// `shell`.
     Shell,
     /// `gdb`.
@@ -403,7 +405,8 @@ fn outcome(
     let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);
     let mut lines = run.serial.iter().map(String::as_str).filter(|line| !line.trim().is_empty());
     let (first_line, last_line) = (lines.clone().next(), lines.next_back());
-    let is_own_program = launch.kind == LaunchKind::Run || launch.kernel.example().is_some();
+    let is_own_program =
+        matches!(launch.kind, LaunchKind::Run | LaunchKind::Test) || launch.kernel.example().is_some();
     let asked = Requested {
         is_named_kernel: matches!(launch.kernel.source, KernelSource::File(_)),
         ..Requested::of(&launch.machine, &launch.command_line, is_own_program)

@@ -48,6 +48,23 @@ pub struct Image {
     pub end: u64,
 }
 
+/// The names of sections with a PVH note, in octopod's kernels and in those of others.
+const PVH_NOTES: [&str; 2] = [".note.pvh", ".note.Xen"];
+
+/// The magic numbers of Multiboot 1 and 2 headers, and how far into the file loaders look for them.
+const MULTIBOOT: [(u32, usize); 2] = [(0x1bad_b002, 8 << 10), (0xe852_50d6, 32 << 10)];
+
+/// Whether a loader finds an entry point in a file: a PVH note, or a Multiboot header.
+pub(super) fn has_entry(elf: &[u8]) -> bool {
+    let has_note = object::File::parse(elf)
+        .is_ok_and(|file| PVH_NOTES.iter().any(|name| file.section_by_name(name).is_some()));
+    let has_header = |(magic, within): (u32, usize)| {
+        let words = elf[..elf.len().min(within)].chunks_exact(4);
+        words.into_iter().any(|word| word == magic.to_le_bytes())
+    };
+    has_note || MULTIBOOT.into_iter().any(has_header)
+}
+
 impl Image {
     /// Reads the program headers of an ELF file.
     ///

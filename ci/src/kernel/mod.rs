@@ -9,6 +9,7 @@ pub mod image;
 mod isolation;
 mod lock;
 pub mod pack;
+pub mod registry;
 pub mod symbols;
 
 pub use config::{KernelConfig, KernelSource};

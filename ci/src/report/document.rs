@@ -6,7 +6,10 @@
 use std::io;
 use std::path::Path;
 
-use octopod::wire::{Boot, Clock, Cpu, Events, Fact, FrameCounts, Memory, MemoryRegion, PageTables, Timers};
+use octopod::wire::{
+    Boot, Clock, Cpu, Events, Fact, FrameCounts, Memory, MemoryRegion, PageTables, TestPhase, TestStep,
+    Timers,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::output;
@@ -64,6 +67,9 @@ pub struct Report {
     /// The costs, in the order of their measurement.
     #[serde(default)]
     pub bench: Vec<BenchReport>,
+    /// The tests that began, in the order in which they ran.
+    #[serde(default)]
+    pub tests: Vec<TestReport>,
     /// The interrupts that were taken, by vector and CPU, in the order of the vectors.
     #[serde(default)]
     pub interrupts: Vec<InterruptReport>,
@@ -88,6 +94,31 @@ pub struct Report {
     pub trace: Option<TraceReport>,
     /// Record lines that could not be read.
     pub unreadable_records: u64,
+}
+
+/// A test that began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// Its number in the kernel's file.
+    pub number: u32,
+    /// Whether it returned.
+    pub passed: bool,
+}
+
+impl TestReport {
+    fn all(steps: &[TestStep]) -> Vec<TestReport> {
+        let mut tests: Vec<TestReport> = Vec::new();
+        for step in steps {
+            match step.phase {
+                TestPhase::Begun => tests.push(TestReport { number: step.number, passed: false }),
+                TestPhase::Passed => {
+                    let last = tests.last_mut().filter(|test| test.number == step.number);
+                    last.into_iter().for_each(|test| test.passed = true);
+                }
+            }
+        }
+        tests
+    }
 }
 
 /// The launcher's choices and measurements.
@@ -222,6 +253,7 @@ impl Report {
             }),
             stress: stress::reports(seen),
             bench: seen.bench.iter().map(bench::report).collect(),
+            tests: TestReport::all(&seen.tests),
             interrupts: interrupts::reports(seen),
             clock: seen.clock.clone(),
             timers: seen.timers.clone(),

@@ -30,6 +30,11 @@ impl RunClock {
         self.limit.saturating_sub(self.used)
     }
 
+    /// Begins again: the whole limit is left.
+    pub fn restart(&mut self) {
+        self.used = Duration::ZERO;
+    }
+
     /// Allows `more` time, from now on.
     pub fn extend(&mut self, more: Duration) {
         self.limit = self.used + more;

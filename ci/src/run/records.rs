@@ -5,7 +5,7 @@
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Fragmentation, FrameCounts,
     Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record,
-    Stress, StressCpu, Timers, Verdict, Warning, WorkStart, ZoneCounts,
+    Stress, StressCpu, TestStep, Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
 pub mod framing;
@@ -67,6 +67,8 @@ pub struct Seen {
     pub shares_so_far: Vec<StressCpu<String>>,
     /// The costs of operations.
     pub bench: Vec<Bench<String>>,
+    /// The steps of tests.
+    pub tests: Vec<TestStep>,
     /// Problems that did not end the run, each with the return addresses on the CPU's stack.
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
     /// Invalid descriptions by firmware, the boot loader or the command line.
@@ -213,6 +215,7 @@ impl Seen {
                     push(&mut self.bench, bench, MAX_RESULTS);
                 }
             }
+            Record::Test(step) => push(&mut self.tests, step, MAX_OF_A_KIND),
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
             Record::Defect(defect) => push(&mut self.defects, defect, MAX_OF_A_KIND),
             Record::Fact(fact) => push(&mut self.facts, fact, MAX_OF_A_KIND),

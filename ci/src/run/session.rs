@@ -69,7 +69,7 @@ impl Run {
 /// How a machine is run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
-    /// How long it may take.
+    /// How long it may take; where it runs tests, each of them.
     pub limit: Duration,
     /// Where the kernel's console takes its input from, if it has one.
     pub console: Option<ConsoleConfig>,
@@ -136,7 +136,7 @@ fn follow(
     limit: Duration,
     monitor: Option<&Monitor>,
 ) -> (End, Option<String>) {
-    let (mut is_over, mut late) = (false, 0);
+    let (mut is_over, mut late, mut test_steps) = (false, 0, 0);
     loop {
         let now = Instant::now();
         let left = clock.left(now);
@@ -173,6 +173,10 @@ fn follow(
                 child.end(QUIT_GRACE);
                 return (End::Deadline(limit), Some(registers));
             }
+        }
+        if transcript.seen.tests.len() > test_steps {
+            test_steps = transcript.seen.tests.len();
+            clock.restart();
         }
         if transcript.seen.booted_again {
             child.end(QUIT_GRACE);

@@ -69,7 +69,7 @@ impl Requested {
 impl RequestedWork {
     fn of(kernel: &KernelOptions) -> RequestedWork {
         match kernel.work() {
-            Work::Program => RequestedWork::Program,
+            Work::Program | Work::Test => RequestedWork::Program,
             Work::Boot | Work::SelfTest => RequestedWork::Boot,
             Work::Bench => RequestedWork::Bench,
             Work::Shell => RequestedWork::Shell,

@@ -90,7 +90,8 @@ fn problem(record: &Record<String>) -> Option<String> {
             (!is_one).then(|| "a fact that is not either a number or a text".to_owned())
         }
         Record::Verdict(verdict) => at_most("free frames", verdict.free_frames_after, MAX_FRAMES),
-        Record::Warning(_)
+        Record::Test(_)
+        | Record::Warning(_)
         | Record::Defect(_)
         | Record::WarningFrame(_)
         | Record::Prompt

@@ -1,0 +1,94 @@
+//! `test`: runs the tests of a kernel's file, with the arguments and the output of Rust's libtest. Cargo calls it by way of `run`,
+//! its runner.
+
+mod junit;
+mod machines;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use libtest_mimic::{Arguments, Trial};
+
+use crate::base::files::input;
+use crate::base::{Error, Silent};
+use crate::commands::args::EmulatorArgs;
+use crate::commands::launch::LaunchKind;
+use crate::commands::launch_args::LaunchArgs;
+use crate::commands::test::machines::Machines;
+use crate::kernel::KernelSource;
+use crate::kernel::registry::{self, TestEntry};
+
+/// No kernel is larger.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// The status of libtest where tests fail.
+const FAILED: u8 = 101;
+
+/// Options of `test`.
+#[derive(Clone, Debug, Args)]
+pub struct TestArgs {
+    /// The ELF file with the tests, as `cargo test` builds it.
+    #[arg(value_name = "ELF")]
+    pub elf: PathBuf,
+
+    /// Write the results as JUnit XML here.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub junit: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) emulator: EmulatorArgs,
+    #[command(flatten)]
+    pub(crate) common: LaunchArgs,
+}
+
+impl TestArgs {
+    /// Does what is asked for. Returns the exit status: that of libtest, or the launcher's where no test could run.
+    pub fn execute(&self) -> u8 {
+        self.run().unwrap_or_else(|error| {
+            eprintln!("octopod: {error}");
+            error.verdict().status()
+        })
+    }
+
+    fn run(&self) -> Result<u8, Error> {
+        let elf = input::read(&self.elf, MOST_BYTES)?;
+        let not_a_kernel = |reason: String| Error::NotAKernel { path: self.elf.clone(), reason };
+        let entries = registry::tests(&elf).map_err(|error| not_a_kernel(error.to_string()))?;
+        let mut launch = self.common.configure(LaunchKind::Test, &self.emulator);
+        launch.kernel.source = KernelSource::File(self.elf.clone());
+        let words = std::mem::take(&mut launch.machine.qemu_arguments);
+        let mut arguments = Arguments::from_iter([OsString::from("test")].into_iter().chain(words));
+        // Tests of one machine share a boot: they run one after the other, and the output is in their order.
+        arguments.test_threads = Some(1);
+        let selected: Vec<TestEntry> =
+            entries.iter().filter(|entry| is_selected(entry, &arguments)).cloned().collect();
+        let machines = Arc::new(Machines::new(launch, selected));
+        let mut entries = entries;
+        entries.sort_by(|one, other| one.name().cmp(other.name()));
+        let trials = entries.into_iter().map(|entry| {
+            let (machines, number) = (machines.clone(), entry.number);
+            let is_ignored = entry.ignore;
+            let run = move || machines.result(number, &mut Silent).map_err(Into::into);
+            Trial::test(entry.name().to_owned(), run).with_ignored_flag(is_ignored)
+        });
+        let conclusion = libtest_mimic::run(&arguments, trials.collect());
+        if let Some(path) = &self.junit {
+            junit::write(path, &machines.results()).map_err(Error::unwritable("--junit", path))?;
+        }
+        Ok(if conclusion.has_failed() { FAILED } else { 0 })
+    }
+}
+
+/// Whether libtest runs a test with these arguments: `libtest_mimic` does not say it beforehand, and the tests of one boot are
+/// chosen before it.
+fn is_selected(entry: &TestEntry, arguments: &Arguments) -> bool {
+    let name = entry.name();
+    let matches = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
+    !arguments.list
+        && arguments.filter.as_ref().is_none_or(matches)
+        && !arguments.skip.iter().any(matches)
+        && (arguments.include_ignored || arguments.ignored == entry.ignore)
+        && !arguments.bench
+}

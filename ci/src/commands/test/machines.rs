@@ -1,0 +1,205 @@
+//! The machines of the tests: those that need the same machine run in one boot, until one of them ends it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use octopod::testing::TestList;
+
+use crate::base::values::{MachineType, Smp};
+use crate::base::{Observer, VerdictKind};
+use crate::commands::launch::Launch;
+use crate::commands::runs::launch_with;
+use crate::kernel::StackFrame;
+use crate::kernel::registry::TestEntry;
+use crate::report::Outcome;
+
+/// The launcher waits this much longer for a test than the kernel, which knows where it hangs.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// A failed test shows so many of the kernel's lines.
+const MAX_LINES: usize = 200;
+
+/// The result of a test: nothing, or what failed.
+pub(super) type TestResult = Result<(), String>;
+
+/// All tests that are to run, and their results as they come.
+pub(super) struct Machines {
+    launch: Launch,
+    tests: Vec<TestEntry>,
+    results: Mutex<BTreeMap<u16, TestResult>>,
+}
+
+impl Machines {
+    /// Of these tests; each boot is like `launch`.
+    pub(super) fn new(launch: Launch, tests: Vec<TestEntry>) -> Machines {
+        Machines { launch, tests, results: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The result of a test. Boots, if it has not run yet, with all others that need the same machine.
+    pub(super) fn result(&self, number: u16, observer: &mut dyn Observer) -> TestResult {
+        let mut results = self.results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while !results.contains_key(&number) {
+            let Some(test) = self.tests.iter().find(|test| test.number == number) else {
+                return Err("this test was not selected".to_owned());
+            };
+            let machine = self.machine_of(test);
+            let is_next = |other: &&TestEntry| {
+                self.machine_of(other) == machine
+                    && !results.contains_key(&other.number)
+                    && other.number >= number
+            };
+            let batch: Vec<&TestEntry> = self.tests.iter().filter(is_next).collect();
+            results.extend(self.boot(&machine, &batch, observer));
+        }
+        results[&number].clone()
+    }
+
+    /// The results so far, with the names of the tests.
+    pub(super) fn results(&self) -> Vec<(String, TestResult)> {
+        let results = self.results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let name = |test: &TestEntry| Some((test.name().to_owned(), results.get(&test.number)?.clone()));
+        self.tests.iter().filter_map(name).collect()
+    }
+
+    /// The machine of a test, and its CPUs: at least as many as the test runs on.
+    fn machine_of(&self, test: &TestEntry) -> (Option<String>, Option<u32>) {
+        let more = Some(test.cpus).filter(|cpus| *cpus > self.launch.machine.smp.cpus());
+        (test.machine.clone(), more)
+    }
+
+    /// Boots for tests of one machine. Returns the results of those that ran, at least of the first.
+    fn boot(
+        &self,
+        machine: &(Option<String>, Option<u32>),
+        batch: &[&TestEntry],
+        observer: &mut dyn Observer,
+    ) -> Vec<(u16, TestResult)> {
+        let Some(first) = batch.first() else { return Vec::new() };
+        let launch = match self.launch_for(machine, batch) {
+            Ok(launch) => launch,
+            Err(reason) => return vec![(first.number, Err(reason))],
+        };
+        let outcome = launch_with(&launch, observer);
+        let mut results = Vec::new();
+        for ran in &outcome.report.tests {
+            let Some(test) = batch.iter().find(|test| u32::from(test.number) == ran.number) else { continue };
+            let result = match ran.passed {
+                true if test.should_panic => Err("the test did not panic, as it should".to_owned()),
+                true => Ok(()),
+                false => ended(test, &outcome),
+            };
+            results.push((test.number, result));
+        }
+        if results.is_empty() {
+            results.push((first.number, Err(failure(&outcome))));
+        }
+        results
+    }
+
+    fn launch_for(
+        &self,
+        (machine, cpus): &(Option<String>, Option<u32>),
+        batch: &[&TestEntry],
+    ) -> Result<Launch, String> {
+        let mut launch = self.launch.clone();
+        if let Some(machine) = machine {
+            launch.machine.machine = machine.parse::<MachineType>().map_err(|error| error.to_string())?;
+        }
+        if let Some(cpus) = cpus {
+            launch.machine.smp = cpus.to_string().parse::<Smp>().map_err(|error| error.to_string())?;
+        }
+        let numbers: Vec<u16> = batch.iter().map(|test| test.number).collect();
+        // What does not fit into the list runs in the next boot.
+        let (list, rest) = TestList::of(&numbers);
+        let fits = &batch[..numbers.len() - rest.len()];
+        let list = std::fmt::from_fn(|f| octopod::boot::command_line::FromText::write(&list, f));
+        launch.command_line.own.push(format!("test.run={list}"));
+        let longest = fits.iter().map(|test| test.timeout).max().unwrap_or_default();
+        launch.run.limit = longest + GRACE.max(launch.run.limit);
+        Ok(launch)
+    }
+}
+
+/// The result of a test that did not return.
+fn ended(test: &TestEntry, outcome: &Outcome) -> TestResult {
+    let panic = outcome.report.panic.as_ref().filter(|_| outcome.report.verdict == VerdictKind::Panic);
+    match panic {
+        Some(panic) if test.should_panic && panic.message.contains(&test.expected) => Ok(()),
+        Some(panic) if test.should_panic => Err(format!(
+            "the test panicked with another message than \"{}\": {}\n{}",
+            test.expected,
+            panic.message,
+            failure(outcome)
+        )),
+        _ => Err(failure(outcome)),
+    }
+}
+
+/// What is known of a failed boot: the panic with its calls, or the verdict's reason; the test's own log; the run's page.
+fn failure(outcome: &Outcome) -> String {
+    let mut lines = Vec::new();
+    match (&outcome.report.panic, &outcome.report.reason) {
+        (Some(panic), _) => {
+            let place = panic.location.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+            lines.push(format!("cpu {} panicked{place}:\n{}", panic.cpu, panic.message));
+            lines.push("calls, innermost first:".to_owned());
+            lines.extend(own_calls(&panic.backtrace).iter().map(call));
+        }
+        (None, Some(reason)) => lines.push(reason.clone()),
+        (None, None) => lines.push("the machine ended".to_owned()),
+    }
+    lines.push("log of the test:".to_owned());
+    lines.extend(own_log(&outcome.serial).iter().map(|line| format!("    {line}")));
+    if let Some(folder) = &outcome.run_dir {
+        lines.push(format!("all of the run: {}", folder.display()));
+    }
+    lines.join("\n")
+}
+
+/// The calls between the panic's machinery and what runs the test.
+fn own_calls(backtrace: &[StackFrame]) -> &[StackFrame] {
+    let is = |frame: &StackFrame, prefix: &str| {
+        frame.function.as_deref().is_some_and(|function| function.starts_with(prefix))
+    };
+    let machinery = ["__rustc::", "core::panicking::", "core::result::unwrap_failed", "core::option::"];
+    let begin = backtrace.iter().position(|frame| !machinery.iter().any(|prefix| is(frame, prefix)));
+    let own = &backtrace[begin.unwrap_or(0)..];
+    let end = own.iter().rposition(|frame| is(frame, "octopod::testing::run_one"));
+    &own[..end.filter(|end| *end > 0).unwrap_or(own.len())]
+}
+
+fn call(frame: &StackFrame) -> String {
+    let function = frame.function.as_deref().unwrap_or(&frame.address);
+    match &frame.location {
+        Some(location) => format!("    {function} at {location}"),
+        None => format!("    {function}"),
+    }
+}
+
+/// The log from the begin of the last test on, without the kernel's report of a panic. Of a machine that has not begun any, the
+/// end of all.
+fn own_log(serial: &[String]) -> &[String] {
+    let begins = serial.iter().rposition(|line| line.contains(" testing: test "));
+    let own = &serial[begins.unwrap_or(0)..];
+    let end = own.iter().position(|line| line.starts_with("octopod: cpu")).filter(|_| begins.is_some());
+    let own = &own[..end.unwrap_or(own.len())];
+    &own[own.len().saturating_sub(MAX_LINES)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_test_is_what_came_after_its_begin() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let boot = "[ 0.1] cpu0 stages: up\n[ 0.2] cpu0 testing: test a\n[ 0.3] cpu0 a: 1\n";
+        let panicked = lines(&format!(
+            "{boot}[ 0.4] cpu0 testing: test b\n[ 0.5] cpu1 b: 2\n\noctopod: cpu0 panicked: no"
+        ));
+        assert_eq!(own_log(&panicked), &panicked[3..6]);
+        let not_begun = lines("[ 0.1] cpu0 stages: up\noctopod: cpu0 panicked: no");
+        assert_eq!(own_log(&not_begun), &not_begun[..]);
+    }
+}

@@ -1,0 +1,191 @@
+//! The entries that a program registers with octopod, as its file has them: they are listed without a boot.
+
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::time::Duration;
+
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object, ObjectSection, ObjectSegment};
+use octopod::registry::{Header, Text};
+use octopod::testing::Test;
+
+/// The type of a relocation that adds the slide to its addend (x86-64 psABI).
+const R_X86_64_RELATIVE: u32 = 8;
+
+/// The bytes of an entry of `.rela.dyn`.
+const RELA_BYTES: usize = 24;
+
+/// An entry's name and place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its purpose.
+    pub summary: String,
+    /// `file:line` of its registration.
+    pub place: String,
+}
+
+/// A test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestEntry {
+    /// Its number, as the kernel counts.
+    pub number: u16,
+    /// Its name and place.
+    pub entry: Entry,
+    /// On how many CPUs it runs at once; 0 for all.
+    pub cpus: u32,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Whether it has to panic.
+    pub should_panic: bool,
+    /// Whether it runs only if it is asked for.
+    pub ignore: bool,
+    /// What the panic's message has to contain.
+    pub expected: String,
+    /// The machine that it needs.
+    pub machine: Option<String>,
+}
+
+impl TestEntry {
+    /// Its name, as libtest would show it: without the crate.
+    pub fn name(&self) -> &str {
+        self.entry.name.split_once("::").map_or(&self.entry.name, |(_, name)| name)
+    }
+}
+
+/// Why the entries of a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It is no ELF file for x86-64.
+    #[error("{0}")]
+    NotElf(#[from] object::Error),
+    /// A list is not a number of whole entries.
+    #[error(
+        "the list {0} has {1} bytes, which are not entries of {2}: the kernel and the launcher are of different versions"
+    )]
+    Size(&'static str, usize, usize),
+    /// An entry refers to bytes that the file does not have.
+    #[error("an entry of the list {0} refers to the address {1:#x}, which is not in the file")]
+    Address(&'static str, u64),
+}
+
+/// The tests of a kernel's file, in the kernel's order.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub fn tests(elf: &[u8]) -> Result<Vec<TestEntry>, RegistryError> {
+    const LIST: &str = "TESTS";
+    let image = Image::of(elf)?;
+    let bytes = image.list("linkme_TESTS");
+    let entries = bytes.chunks_exact(size_of::<Test>());
+    if !entries.remainder().is_empty() {
+        return Err(RegistryError::Size(LIST, bytes.len(), size_of::<Test>()));
+    }
+    let mut tests = Vec::new();
+    for (number, at) in (0..).zip((0..bytes.len()).step_by(size_of::<Test>())) {
+        let entry = Fields { image: &image, list: LIST, section: "linkme_TESTS", at };
+        let text = |offset| entry.text(offset);
+        let header = offset_of!(Test, header);
+        let machine = text(offset_of!(Test, machine))?;
+        tests.push(TestEntry {
+            number,
+            entry: entry.header(header)?,
+            cpus: entry.u32(offset_of!(Test, cpus)),
+            timeout: Duration::from_millis(entry.u64(offset_of!(Test, timeout_ms))),
+            should_panic: entry.byte(offset_of!(Test, should_panic)) != 0,
+            ignore: entry.byte(offset_of!(Test, ignore)) != 0,
+            expected: text(offset_of!(Test, expected))?,
+            machine: Some(machine).filter(|machine| !machine.is_empty()),
+        });
+    }
+    Ok(tests)
+}
+
+/// A file, with the words that its relocations set.
+struct Image<'a> {
+    file: ElfFile64<'a, Endianness>,
+    /// Link-time values of words whose relocation has them, by address. Words of packed relocations are in place.
+    relocated: BTreeMap<u64, u64>,
+}
+
+impl<'a> Image<'a> {
+    fn of(elf: &'a [u8]) -> Result<Image<'a>, RegistryError> {
+        let file = ElfFile64::<Endianness>::parse(elf)?;
+        let entries =
+            file.section_by_name(".rela.dyn").and_then(|section| section.data().ok()).unwrap_or_default();
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let relocated = entries.chunks_exact(RELA_BYTES).filter_map(|entry| {
+            let is_relative = word(&entry[8..16]) as u32 == R_X86_64_RELATIVE;
+            is_relative.then(|| (word(&entry[..8]), word(&entry[16..])))
+        });
+        Ok(Image { relocated: relocated.collect(), file })
+    }
+
+    fn list(&self, section: &str) -> &'a [u8] {
+        self.file.section_by_name(section).and_then(|section| section.data().ok()).unwrap_or_default()
+    }
+
+    /// The bytes that a loader puts at an address.
+    fn bytes(&self, address: u64, count: usize) -> Option<&'a [u8]> {
+        self.file.segments().find_map(|segment| segment.data_range(address, count as u64).ok().flatten())
+    }
+}
+
+/// The fields of one entry.
+struct Fields<'a> {
+    image: &'a Image<'a>,
+    list: &'static str,
+    section: &'static str,
+    /// Where it begins in its section.
+    at: usize,
+}
+
+impl Fields<'_> {
+    fn raw<const N: usize>(&self, offset: usize) -> [u8; N] {
+        let all = self.image.list(self.section);
+        all.get(self.at + offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+    }
+
+    fn byte(&self, offset: usize) -> u8 {
+        self.raw::<1>(offset)[0]
+    }
+
+    fn u32(&self, offset: usize) -> u32 {
+        u32::from_le_bytes(self.raw(offset))
+    }
+
+    fn u64(&self, offset: usize) -> u64 {
+        u64::from_le_bytes(self.raw(offset))
+    }
+
+    /// A word that holds an address.
+    fn address(&self, offset: usize) -> u64 {
+        let section = self.image.file.section_by_name(self.section);
+        let place = section.map_or(0, |section| section.address()) + (self.at + offset) as u64;
+        self.image.relocated.get(&place).copied().unwrap_or_else(|| self.u64(offset))
+    }
+
+    fn text(&self, offset: usize) -> Result<String, RegistryError> {
+        let (start, bytes) = (self.address(offset), self.u64(offset + size_of::<u64>()));
+        if bytes == 0 {
+            return Ok(String::new());
+        }
+        let found = usize::try_from(bytes).ok().and_then(|bytes| self.image.bytes(start, bytes));
+        let found = found.ok_or(RegistryError::Address(self.list, start))?;
+        Ok(String::from_utf8_lossy(found).into_owned())
+    }
+
+    fn header(&self, offset: usize) -> Result<Entry, RegistryError> {
+        let file = self.text(offset + offset_of!(Header, file))?;
+        let line = self.u32(offset + offset_of!(Header, line));
+        Ok(Entry {
+            name: self.text(offset + offset_of!(Header, name))?,
+            summary: self.text(offset + offset_of!(Header, summary))?,
+            place: format!("{file}:{line}"),
+        })
+    }
+}
+
+/// An entry's addresses take a word, as those of the kernel's target do.
+const _: () = assert!(size_of::<Text>() == 2 * size_of::<u64>());

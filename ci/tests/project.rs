@@ -1,0 +1,227 @@
+//! A project of a user's own, outside the checkout: `octopod new` makes it, cargo builds it on stable Rust, and the launcher is its
+//! runner. Then it is broken on purpose, and each time the right words are said.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use octopod_ci::base::Workspace;
+
+/// Variables by which the cargo of this test describes it; the project's own cargo sets them anew.
+const OF_OUTER_CARGO: [&str; 9] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "RUSTFLAGS",
+    "OUT_DIR",
+    "OCTOPOD_ROOT",
+];
+
+struct Project {
+    folder: PathBuf,
+    target: PathBuf,
+    _parent: tempfile::TempDir,
+}
+
+/// What a command said, and its status.
+#[derive(Debug)]
+struct Said {
+    status: Option<i32>,
+    text: String,
+}
+
+impl Project {
+    /// A new project with the checkout's locked dependencies. All projects of the tests share what they build.
+    fn new(name: &str) -> Project {
+        let checkout = Workspace::find().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let project = Project {
+            folder: parent.path().join(name),
+            target: checkout.own().join("tests/projects"),
+            _parent: parent,
+        };
+        let root = checkout.root.to_str().unwrap();
+        let made = said(
+            project
+                .command(&launcher(), project.folder.parent().unwrap())
+                .args(["new", name, "--path", root]),
+        );
+        assert_eq!(made.status, Some(0), "{made:?}");
+        fs::copy(checkout.root.join("Cargo.lock"), project.folder.join("Cargo.lock")).unwrap();
+        project
+    }
+
+    fn command(&self, program: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        for name in OF_OUTER_CARGO {
+            command.env_remove(name);
+        }
+        let bin = launcher().parent().unwrap().to_owned();
+        let paths = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths([bin].into_iter().chain(env::split_paths(&paths))).unwrap();
+        command.env("PATH", path).env("CARGO_TARGET_DIR", &self.target).current_dir(folder);
+        command
+    }
+
+    fn cargo(&self, words: &[&str]) -> Said {
+        let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+        said(self.command(&cargo, &self.folder).args(words))
+    }
+
+    fn octopod(&self, words: &[&str]) -> Said {
+        said(self.command(&launcher(), &self.folder).args(words))
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn replace(&self, path: &str, old: &str, new: &str) {
+        let text = fs::read_to_string(self.folder.join(path)).unwrap();
+        assert!(text.contains(old), "{path} has no {old}");
+        self.write(path, &text.replace(old, new));
+    }
+}
+
+fn launcher() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_octopod"))
+}
+
+fn said(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    Said { status: status.code(), text }
+}
+
+impl Said {
+    #[track_caller]
+    fn expect(&self, status: i32, parts: &[&str]) {
+        let missing: Vec<_> = parts.iter().filter(|part| !self.text.contains(**part)).collect();
+        assert!(
+            self.status == Some(status) && missing.is_empty(),
+            "status {status} with {missing:?}: {}",
+            self.text
+        );
+    }
+}
+
+#[test]
+fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
+    let project = Project::new("visitor");
+    project.cargo(&["run"]).expect(0, &["8 CPUs are online", "hello from CPU 7", "PASS  8 CPUs"]);
+    project.cargo(&["run", "--", "--smp", "2"]).expect(0, &["hello from CPU 1", "PASS  2 CPUs"]);
+    project.cargo(&["test"]).expect(0, &["every_cpu_has_a_frame_of_its_own ... ok", "1 passed"]);
+    let runs = project.target.join("octopod");
+    assert!(fs::read_dir(&runs).unwrap().count() > 0, "the runs are in the project's target folder");
+
+    // The project's own rows.
+    project.write(
+        "machines.toml",
+        "[[row]]\nname = \"two\"\nrun = \"run --smp 2\"\nexpect = { status = 0, cpus = 2 }\n",
+    );
+    project.octopod(&["matrix"]).expect(0, &["1 row", "pass"]);
+
+    // Tests that fail in each way.
+    project.write("tests/faults.rs", FAULTS);
+    project.replace(
+        "Cargo.toml",
+        "[package.metadata",
+        "[[test]]\nname = \"faults\"\nharness = false\n\n[package.metadata",
+    );
+    let failed = project.cargo(&["test", "--test", "faults"]);
+    failed.expect(
+        101,
+        &[
+            "alone ... ok",
+            "on_ten ... ok",
+            "panics_as_it_should ... ok",
+            "skipped ... ignored",
+            "3 passed; 4 failed; 1 ignored",
+            "cpu 0 panicked at tests/faults.rs:12:\nassertion `left == right` failed: arithmetic",
+            "the test returned an error: \"no good\"",
+            "the test did not panic, as it should",
+            "the test faults::hangs at tests/faults.rs:",
+            "has not ended within 300 ms",
+            "calls, innermost first:\n    faults::fails at tests/faults.rs:12",
+            "cpu0 faults: said by the test",
+        ],
+    );
+    project.cargo(&["test", "--test", "faults", "fails"]).expect(101, &["0 passed; 1 failed; 0 ignored"]);
+    project.cargo(&["test", "--test", "faults", "--", "--list"]).expect(0, &["hangs: test", "8 tests"]);
+
+    // A setting that is no option.
+    project.replace("Cargo.toml", "smp = 8", "smb = 8");
+    project.octopod(&["boot"]).expect(2, &["[package.metadata.octopod] smb: no command has such an option"]);
+    project.replace("Cargo.toml", "smb = 8", "smp = 8");
+
+    // A file that is no kernel.
+    project.write("text.elf", "no kernel");
+    project.octopod(&["run", "text.elf"]).expect(2, &["text.elf is not a kernel that can be booted"]);
+    project.octopod(&["run", launcher().to_str().unwrap()]).expect(2, &["octopod::program!"]);
+
+    // Flags without frame pointers.
+    project.replace(".cargo/config.toml", "-Cforce-frame-pointers=yes", "-Copt-level=1");
+    project.cargo(&["build"]).expect(
+        101,
+        &[
+            "without frame pointers",
+            "[target.x86_64-unknown-none] rustflags = [\"-Cforce-frame-pointers=yes\"]",
+        ],
+    );
+    project.replace(
+        ".cargo/config.toml",
+        "-Copt-level=1",
+        "-Cforce-frame-pointers=yes\", \"-Crelocation-model=static",
+    );
+    project.cargo(&["build"]).expect(101, &["built with -Crelocation-model=static; leave the flag out"]);
+}
+
+/// Tests of which four fail.
+const FAULTS: &str = r#"#![no_std]
+#![no_main]
+
+octopod::test_main!();
+
+#[octopod::test]
+fn alone() {}
+
+#[octopod::test]
+fn fails() {
+    octopod::prelude::log::info!("said by the test");
+    assert_eq!(1 + 1, 3, "arithmetic");
+}
+
+#[octopod::test(cpus = 10)]
+fn on_ten() {
+    assert!(octopod::cpu::current().index() < 10);
+}
+
+#[octopod::test(should_panic = "on purpose")]
+fn panics_as_it_should() {
+    panic!("on purpose");
+}
+
+#[octopod::test(should_panic)]
+fn panics_not() {}
+
+#[octopod::test(machine = "pc")]
+fn returns_an_error() -> Result<(), &'static str> {
+    Err("no good")
+}
+
+#[octopod::test(timeout = "300ms")]
+fn hangs() {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+#[octopod::test(ignore)]
+fn skipped() {}
+"#;

@@ -1,0 +1,10 @@
+//! What most kernels need: `use octopod::prelude::*;`.
+
+pub use core::time::Duration;
+
+pub use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
+pub use crate::memory::frames::Order;
+pub use crate::memory::{FrameRange, OwnedFrame};
+pub use crate::program::{Machine, Reason};
+pub use crate::{smp, time};
+pub use log;
