@@ -8,7 +8,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config`, `wire` |
+//! | 0 | `config`, `registry`, `wire` |
 //! | 1 | `cpu` |
 //! | 2 | `sync`, `console`, `trace` |
 //! | 3 | `boot`, `panic` |
@@ -17,8 +17,8 @@
 //! | 6 | `apic` |
 //! | 7 | `time` |
 //! | 8 | `smp` |
-//! | 9 | `audit`, `selftest`, `stress`, `bench`, `shell` |
-//! | 10 | `faults`, `options`, `report`, `program`, `stages` |
+//! | 9 | `audit`, `selftest`, `stress`, `testing`, `bench`, `shell` |
+//! | 10 | `faults`, `options`, `report`, `program`, `prelude`, `stages` |
 //!
 //! <!-- end -->
 //!
@@ -45,7 +45,7 @@
 //! | `aps` | The APs are started by INIT-SIPI-SIPI, all at once. | `BringUp` |
 //! | `tsc_sync` | The TSCs of all CPUs are compared, and the clocksource is selected. | |
 //! | `audit` | The live page tables are checked against the policy. | |
-//! | `work` | The work of the command line runs. | |
+//! | `work` | The work of the command line runs. | `Result<(), Reason>` |
 //! | `verdict` | The result is reported. | |
 //!
 //! <!-- end -->

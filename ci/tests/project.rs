@@ -96,6 +96,12 @@ fn launcher() -> PathBuf {
 fn said(command: &mut Command) -> Said {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    // Names of tests are padded.
+    let text = text.lines().map(|line| match line.split_once(" ... ") {
+        Some((name, result)) => format!("{} ... {result}\n", name.trim_end()),
+        None => format!("{line}\n"),
+    });
+    let text = text.collect();
     Said { status: status.code(), text }
 }
 

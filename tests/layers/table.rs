@@ -49,7 +49,7 @@ pub(crate) const LAUNCHER_LAYERS: &[(&str, u8)] = &[
     ("commands", 8),
     ("lib", 9),
     ("main", 9),
-    ("bin", 9),
+    ("cargo_octopod", 9),
 ];
 
 /// A hook: the means by which a lower module of the kernel calls a function of a higher one, which it does not import.

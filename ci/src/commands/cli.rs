@@ -42,7 +42,6 @@ pub struct Cli {
 
 /// The command.
 #[derive(Clone, Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// A command that boots a kernel.
     #[command(flatten)]
