@@ -123,7 +123,7 @@ fn rate(result: &StressReport) -> u64 {
 
 /// The counts of each workload.
 fn workloads(stress: &[StressReport]) -> Table {
-    let heads = ["workload", "operations", "per second", "lost", "twice", "refused", "unsupported"];
+    let heads = ["workload", "operations", "ops/s", "lost", "double-\nallocated", "refused", "unsupported"];
     let mut table = layout::table(heads);
     for result in stress {
         table.add_row([

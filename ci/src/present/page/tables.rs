@@ -24,7 +24,7 @@ const FIGURES: [&str; 12] = [
     "operations",
     "per second",
     "lost",
-    "twice",
+    "double-allocated",
     "refused",
     "unsupported",
     "latency of",
