@@ -55,7 +55,7 @@ impl Workspace {
     }
 }
 
-/// How long git may take to name a commit.
+/// The time limit of git for naming a commit.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
 
 impl Workspace {
@@ -71,7 +71,7 @@ impl Workspace {
     }
 }
 
-/// Where the checkout is looked for, the first place first.
+/// The places where the checkout is searched, in order.
 #[derive(Clone, Debug, Default)]
 struct Hints {
     /// The user's choice.
@@ -119,7 +119,7 @@ impl Hints {
     }
 }
 
-/// Whether a folder is the root of octopod's workspace.
+/// Returns whether a folder is the root of octopod's workspace.
 fn is_checkout(folder: &Path) -> bool {
     let package = |manifest: &Path| -> Option<String> {
         let table: toml::Table = fs::read_to_string(manifest).ok()?.parse().ok()?;

@@ -80,7 +80,7 @@ pub enum Error {
     Missing {
         /// The tool.
         what: String,
-        /// Why the launcher did not install it.
+        /// The reason why the launcher did not install it.
         obstacle: String,
         /// The command that installs it.
         line: String,
@@ -122,7 +122,7 @@ pub enum Error {
     ProgramFailed {
         /// Its command line.
         program: String,
-        /// How it ended.
+        /// Its end, in words.
         status: String,
         /// The last lines that it wrote.
         output: String,
@@ -130,7 +130,7 @@ pub enum Error {
     /// The kernel does not build.
     #[error("the kernel does not build ({status}):\n{diagnostics}")]
     KernelBuild {
-        /// How cargo ended.
+        /// The end of cargo, in words.
         status: String,
         /// The output of the compiler.
         diagnostics: String,
@@ -171,7 +171,7 @@ pub enum Error {
     File {
         /// `read`, `write`, ...
         action: &'static str,
-        /// Which one.
+        /// The path.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,

@@ -34,7 +34,7 @@ pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> 
     Ok(())
 }
 
-/// Why the kernel cannot be built from or to a folder.
+/// Returns the reason why the kernel cannot be built from or to a folder.
 fn unusable(path: &Path, is_written: bool) -> Option<&'static str> {
     match path.to_str() {
         Some(text) if is_written && text.contains('%') => {

@@ -102,7 +102,7 @@ pub(crate) fn build(
 /// A line of cargo's, or what it draws over the one before.
 #[derive(Debug, PartialEq, Eq)]
 enum Said<'a> {
-    /// How far it is: `Building [===>   ] 12/76: spin, log`.
+    /// Its progress: `Building [===>   ] 12/76: spin, log`.
     Count {
         done: u64,
         of: u64,

@@ -25,7 +25,7 @@ pub struct Kernel {
     pub compressed_bytes: Option<u64>,
     /// The physical address behind the image, where its file wants it.
     pub image_end: u64,
-    /// Whether the user has named its file.
+    /// True if the user has named its file.
     pub is_users: bool,
     /// The build lock, under which no other build replaces the files.
     pub(super) _lock: Option<Arc<File>>,

@@ -17,9 +17,9 @@ pub(crate) enum CallPart<'a> {
     Call(&'a StackFrame),
     /// The last calls above come again.
     Repeated {
-        /// How many calls.
+        /// The number of calls.
         calls: usize,
-        /// How many more times.
+        /// The number of repetitions.
         times: usize,
     },
 }
@@ -54,7 +54,7 @@ pub(crate) fn folded(frames: &[StackFrame]) -> Vec<CallPart<'_>> {
     parts
 }
 
-/// How many times the first calls come again right behind themselves.
+/// Returns the number of times that the first calls are repeated, directly after themselves.
 fn repetitions(frames: &[StackFrame], calls: usize) -> usize {
     let first = &frames[..calls];
     frames[calls..].chunks_exact(calls).take_while(|chunk| *chunk == first).count()

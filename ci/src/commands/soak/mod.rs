@@ -96,11 +96,11 @@ impl Soak {
 /// Options of `soak`.
 #[derive(Clone, Debug, Args)]
 pub struct SoakArgs {
-    /// Which [default: all].
+    /// The soaks to run [default: all].
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// How many, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
+    /// The amount, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
     /// mutants, inputs (fuzz) [default: as docs/testing.md says].
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,

@@ -6,7 +6,7 @@ use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
-/// Where the models are, as part of their tests' names.
+/// The modules of the models, as part of their tests' names.
 const MODELS: &str = "models::";
 
 /// Models that shuttle alone runs, and which share its schedules.
