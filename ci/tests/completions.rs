@@ -14,12 +14,16 @@ const SHELLS: [(&str, &str); 3] = [
         COMP_WORDS=(octopod boot --acc) COMP_CWORD=2; _octopod octopod --acc boot; printf '%s\n' "${COMPREPLY[@]}""#,
     ),
     // Candidates of zsh need a terminal. `compinit` shows that the script registers itself.
-    ("zsh", r#"autoload -U compinit; compinit -D -u; source "$1"; [ "$_comps[octopod]" = _octopod ] && print matrix --accel"#),
+    (
+        "zsh",
+        r#"autoload -U compinit; compinit -D -u; source "$1"; [ "$_comps[octopod]" = _octopod ] && print matrix --accel"#,
+    ),
     ("fish", r#"source $argv[1]; complete -C "octopod ma"; complete -C "octopod boot --acc""#),
 ];
 
 fn launcher() -> PathBuf {
-    std::env::var_os("CARGO_BIN_EXE_octopod").map_or_else(|| env!("CARGO_BIN_EXE_octopod").into(), PathBuf::from)
+    std::env::var_os("CARGO_BIN_EXE_octopod")
+        .map_or_else(|| env!("CARGO_BIN_EXE_octopod").into(), PathBuf::from)
 }
 
 /// The standard output of a program that must succeed.
