@@ -13,7 +13,7 @@ use crate::setup;
 const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation -Zmiri-ignore-leaks";
 
 /// The default of `--count`: cases of each property test.
-const CASES: u64 = 2;
+pub(super) const CASES: u64 = 2;
 
 /// Runs them once; not the books, which are of where memory goes before the allocator has it, and have no unsafe code.
 pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {

@@ -10,7 +10,7 @@ use crate::report::Outcome;
 use crate::report::expect::Expect;
 
 /// The default of `--count`: operations.
-const OPERATIONS: u64 = 1_000_000_000;
+pub(super) const OPERATIONS: u64 = 1_000_000_000;
 
 /// Seconds of the run that measures.
 const TRIAL_S: u64 = 20;
