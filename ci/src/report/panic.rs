@@ -67,8 +67,8 @@ impl PanicReport {
 
     /// The stage that the boot had come to, unless it was over.
     pub fn boot_stage(&self) -> Option<&str> {
-        let after_boot = [BootStage::Work, BootStage::Verdict].map(BootStage::name);
-        self.stage.as_deref().filter(|stage| !after_boot.contains(stage))
+        let mut after_boot = BootStage::ALL.iter().filter(|stage| !stage.is_boot());
+        self.stage.as_deref().filter(|name| after_boot.all(|stage| stage.name() != *name))
     }
 
     /// A CPU's last trace events, without the stages of a boot that is over.

@@ -185,7 +185,7 @@ fn calls(frames: &[StackFrame]) -> Markup {
                             " " code { (text(&frame.address)) }
                         }
                     },
-                    CallPart::Repeated { .. } => li.faint { (part.to_string()) },
+                    CallPart::Repeated { .. } | CallPart::Library(_) => li.faint { (part.to_string()) },
                 }
             } }
         }

@@ -231,7 +231,7 @@ impl Console {
         for part in folded(frames) {
             match part {
                 CallPart::Call(frame) => self.line(&format!("    {}", shown(frame))),
-                CallPart::Repeated { .. } => self.line(&format!("    {part}")),
+                CallPart::Repeated { .. } | CallPart::Library(_) => self.line(&format!("    {part}")),
             }
         }
     }
