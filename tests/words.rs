@@ -87,6 +87,8 @@ const IDENTIFIERS: &[(&str, &str)] = &[
     ("search_and_ask", "alloc_slow_path"),
     ("set_drain_others", "set_drain_hook"),
     ("Passage", "TrampolineTables"),
+    ("PASSAGE_TABLES", "TABLES_NEEDED"),
+    ("Paper", "FakeMemory, TestTables"),
     // SMP and synchronisation.
     ("Departure", "HotplugState"),
     ("AT_IT", "HOTPLUG_OWNER"),
@@ -158,7 +160,8 @@ const PHRASES: &[(&str, &str)] = &[
     ("roster", "list of CPUs"),
     ("census", "statistics"),
     ("the passage", "trampoline tables"),
-    ("whole machine's books", "allocator snapshot"),
+    ("books", "accounting, counts, allocator snapshot"),
+    ("encounters", "races"),
     ("boot processor", "BSP"),
     ("kernel of one's own", "custom kernel"),
     ("kernels of one's own", "custom kernels"),

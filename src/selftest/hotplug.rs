@@ -38,7 +38,7 @@ per_cpu! {
     /// The number of those that expired, on any CPU.
     static EXPIRED: AtomicU64 = AtomicU64::new(0);
     /// How often this CPU went offline during its work.
-    static AWAY: AtomicU64 = AtomicU64::new(0);
+    static OFFLINE_CYCLES: AtomicU64 = AtomicU64::new(0);
 }
 
 /// How often a CPU has run the work of [`check_work`].
@@ -83,7 +83,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
     check_counts("calls", SENT, RAN)?;
     let cycles = cycles.into_inner();
     let away: u64 =
-        smp::cpus().iter().filter_map(|cpu| cpu.get(AWAY)).map(|away| away.load(Ordering::Acquire)).sum();
+        smp::cpus().iter().filter_map(|cpu| cpu.get(OFFLINE_CYCLES)).map(|away| away.load(Ordering::Acquire)).sum();
     ensure!(away == u64::from(cycles), "CPUs were taken offline {cycles} times, and were away {away} times");
     check_counts("timers", ARMED, EXPIRED)?;
     expect_free_frames(before, "offline/online cycles")?;
@@ -246,7 +246,7 @@ fn work(cpu: &Cpu, all: &CpuSet, is_over: &AtomicBool) -> CheckResult {
         arm_random(cpu, &mut rng);
         frames.clear();
         if hotplug::offline_point() {
-            AWAY.increment();
+            OFFLINE_CYCLES.increment();
         }
     }
     Ok(())

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_books_of_memory_fit_in_a_record() {
+    fn the_largest_counts_of_memory_fit_in_a_record() {
         let zone = ZoneCounts {
             after: false,
             node: u32::MAX,
