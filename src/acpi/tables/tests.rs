@@ -181,7 +181,8 @@ fn after_an_rsdp_without_tables_the_next_is_read() {
 fn a_bios_has_it_at_a_multiple_of_16() {
     let mut rom = vec![0; 0x2_0000];
     rom[0x1_5a18..][..36].copy_from_slice(&rsdp(2, 0, 0x2000));
-    let tables = |rom| memory_with(vec![], vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0xe_0000, rom)]);
+    let tables =
+        |rom| memory_with(vec![], vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0xe_0000, rom)]);
     let find_by_bios = |memory: &FakeMemory, area| {
         let found = find(&memory, core::iter::empty(), area, &mut |_| {});
         found.map(|tables| tables.rsdp)
@@ -259,7 +260,8 @@ fn a_list_that_ends_within_an_entry_is_read_up_to_there() {
     let mut list = [&xsdt(&[0x4000])[..], &[1, 2, 3]].concat();
     list[4] += 3;
     set_checksum(&mut list, 9);
-    let (found, reported) = madt_of(&memory_with(rsdp(2, 0, 0x2000), vec![(0x2000, list), (0x4000, madt(1))]));
+    let (found, reported) =
+        madt_of(&memory_with(rsdp(2, 0, 0x2000), vec![(0x2000, list), (0x4000, madt(1))]));
     assert_eq!(found, Some(0x4000));
     assert_eq!(reported, ["XSDT at 0x2000, offset 44: ends within an entry, after 3 bytes of 8"]);
 }

@@ -68,7 +68,13 @@ impl TestTables {
         io_regions.add(APIC, IoRegion::Device(Device::LocalApic)).unwrap();
         io_regions.add(ACPI, IoRegion::Firmware).unwrap();
         let root = END - PAGE;
-        TestTables { tables: HashMap::from([(root, [0; ENTRIES])]), next_table: root, map, io_regions, pages_1g }
+        TestTables {
+            tables: HashMap::from([(root, [0; ENTRIES])]),
+            next_table: root,
+            map,
+            io_regions,
+            pages_1g,
+        }
     }
 
     /// A kernel's tree, in order.

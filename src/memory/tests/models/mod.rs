@@ -5,8 +5,8 @@
 //! `cargo run -- soak loom` and `cargo run -- soak shuttle` run them, and report the number of executions.
 
 mod block_races;
-mod run_races;
 mod reclaimable;
+mod run_races;
 #[cfg(shuttle)]
 mod storms;
 mod summaries;

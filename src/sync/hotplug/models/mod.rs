@@ -75,7 +75,11 @@ impl Machine {
 
     /// An offline point in the target's work.
     fn offline_point(&self, target: &Target) -> OfflineResult {
-        if self.hotplug.state() != OfflinePending { OfflineResult::Stayed } else { self.go_offline(false, target) }
+        if self.hotplug.state() != OfflinePending {
+            OfflineResult::Stayed
+        } else {
+            self.go_offline(false, target)
+        }
     }
 
     /// The target goes offline and may come back.

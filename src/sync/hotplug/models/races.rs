@@ -101,7 +101,9 @@ fn a_return_to_work(bring_online: BringOnline, target: Target, can_interrupt: bo
     let left = worker.join().unwrap();
     match returned {
         Some(OnlineOutcome::Online) => assert_eq!(left, OfflineResult::Returned),
-        Some(OnlineOutcome::Failed) => assert_eq!((left, machine.hotplug.state()), (OfflineResult::Never, Failed)),
+        Some(OnlineOutcome::Failed) => {
+            assert_eq!((left, machine.hotplug.state()), (OfflineResult::Never, Failed))
+        }
         Some(OnlineOutcome::InProgress(_)) => {
             assert_eq!((left, machine.hotplug.state()), (OfflineResult::Returned, Online), "it was coming");
         }
