@@ -87,6 +87,8 @@ const IDENTIFIERS: &[(&str, &str)] = &[
     ("search_and_ask", "alloc_slow_path"),
     ("set_drain_others", "set_drain_hook"),
     ("Passage", "TrampolineTables"),
+    ("PASSAGE_TABLES", "TABLES_NEEDED"),
+    ("Paper", "FakeMemory, TestTables"),
     // SMP and synchronisation.
     ("Departure", "HotplugState"),
     ("AT_IT", "HOTPLUG_OWNER"),
@@ -158,7 +160,8 @@ const PHRASES: &[(&str, &str)] = &[
     ("roster", "list of CPUs"),
     ("census", "statistics"),
     ("the passage", "trampoline tables"),
-    ("whole machine's books", "allocator snapshot"),
+    ("books", "accounting, counts, allocator snapshot"),
+    ("encounters", "races"),
     ("boot processor", "BSP"),
     ("kernel of one's own", "custom kernel"),
     ("kernels of one's own", "custom kernels"),
@@ -319,6 +322,52 @@ fn each_row_is_found_and_no_row_repeats_another() {
         assert_eq!(rows().filter(|(other, _)| other == banned).count(), 1, "{banned:?} is listed twice");
     }
     PHRASES.iter().for_each(|(phrase, _)| assert_eq!(*phrase, phrase.to_lowercase()));
+}
+
+/// Words that begin a question. A summary that begins with one is no sentence that says what the item is.
+const QUESTIONS: &[&str] = &["How", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"];
+
+/// The kernel's sources are not read: there, "Whether" begins the summary of many flags.
+#[test]
+fn summaries_of_the_launcher_are_no_questions() {
+    let package: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into();
+    let mut files = Vec::new();
+    collect(&package.join("ci/src"), &mut files);
+    assert!(files.len() > 100, "only {} files are read", files.len());
+    let problems: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let lines = questions(&text).into_iter().map(|line| format!("{}:{line}", file.display()));
+            lines.collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(problems.is_empty(), "say what the item is:\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn summaries_that_begin_with_a_question_are_found() {
+    let text = "//! Why a run ends.\n\n/// Returns the sum.\n/// Where it is 0, nothing is added.\nfn f() {}\n    /// How long.\n    x: u8,\n// What follows is short.\n/// Whatever it is.";
+    assert_eq!(questions(text), [1, 6]);
+}
+
+/// The lines, from 1, on which a documentation comment begins with a word of [`QUESTIONS`].
+fn questions(text: &str) -> Vec<usize> {
+    let summary = |line: &str| {
+        let line = line.trim_start();
+        line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::to_owned)
+    };
+    let mut found = Vec::new();
+    let mut before = None;
+    for (index, line) in text.lines().enumerate() {
+        let documentation = summary(line);
+        if let (None, Some(text)) = (&before, &documentation) {
+            let first = text.split_whitespace().next().unwrap_or_default();
+            found.extend(QUESTIONS.contains(&first).then_some(index + 1));
+        }
+        before = documentation;
+    }
+    found
 }
 
 fn is_within(name: &str, path: &str) -> bool {

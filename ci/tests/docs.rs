@@ -145,15 +145,3 @@ fn readme_is_short() {
     let text = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(text.lines().count() <= README_LINES, "README.md has {} lines", text.lines().count());
 }
-
-/// Each soak has a row in `docs/testing.md`, and each row is one.
-#[test]
-fn the_table_of_soaks_is_complete() {
-    use strum::VariantArray;
-    let page = read(&root(), "docs/testing.md");
-    let (_, section) = page.text.split_once("## Soak").unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let documented: Vec<_> = rows.map(|(name, _)| name).collect();
-    let known: Vec<_> = octopod_ci::commands::soak::Soak::VARIANTS.iter().map(|soak| soak.name()).collect();
-    assert_eq!(documented, known);
-}

@@ -1,14 +1,14 @@
 //! IA32_APIC_BASE: the address of a local APIC's registers, and its mode (SDM Vol. 3A, 11.4.4 and 11.12.5).
 
-use x86_64::registers::model_specific::Msr;
+use x86_64::registers::model_specific::{ApicBaseFlags, Msr};
 
 use super::Mode;
 use crate::cpu::registers::IA32_APIC_BASE;
 
 /// The local APIC is in x2APIC mode.
-const EXTD: u64 = 1 << 10;
+const EXTD: u64 = ApicBaseFlags::X2APIC_ENABLE.bits();
 /// The local APIC is globally enabled.
-const EN: u64 = 1 << 11;
+const EN: u64 = ApicBaseFlags::LAPIC_ENABLE.bits();
 /// The bits below the address.
 const FLAGS: u64 = 0xfff;
 

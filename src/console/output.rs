@@ -85,7 +85,7 @@ pub(crate) fn send_last(record: &Record<&str>) {
     drawing::draw(Unsent::Wait);
     send_with(record, Unsent::Wait);
     let mut timeout = Timeout::after_ms(TRANSMIT_MS);
-    while !lock().has_left() && !timeout.has_passed() {
+    while !lock().is_flushed() && !timeout.has_passed() {
         core::hint::spin_loop();
     }
 }

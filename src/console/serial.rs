@@ -152,8 +152,8 @@ impl Serial {
         self.flush();
         let Some((Com1 { uart, .. }, transmitter)) = &mut self.open else { return false };
         let mut timeout = Timeout::after_ms(TRANSMIT_MS);
-        let has_left = timeout.wait_until(|| status(uart).contains(LSR::TRANSMITTER_EMPTY)).is_ok();
-        if !has_left || !transmitter.is_empty() {
+        let is_flushed = timeout.wait_until(|| status(uart).contains(LSR::TRANSMITTER_EMPTY)).is_ok();
+        if !is_flushed || !transmitter.is_empty() {
             return false;
         }
         let mode = uart.mcr();
@@ -293,7 +293,7 @@ impl Serial {
     }
 
     /// Whether the last byte has left the port.
-    pub(crate) fn has_left(&mut self) -> bool {
+    pub(crate) fn is_flushed(&mut self) -> bool {
         let Some((Com1 { uart, .. }, _)) = &mut self.open else { return true };
         status(uart).contains(LSR::TRANSMITTER_EMPTY)
     }
@@ -302,7 +302,7 @@ impl Serial {
     pub(crate) fn drain(&mut self) {
         self.flush();
         let mut timeout = Timeout::after_ms(TRANSMIT_MS);
-        while !self.has_left() && !timeout.has_passed() {
+        while !self.is_flushed() && !timeout.has_passed() {
             core::hint::spin_loop();
         }
     }

@@ -11,7 +11,7 @@ use crate::cpu::{self, Features};
 use crate::memory::frames::Order;
 use crate::memory::source::{AllocContext, FrameSource};
 use crate::stress::allocators::Allocator;
-use crate::stress::source::MAGAZINE;
+use crate::stress::allocators::magazine::MAGAZINE;
 use crate::{smp, static_call, stress, time};
 
 /// One more than the index of the armed fault in [`Fault::all`], or 0.

@@ -94,22 +94,22 @@ extern "C" fn close_while_remapped(guard: &IrqGuard) {
     word().store(1, Ordering::Relaxed);
     // This CPU runs calls while it waits for the other CPU.
     if WRITER.load(Ordering::Relaxed) == Writer::Call as u8 {
-        ask_other(&|| {
+        call_other(&|| {
             replace();
             call(write);
         });
         hotplug::close::original(guard);
     } else {
-        ask_other(&|| call(arm));
+        call_other(&|| call(arm));
         hotplug::close::original(guard);
-        ask_other(&replace);
+        call_other(&replace);
         // A pending timer interrupt would be taken as soon as interrupts are on. The timer was stopped, so there should
         // be none.
         let _ = Deadline::after_ms(1).wait_until(|| apic::is_any_requested(guard));
     }
 }
 
-fn ask_other(function: &(dyn Fn() + Sync)) {
+fn call_other(function: &(dyn Fn() + Sync)) {
     smp::call(&CpuSet::of(OTHER), &|| function()).expect("a CPU that is online takes calls");
 }
 

@@ -7,6 +7,8 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
+use x86_64::registers::rflags::RFlags;
+
 use super::frame::TrapFrame;
 use super::unregistered::unregistered;
 use super::vector::Vector;
@@ -15,9 +17,6 @@ use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::memory;
 use crate::per_cpu;
-
-/// RFLAGS.IF (SDM Vol. 1, 3.4.3.3).
-const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// The one-byte instruction HLT (SDM Vol. 2A).
 const HLT: u8 = 0xf4;
@@ -153,7 +152,7 @@ fn skip_halt(frame: &mut TrapFrame) {
     // SAFETY: the interrupted code was about to execute the instruction at RIP, so the byte is mapped, and text is
     // readable. A relaxed load of a byte does not race with the stores that patch code.
     let opcode = || unsafe { AtomicU8::from_ptr(frame.rip as *mut u8) }.load(Ordering::Relaxed);
-    if frame.rflags & INTERRUPT_FLAG != 0 && opcode() == HLT {
+    if RFlags::from_bits_retain(frame.rflags).contains(RFlags::INTERRUPT_FLAG) && opcode() == HLT {
         frame.rip += 1;
     }
 }

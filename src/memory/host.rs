@@ -191,7 +191,7 @@ impl Cache<'_> {
     }
 
     /// Frees `2^order` frames. Nothing but the allocator uses the frames' memory, so a wrong free does no harm beyond the
-    /// allocator's books.
+    /// allocator's state.
     ///
     /// # Errors
     /// The error, as far as the allocator can detect it.

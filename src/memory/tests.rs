@@ -3,11 +3,11 @@
 
 extern crate std;
 
-mod books;
+mod accounting;
 #[cfg(not(any(loom, shuttle)))]
 mod concurrent;
 mod inserting;
-mod misuse;
+mod invalid_use;
 mod model;
 #[cfg(any(loom, shuttle))]
 mod models;

@@ -40,7 +40,7 @@ pub(super) fn protected_code() -> PhysRange {
 const NEIGHBOURS: u64 = cfg!(feature = "faults") as u64;
 
 /// Page tables on the way to two adjacent pages below 1 MiB, which one table of the lowest level maps.
-const PASSAGE_TABLES: u64 = 4;
+const TABLES_NEEDED: u64 = 4;
 
 /// The page tables with which an AP enters long mode: the kernel's upper half, and the two pages of the trampoline at their physical
 /// addresses.
@@ -56,7 +56,7 @@ impl LowMemory {
         let pages =
             map.find_usable_below(DISPLAY.start, (PAGES + 2 * NEIGHBOURS) * FRAME_BYTES, FRAME_BYTES)?;
         let _ = map.reserve(pages, ReservedReason::Trampoline);
-        let tables = map.find_usable_below(EARLY_LIMIT, PASSAGE_TABLES * FRAME_BYTES, FRAME_BYTES)?;
+        let tables = map.find_usable_below(EARLY_LIMIT, TABLES_NEEDED * FRAME_BYTES, FRAME_BYTES)?;
         let _ = map.reserve(tables, ReservedReason::Trampoline);
         Some(LowMemory { page: pages.start + NEIGHBOURS * FRAME_BYTES, tables })
     }

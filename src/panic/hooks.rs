@@ -92,6 +92,12 @@ pub(crate) fn set_stage(stage: BootStage) {
     STAGE.store(stage as u8, Ordering::Relaxed);
 }
 
+/// Returns the stage of the boot.
+pub(super) fn boot_stage() -> Option<BootStage> {
+    BootStage::ALL.get(usize::from(STAGE.load(Ordering::Relaxed))).copied()
+}
+
+/// Returns the name of the stage of the boot.
 pub(super) fn stage() -> &'static str {
-    BootStage::ALL.get(usize::from(STAGE.load(Ordering::Relaxed))).map_or("", |stage| stage.name())
+    boot_stage().map_or("", BootStage::name)
 }

@@ -3,7 +3,9 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::hooks::{CpuStatus, PanicCause, SMP_OPS, stage, tsc_khz};
+use ap_trampoline::Stage;
+
+use super::hooks::{CpuStatus, PanicCause, SMP_OPS, boot_stage, stage, tsc_khz};
 use super::{backtrace, crash_state, record};
 use crate::boot::handoff;
 use crate::console::{LineBuffer, LockWaitSites, PanicOutput};
@@ -13,8 +15,8 @@ use crate::cpu::registers::read_tsc;
 use crate::sync;
 use crate::trace::{self, ring::Ring};
 use crate::wire::{
-    BacktraceFrame, EVENTS_IN_RECORD, Panic, PanicCpu, PanicEvents, PanicFrame, PanicRecord, PanicWait,
-    Record, RecordedEvent, Registers,
+    BacktraceFrame, BootStage, EVENTS_IN_RECORD, Panic, PanicCpu, PanicEvents, PanicFrame, PanicRecord,
+    PanicWait, Record, RecordedEvent, Registers,
 };
 
 /// How many of each CPU's newest trace events are sent.
@@ -114,7 +116,7 @@ pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause
     print_cpus(line, me, record.message);
 }
 
-/// Prints the message, the location and the stage, and sends the panic's first record.
+/// Prints the message, the location, and the stage unless the boot is over, and sends the panic's first record.
 fn print_head(line: &mut PanicOutput, record: &PanicRecord<&str>, message: &str, rip: Option<u64>) {
     let location = (!record.location.is_empty()).then_some(record.location);
     // Writing never fails: the console drops what it cannot send.
@@ -122,7 +124,9 @@ fn print_head(line: &mut PanicOutput, record: &PanicRecord<&str>, message: &str,
     if let Some(location) = location {
         let _ = writeln!(line, "  at {location}");
     }
-    let _ = writeln!(line, "  in stage {}", record.stage);
+    if boot_stage().is_some_and(BootStage::is_boot) {
+        let _ = writeln!(line, "  in stage {}", record.stage);
+    }
     line.send(&Record::Panic(Panic {
         cpu: record.cpu,
         message,
@@ -181,7 +185,10 @@ fn print_cpu(line: &mut PanicOutput, me: CpuId, status: &CpuStatus) {
     let is_known = cpu == me || was_stopped || message.is_some();
     let registers = crash_state.registers().filter(|_| is_known);
     let locks = if is_known { crash_state.locks() } else { heapless::Vec::new() };
-    let _ = write!(line, "cpu {cpu}: {}, stage {stage}", shown_state(cpu == me, state));
+    let _ = write!(line, "cpu {cpu}: {}", shown_state(cpu == me, state));
+    if stage != Stage::Online.name() {
+        let _ = write!(line, ", stage {stage}");
+    }
     if let Some(registers) = registers {
         let _ = write!(line, ", RIP {:#x}", registers.rip());
     }

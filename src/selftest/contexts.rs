@@ -7,8 +7,11 @@ mod guards;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::check::{
+    CheckResult, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, send_facts,
+    validate_frames,
+};
 use super::nmis;
-use super::check::{CheckResult, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, send_facts, validate_frames};
 use crate::apic::{self, ApicError, Message};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;

@@ -3,7 +3,9 @@
 
 use core::mem::MaybeUninit;
 
-use super::check::{CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, send_facts, validate_frames};
+use super::check::{
+    CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, send_facts, validate_frames,
+};
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};
 use crate::memory::{self, FrameBatch, FrameRange, Mapping, OwnedFrame, REGION_PAGES, VmapError};
 use crate::smp;

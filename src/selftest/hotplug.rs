@@ -7,7 +7,10 @@ use core::time::Duration;
 
 use fastrand::Rng;
 
-use super::check::{CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, send_facts, validate_frames};
+use super::check::{
+    CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, send_facts,
+    validate_frames,
+};
 use crate::apic::{io_apic, serial_input};
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::cpu::IrqGuard;
@@ -38,7 +41,7 @@ per_cpu! {
     /// The number of those that expired, on any CPU.
     static EXPIRED: AtomicU64 = AtomicU64::new(0);
     /// How often this CPU went offline during its work.
-    static AWAY: AtomicU64 = AtomicU64::new(0);
+    static OFFLINE_CYCLES: AtomicU64 = AtomicU64::new(0);
 }
 
 /// How often a CPU has run the work of [`check_work`].
@@ -82,8 +85,11 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
     })?;
     check_counts("calls", SENT, RAN)?;
     let cycles = cycles.into_inner();
-    let away: u64 =
-        smp::cpus().iter().filter_map(|cpu| cpu.get(AWAY)).map(|away| away.load(Ordering::Acquire)).sum();
+    let away: u64 = smp::cpus()
+        .iter()
+        .filter_map(|cpu| cpu.get(OFFLINE_CYCLES))
+        .map(|away| away.load(Ordering::Acquire))
+        .sum();
     ensure!(away == u64::from(cycles), "CPUs were taken offline {cycles} times, and were away {away} times");
     check_counts("timers", ARMED, EXPIRED)?;
     expect_free_frames(before, "offline/online cycles")?;
@@ -246,7 +252,7 @@ fn work(cpu: &Cpu, all: &CpuSet, is_over: &AtomicBool) -> CheckResult {
         arm_random(cpu, &mut rng);
         frames.clear();
         if hotplug::offline_point() {
-            AWAY.increment();
+            OFFLINE_CYCLES.increment();
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 //! CPU that holds the console, more of them than lines can be deferred. Every line must be written or counted. The launcher's
 //! test checks that no line is torn.
 
-use super::nmis;
 use super::check::{CheckResult, ensure, failed, on_all_cpus, send_facts};
+use super::nmis;
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::console::deferred::MAX_DEFERRED;
 use crate::console::{self, Lines};

@@ -68,7 +68,10 @@ pub(crate) fn run(_: u32) -> CheckResult {
     match sent {
         Some(lines) => {
             log::info!("{lines} serial lines sent by interrupt on each of {cpus} CPUs");
-            send_facts("selftest.serial", &[("output_cpus", cpus as u64), ("output_lines_per_cpu", lines.into())]);
+            send_facts(
+                "selftest.serial",
+                &[("output_cpus", cpus as u64), ("output_lines_per_cpu", lines.into())],
+            );
         }
         None => log::info!("serial output is by polling: no interrupt to test"),
     }

@@ -8,6 +8,8 @@ use core::cell::Cell;
 use core::ptr::fn_addr_eq;
 use core::sync::atomic::Ordering;
 
+use x86_64::registers::rflags::RFlags;
+
 use super::check::{CheckResult, ensure, fail, failed, on_all_cpus, send_facts};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, thread};
@@ -20,7 +22,7 @@ use probe::{ERROR_CODE, NAMES, Registers, TestGates, has_error_code};
 const LIMIT_MS: u64 = 30_000;
 
 /// RF. The processor sets it in the saved RFLAGS if it will restart the interrupted instruction (SDM Vol. 3B, 18.3.1.1).
-const RESUME_FLAG: u64 = 1 << 16;
+const RESUME_FLAG: u64 = RFlags::RESUME_FLAG.bits();
 
 /// Carry, parity, adjust, zero, sign, interrupt, direction, overflow, alignment check and ID: the flags that a program can set
 /// without a trap or a change of mode (SDM Vol. 1, 3.4.3).

@@ -10,8 +10,8 @@ use heapless::Vec;
 
 use super::check::{CheckResult, ensure, fail, failed, free_frames, on_all_cpus, send_facts};
 use crate::boot::direct_map;
-use crate::console::{self, LineBuffer};
 use crate::config::{MAX_NODES, STRESS_GRACE_MS};
+use crate::console::{self, LineBuffer};
 use crate::cpu::IrqGuard;
 use crate::memory;
 use crate::memory::FrameRange;
@@ -19,8 +19,8 @@ use crate::memory::frames::{
     FrameNumber, FrameRequest, MAX_ZONES, NodeId, Nodes, Order, ZoneStats, ZoneType,
 };
 use crate::smp::{self, Cpu};
-use crate::wire::Record;
 use crate::sync::SpinLockIrq;
+use crate::wire::Record;
 
 /// Frames that each CPU allocates: more than a magazine holds.
 const PER_CPU: usize = 200;
@@ -114,7 +114,11 @@ pub(crate) fn run(_: u32) -> CheckResult {
     log::info!(
         "zones: {served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB, all free again"
     );
-    let facts = [("cpus_served_by_own_node", served.into()), ("low_frames", low as u64), ("dma32_frames", dma32 as u64)];
+    let facts = [
+        ("cpus_served_by_own_node", served.into()),
+        ("low_frames", low as u64),
+        ("dma32_frames", dma32 as u64),
+    ];
     send_facts("selftest.zones", &facts);
     Ok(())
 }

@@ -1,11 +1,14 @@
-//! The allocators that the stress can test. To add one, declare it in a file of its own and add a line to [`ALL`].
+//! The allocators that the stress can test. To add one, declare it in a file of its own, a `mod` of this module, and add a line
+//! to [`ALL`].
+
+mod locked;
+pub(crate) mod magazine;
 
 pub use super::allocator::{Allocator, Backing, BorrowedMemory, Borrower, MetadataPage, Run};
-use super::source::{LOCKED, MAGAZINE};
 use crate::boot::command_line::Named;
 
 /// All allocators, in the order of the list.
-const ALL: &[&Allocator] = &[&OCTOPOD, &MAGAZINE, &LOCKED];
+const ALL: &[&Allocator] = &[&OCTOPOD, &magazine::MAGAZINE, &locked::LOCKED];
 
 /// The number of allocators.
 pub const COUNT: usize = ALL.len();

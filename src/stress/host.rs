@@ -3,6 +3,7 @@
 extern crate std;
 
 mod activity;
+mod hosted;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Barrier;
@@ -20,13 +21,14 @@ use super::replay::AllocTrace;
 use super::ring::FrameRing;
 use super::run_table::RunTable;
 use super::snapshot::{AllocatorSnapshot, Discrepancy};
-use super::source::{AllocContext, FrameSource, Hosted};
+use super::source::{AllocContext, FrameSource};
 use super::workloads::{self, Platform, Setup, Shared, Workload};
 use crate::memory::host::World;
 use crate::wire::{Bucket, Stress};
 
 use activity::Watched;
 pub use activity::{Activity, Call, ThreadActivity};
+use hosted::Hosted;
 
 /// When a workload ends. Each thread then completes its round.
 #[derive(Clone, Copy, Debug)]

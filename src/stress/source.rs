@@ -1,16 +1,6 @@
 //! The allocators under test. Workloads know an allocator as a [`FrameSource`] only, so each workload runs on all of them, in
 //! the kernel and on the host, with the same checks.
 
-#[cfg(not(target_os = "none"))]
-mod hosted;
-mod locked;
-mod magazine;
-
-#[cfg(not(target_os = "none"))]
-pub use hosted::Hosted;
-pub(crate) use locked::{LOCKED, Locked};
-pub(crate) use magazine::MAGAZINE;
-
 #[cfg(target_os = "none")]
 pub(crate) use crate::memory::KernelAllocator;
 pub(crate) use crate::memory::source::{AllocContext, FrameSource, uninterrupted};

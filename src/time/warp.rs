@@ -34,7 +34,7 @@ static WARPS: AtomicU64 = AtomicU64::new(0);
 /// Samples so far.
 static SAMPLES: AtomicU64 = AtomicU64::new(0);
 /// How many APs have been asked to sample, and how many have finished.
-static ASKED: AtomicU32 = AtomicU32::new(0);
+static REQUESTED: AtomicU32 = AtomicU32::new(0);
 static FINISHED: AtomicU32 = AtomicU32::new(0);
 /// Samples of the AP that finished last.
 static LAST_SAMPLES: AtomicU32 = AtomicU32::new(0);
@@ -60,11 +60,11 @@ pub(crate) struct Warp {
 /// **Context:** the BSP, interrupts enabled. Disables interrupts for up to 1 ms.
 pub(crate) fn sample(ask: impl FnOnce() -> bool) -> bool {
     let _guard = IrqGuard::new();
-    let asked = ASKED.load(Ordering::Relaxed) + 1;
+    let asked = REQUESTED.load(Ordering::Relaxed) + 1;
     if !ask() {
         return false;
     }
-    ASKED.store(asked, Ordering::Relaxed);
+    REQUESTED.store(asked, Ordering::Relaxed);
     let is_done = || FINISHED.load(Ordering::Acquire) >= asked;
     alternate(LIMIT_OF_BSP_US, |_| is_done());
     let is_enough = is_done() && LAST_SAMPLES.load(Ordering::Relaxed) >= MIN_SKEW_SAMPLES;
@@ -141,7 +141,7 @@ fn alternate(limit_us: u64, is_done: impl Fn(u32) -> bool) -> u32 {
 ///
 /// **Context:** the BSP.
 pub(super) fn result(deadline: &Deadline) -> Warp {
-    let is_done = || FINISHED.load(Ordering::Acquire) >= ASKED.load(Ordering::Relaxed);
+    let is_done = || FINISHED.load(Ordering::Acquire) >= REQUESTED.load(Ordering::Relaxed);
     if deadline.wait_until(is_done).is_err() {
         log::warn!("TSC sync check incomplete: not all CPUs have sampled their TSC");
     }

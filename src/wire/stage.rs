@@ -20,6 +20,11 @@ macro_rules! stages {
                     $(BootStage::$variant => $name,)+
                 }
             }
+
+            /// Returns whether the boot is not over in this stage.
+            pub const fn is_boot(self) -> bool {
+                !matches!(self, BootStage::Work | BootStage::Verdict)
+            }
         }
     };
 }

@@ -13,6 +13,7 @@ pub use octopod::{cpu, memory, smp, sync, time};
 
 #[cfg(attempt)]
 pub use octopod::{
-    cpu::prepare_area, cpu::thread::current as current_thread, memory::init as init_memory, memory::add_low_memory, memory::map_stacks,
-    smp::open_calls, smp::start as start_cpus, sync::set_clock, time::init as init_time, time::timer::start,
+    cpu::prepare_area, cpu::thread::current as current_thread, memory::add_low_memory,
+    memory::init as init_memory, memory::map_stacks, smp::open_calls, smp::start as start_cpus,
+    sync::set_clock, time::init as init_time, time::timer::start,
 };

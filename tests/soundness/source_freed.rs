@@ -4,7 +4,7 @@
 
 use octopod::memory::KernelAllocator;
 use octopod::memory::frames::{FrameNumber, Order};
-use octopod::memory::source::{FrameSource, AllocContext};
+use octopod::memory::source::{AllocContext, FrameSource};
 
 pub fn allocated(context: &mut AllocContext) -> Option<FrameNumber> {
     KernelAllocator.alloc(context, Order::FRAME)

@@ -11,7 +11,10 @@ fuzz_target!(|bytes: &[u8]| {
         if let Err(error) = Options::parse(bytes, built_in) {
             // The error message fits on a line, and contains no terminal commands.
             let text = error.to_string();
-            assert!(text.len() <= MAX_MESSAGE_BYTES && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+            assert!(
+                text.len() <= MAX_MESSAGE_BYTES
+                    && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+            );
         }
     }
 });

@@ -26,11 +26,11 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
-    /// What it is.
+    /// The kind of the workspace.
     pub kind: WorkspaceKind,
 }
 
-/// What a workspace is.
+/// The kind of a workspace.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkspaceKind {
     /// A checkout of octopod.
@@ -115,7 +115,7 @@ impl Workspace {
     }
 }
 
-/// How long git may take to name a commit.
+/// The time limit of git for naming a commit.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
 
 impl Workspace {
@@ -131,7 +131,7 @@ impl Workspace {
     }
 }
 
-/// Where the workspace is looked for, the first place first.
+/// The places where the workspace is searched, in order.
 #[derive(Clone, Debug, Default)]
 struct Hints {
     /// The user's choice.
@@ -195,14 +195,14 @@ fn workspace_at(folder: &Path) -> Result<Option<Workspace>, Error> {
 }
 
 /// The packages of octopod's workspace, by their folders.
-const MEMBERS: [&str; 5] = ["", "ci", "ap_trampoline", "unpacker", "ci/fuzz"];
+const MEMBERS: [&str; 6] = ["", "ci", "ap_trampoline", "macros", "unpacker", "ci/fuzz"];
 
 /// The nearest checkout at a path or above it.
 fn checkout_above(path: &Path) -> Option<PathBuf> {
     path.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf)
 }
 
-/// Whether a folder is the root of octopod's workspace.
+/// Returns whether a folder is the root of octopod's workspace.
 fn is_checkout(folder: &Path) -> bool {
     let package = |manifest: &Path| -> Option<String> {
         let table: toml::Table = fs::read_to_string(manifest).ok()?.parse().ok()?;

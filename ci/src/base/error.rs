@@ -21,7 +21,7 @@ pub enum Error {
          NAME`, or name its folder by OCTOPOD_ROOT=DIR", folder.display()
     )]
     NoWorkspace {
-        /// Where it was looked for.
+        /// The folder where the search began.
         folder: PathBuf,
     },
     /// A file has an invalid format.
@@ -89,7 +89,7 @@ pub enum Error {
     Missing {
         /// The tool.
         what: String,
-        /// Why the launcher did not install it.
+        /// The reason why the launcher did not install it.
         obstacle: String,
         /// The command that installs it.
         line: String,
@@ -131,7 +131,7 @@ pub enum Error {
     ProgramFailed {
         /// Its command line.
         program: String,
-        /// How it ended.
+        /// Its end, in words.
         status: String,
         /// The last lines that it wrote.
         output: String,
@@ -139,7 +139,7 @@ pub enum Error {
     /// The kernel does not build.
     #[error("the kernel does not build ({status}):\n{diagnostics}")]
     KernelBuild {
-        /// How cargo ended.
+        /// The end of cargo, in words.
         status: String,
         /// The output of the compiler.
         diagnostics: String,
@@ -180,7 +180,7 @@ pub enum Error {
     File {
         /// `read`, `write`, ...
         action: &'static str,
-        /// Which one.
+        /// The path.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,

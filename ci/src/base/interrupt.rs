@@ -38,12 +38,12 @@ pub fn request() {
     }
 }
 
-/// Whether a signal has asked this process to end.
+/// Returns whether a signal has asked this process to end.
 pub fn requested() -> bool {
     count() > 0
 }
 
-/// How many signals have.
+/// Returns the number of signals so far that have asked this process to end.
 pub fn count() -> u64 {
     SIGNALS.load(Ordering::SeqCst)
 }

@@ -30,16 +30,16 @@ const CAPTURED_TAIL_BYTES: usize = 64 << 10;
 /// Bytes that a program may write that is only asked for its version or the like.
 const ANSWER_BYTES: usize = 4 << 20;
 
-/// How long a dead child's streams may stay open, which they do while a process that it left behind holds them.
+/// The time that a dead child's streams may stay open. They do while a process that the child started holds them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a killed child may take to be gone.
+/// The time that a killed child may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The maximum size of a stream's log file: a kernel that prints in a loop must not fill the disk.
 const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
-/// Which of a child's streams.
+/// A stream of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Its standard output.
@@ -71,7 +71,7 @@ enum Event {
     Wake,
 }
 
-/// How to treat what a child writes.
+/// The treatment of a child's output.
 #[derive(Debug)]
 pub struct Streams {
     /// Longer lines are cut.
@@ -252,7 +252,7 @@ impl Drop for Supervised {
     }
 }
 
-/// Where the system can, has the kernel end the child if the launcher is killed in a way that it cannot answer.
+/// Makes the kernel end the child if the launcher is killed by a signal that it cannot handle, on systems that can do so.
 fn end_with_parent(command: &mut Command) {
     #[cfg(target_os = "linux")]
     {
@@ -273,7 +273,7 @@ fn end_with_parent(command: &mut Command) {
     let _ = command;
 }
 
-/// How a stream is cut into lines.
+/// Cuts a stream into lines.
 #[derive(Clone, Copy)]
 struct Lines {
     max_bytes: usize,
@@ -373,7 +373,7 @@ impl Kept {
 /// The output of a short-lived program and its exit status. Of long output, the beginning and the end.
 #[derive(Debug)]
 pub struct Captured {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     /// Its standard output.
     pub stdout: String,

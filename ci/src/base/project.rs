@@ -13,7 +13,7 @@ use crate::base::cargo;
 /// The crate that every kernel depends on.
 pub const CRATE: &str = "octopod";
 
-/// Where the settings are, for messages.
+/// The place of the settings, for messages.
 pub const SETTINGS: &str = "[package.metadata.octopod]";
 
 /// Settings that are no options of commands.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Whether a character shows itself and does nothing else. A tab does.
+/// Returns whether a character shows itself and does nothing else. A tab does.
 pub fn is_shown(character: char) -> bool {
     match character {
         '\t' => true,
@@ -106,7 +106,7 @@ fn clean_text(text: &str) -> Cow<'_, str> {
     if is_unclean(text) { Cow::Owned(lines(text)) } else { Cow::Borrowed(text) }
 }
 
-/// Whether [`lines`] would change it.
+/// Returns whether [`lines`] would change it.
 pub fn is_unclean(text: &str) -> bool {
     !text.chars().all(|character| character == '\n' || is_shown(character))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use octopod::console::filter::Filter;
 
-/// Why a value was refused.
+/// The reason why a value was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// Not a CPU count and QEMU properties.
@@ -50,7 +50,7 @@ const MACHINES: [&str; 3] = ["pc", "q35", "microvm"];
 pub struct Smp(String);
 
 impl Smp {
-    /// How many CPUs the machine may have: those that it starts with, or more where some can be plugged in.
+    /// Returns the number of CPUs that the machine can have: those that it starts with, and those that can be plugged in.
     pub fn cpus(&self) -> u32 {
         let of = |wanted: &str| {
             let pairs = self.0.split(',').filter_map(|part| part.split_once('='));
@@ -166,7 +166,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// Where random choices start from.
+/// The seed of random choices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seed(String);
 
@@ -246,7 +246,7 @@ impl FromStr for Word {
     }
 }
 
-/// Which lines of the kernel's log are shown: read here by the kernel's own code, so that a wrong one costs no boot.
+/// The filter of the kernel's log: read here by the kernel's own code, so that a wrong one costs no boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
 

@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// The longest time that `--timeout` can ask for.
 pub const UNLIMITED: Duration = Duration::from_secs(604_800);
 
-/// Which command a run belongs to.
+/// The command of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum LaunchKind {
@@ -86,7 +86,7 @@ pub struct OutputConfig {
     pub json: Option<PathBuf>,
     /// Another folder for the pictures.
     pub pictures: Option<PathBuf>,
-    /// How many folders of runs are kept.
+    /// The number of run folders that are kept.
     pub keep: usize,
 }
 
@@ -138,7 +138,7 @@ impl Default for Launch {
     }
 }
 
-/// How long a machine may run whose work takes so long.
+/// Returns the time limit of a machine whose work takes this time.
 pub fn time_limit(machine: &MachineConfig, work: Duration) -> Duration {
     machine.emulator.time_limit(GRACE + machine.boot.grace(), work)
 }
@@ -213,8 +213,8 @@ impl Launch {
         files
     }
 
-    /// Where the random choices of its workloads start from: as asked for, or drawn. Where instructions are counted, two runs
-    /// of one machine are the same.
+    /// Returns the seed of the workloads' random choices: as asked for, or drawn. If instructions are counted, two runs of
+    /// one machine are the same.
     fn seed(&self) -> Option<RunSeed> {
         if !matches!(self.kind, LaunchKind::Stress | LaunchKind::StressOnHost) {
             return None;
@@ -253,11 +253,11 @@ impl Launch {
 pub struct RunSeed {
     /// The seed.
     pub value: u64,
-    /// Whether the launcher has drawn it.
+    /// True if the launcher has drawn it.
     pub is_drawn: bool,
 }
 
-/// How far a run has come, for what is done at its end in any case.
+/// The progress of a run, for what is done at its end in any case.
 pub struct Begun {
     /// The checkout.
     pub workspace: Workspace,
@@ -265,7 +265,7 @@ pub struct Begun {
     pub files: Plan,
     /// The run's folder, once it has one.
     pub folder: Option<RunFolder>,
-    /// Where the random choices of the workloads start from, if there are any.
+    /// The seed of the workloads' random choices, if there are any.
     pub seed: Option<RunSeed>,
     /// The emulator's command line, once there is one.
     pub emulator_command: Option<String>,

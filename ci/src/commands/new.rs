@@ -15,7 +15,7 @@ pub struct NewArgs {
     #[arg(value_name = "NAME")]
     pub folder: PathBuf,
 
-    /// What the project is.
+    /// The template of the project.
     #[arg(long, value_enum, value_name = "TEMPLATE", default_value_t)]
     pub template: Template,
 
@@ -66,7 +66,7 @@ impl Template {
     }
 }
 
-/// Where octopod comes from, for a manifest and for `cargo install`.
+/// The source of octopod, for a manifest and for `cargo install`.
 struct Source {
     dependency: String,
     install: String,

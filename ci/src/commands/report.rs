@@ -125,7 +125,7 @@ fn newest(workspace: &Workspace) -> PathBuf {
     workspace.own().join("latest")
 }
 
-/// Where the pages go: to `--out`, or to the run.
+/// Returns the folder of the pages: `--out`, or that of the run.
 fn folder_of(run: &Path, named: Option<&Path>) -> PathBuf {
     let own = || if run.is_dir() { run } else { run.parent().unwrap_or(Path::new("")) };
     named.unwrap_or_else(own).to_path_buf()

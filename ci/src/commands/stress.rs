@@ -23,15 +23,15 @@ const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
 /// Options of `stress`.
 #[derive(Clone, Debug, Args)]
 pub struct StressArgs {
-    /// How long all workloads together run, with up to three decimals [default: the kernel's own].
+    /// The time of all workloads together, with up to three decimals [default: the kernel's own].
     #[arg(long, value_name = "S", help_heading = "Stress")]
     pub seconds: Option<Seconds>,
 
-    /// Which workloads, separated by commas [default: all].
+    /// The workloads to run, separated by commas [default: all].
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub workloads: Vec<Word>,
 
-    /// Which allocators, separated by commas: octopod, magazine, locked [default: octopod].
+    /// The allocators to test, separated by commas: octopod, magazine, locked [default: octopod].
     #[arg(long = "allocator", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub allocators: Vec<Word>,
 
@@ -50,7 +50,7 @@ pub struct StressArgs {
     )]
     pub host: bool,
 
-    /// Where the random choices start from, decimal or as 0x1f [default: one is drawn for each run].
+    /// The seed of the random choices, decimal or as 0x1f [default: one is drawn for each run].
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
 
@@ -100,7 +100,8 @@ impl StressArgs {
         parameters
     }
 
-    /// How many parts a comparison has, at most: a workload on an allocator with so many CPUs. 0 if nothing is compared.
+    /// Returns the largest number of parts that a comparison has: a workload on an allocator with one number of CPUs. 0 if
+    /// nothing is compared.
     fn compared_parts(&self) -> u32 {
         let allocators = self.allocators.len().max(1);
         let counts = match self.cpus.len() {

@@ -81,7 +81,7 @@ impl TestArgs {
     }
 }
 
-/// Whether libtest runs a test with these arguments: `libtest_mimic` does not say it beforehand, and the tests of one boot are
+/// Returns whether libtest runs a test with these arguments: `libtest_mimic` does not say it beforehand, and the tests of one boot are
 /// chosen before it.
 fn is_selected(entry: &TestEntry, arguments: &Arguments) -> bool {
     let name = entry.name();

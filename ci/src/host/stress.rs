@@ -28,7 +28,7 @@ use crate::run::{CommandLine, Seen, replay};
 
 use crate::host::watchdog::Watchdog;
 
-/// How long a workload takes on one allocator, unless a time is given.
+/// The time of a workload on one allocator, unless a time is given.
 const DEFAULT_TIME: Duration = Duration::from_millis(200);
 
 /// A block of the allocator's.
@@ -45,9 +45,9 @@ pub struct HostConfig {
     pub threads: Vec<u32>,
     /// The trace to replay.
     pub replay: Option<PathBuf>,
-    /// How long it may take.
+    /// The time limit.
     pub limit: Duration,
-    /// Where random choices start from.
+    /// The seed of the random choices.
     pub seed: u64,
 }
 

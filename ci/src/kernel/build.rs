@@ -16,7 +16,7 @@ use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example
 /// No kernel is larger.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// Why no loader can enter a file, and what a program of octopod lacks then.
+/// The reason why no loader can enter a file, and what a program of octopod lacks then.
 const NO_ENTRY: &str = "it has neither a PVH note nor a Multiboot header. A program of octopod names its function by \
                         `octopod::program!`, is built for x86_64-unknown-none, and is linked by no other script than \
                         octopod's own (no -T among its flags)";
@@ -48,7 +48,7 @@ pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> 
     Ok(())
 }
 
-/// Why the kernel cannot be built from or to a folder.
+/// Returns the reason why the kernel cannot be built from or to a folder.
 fn unusable(path: &Path, is_written: bool) -> Option<&'static str> {
     match path.to_str() {
         Some(text) if is_written && text.contains('%') => {

@@ -29,7 +29,7 @@ const BUILD_GRACE: Duration = Duration::from_secs(5);
 const SHOW_COUNTS: [(&str, &str); 2] =
     [("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100")];
 
-/// How cargo is to report what it does.
+/// The arguments by which cargo reports what it does.
 const MESSAGES: [&str; 4] = ["--message-format", "json-render-diagnostics", "--color", "always"];
 
 /// Bytes of cargo's diagnostics that an error contains at most.
@@ -132,7 +132,7 @@ fn execute(mut command: Command, name: &str, observer: &mut dyn Observer) -> Res
 /// A line of cargo's, or what it draws over the one before.
 #[derive(Debug, PartialEq, Eq)]
 enum Said<'a> {
-    /// How far it is: `Building [===>   ] 12/76: spin, log`.
+    /// Its progress: `Building [===>   ] 12/76: spin, log`.
     Count {
         done: u64,
         of: u64,

@@ -9,7 +9,7 @@ const CHECKSUM: &str = "rt0_checksum";
 /// The symbols of the first byte that counts, and of the first that does not any more.
 const SEALED: [&str; 2] = ["checksum_start", "checksum_end"];
 
-/// Why a file cannot be sealed.
+/// The reason why a file cannot get a checksum.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChecksumError {
     /// Not an ELF file.
@@ -33,7 +33,7 @@ pub fn with_checksum(mut elf: Vec<u8>) -> Result<Vec<u8>, ChecksumError> {
     Ok(elf)
 }
 
-/// Where the checksum belongs in the file, and what it is: Adler-32 over what a loader lays between the two symbols.
+/// Returns the place of the checksum in the file, and its value: Adler-32 over what a loader lays between the two symbols.
 fn checksum(elf: &[u8]) -> Result<(Range<usize>, u32), ChecksumError> {
     let file = object::File::parse(elf)?;
     let address = |name| {

@@ -15,7 +15,7 @@ pub struct Program<'a> {
     pub name: &'a str,
 }
 
-/// Where a program is from.
+/// The source of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
     /// The workspace's package of this name.
@@ -30,7 +30,7 @@ pub const KERNEL: Program = Program { kind: ProgramKind::Package(KERNEL_PACKAGE)
 pub const UNPACKER: Program =
     Program { kind: ProgramKind::Package("octopod-unpacker"), name: "octopod-unpacker" };
 
-/// Where the kernel comes from.
+/// The source of the kernel.
 #[derive(Clone, Debug, Default)]
 pub enum KernelSource {
     /// Built: that of the workspace, octopod's own in a checkout.
@@ -47,17 +47,17 @@ pub enum KernelSource {
 /// The kernel of a run.
 #[derive(Clone, Debug, Default)]
 pub struct KernelConfig {
-    /// Where it comes from.
+    /// Its source.
     pub source: KernelSource,
-    /// Whether it is built without optimisation.
+    /// True if it is built without optimisation.
     pub debug: bool,
-    /// Whether it is compressed, and booted by a loader that unpacks it.
+    /// True if it is compressed, and booted by a loader that unpacks it.
     pub compressed: bool,
-    /// Whether fault injection is built in.
+    /// True if fault injection is built in.
     pub faults: bool,
-    /// Whether the self-test is.
+    /// True if the self-test is.
     pub selftest: bool,
-    /// Whether the console is.
+    /// True if the console is.
     pub shell: bool,
 }
 

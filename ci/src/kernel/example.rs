@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use crate::base::files::output;
 use crate::base::{Error, Workspace};
 
-/// Where they are, from the checkout's root.
+/// The folder of the examples, from the checkout's root.
 pub(crate) const FOLDER: &str = "examples";
 
 /// Parts of the checkout's manifest with dependencies that the kernel's target has.

@@ -25,7 +25,7 @@ pub struct Kernel {
     pub compressed_bytes: Option<u64>,
     /// The physical address behind the image, where its file wants it.
     pub image_end: u64,
-    /// Whether the user has named its file.
+    /// True if the user has named its file.
     pub is_users: bool,
     /// The build lock, under which no other build replaces the files.
     pub(super) _lock: Option<Arc<File>>,
@@ -54,7 +54,7 @@ const PVH_NOTES: [&str; 2] = [".note.pvh", ".note.Xen"];
 /// The magic numbers of Multiboot 1 and 2 headers, and how far into the file loaders look for them.
 const MULTIBOOT: [(u32, usize); 2] = [(0x1bad_b002, 8 << 10), (0xe852_50d6, 32 << 10)];
 
-/// Whether a loader finds an entry point in a file: a PVH note, or a Multiboot header.
+/// Returns whether a loader finds an entry point in a file: a PVH note, or a Multiboot header.
 pub(super) fn has_entry(elf: &[u8]) -> bool {
     let has_note = object::File::parse(elf)
         .is_ok_and(|file| PVH_NOTES.iter().any(|name| file.section_by_name(name).is_some()));

@@ -202,7 +202,7 @@ fn foreign_keys(configuration: &Table, profiles: &[String], overruled: &Table) -
     found
 }
 
-/// Whether a table of `target` may be for the kernel's target: its name, or a condition, which is not evaluated here.
+/// Returns whether a table of `target` may be for the kernel's target: its name, or a condition, which is not evaluated here.
 fn reaches_the_kernel(target: &str) -> bool {
     target == TARGET || target.starts_with("cfg(")
 }

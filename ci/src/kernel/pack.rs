@@ -3,7 +3,7 @@
 use object::{Object, ObjectSegment};
 use octopod_payload::Head;
 
-/// Why a kernel cannot be compressed.
+/// The reason why a kernel cannot be compressed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// The file is no ELF file that can be read.

@@ -35,13 +35,13 @@ pub struct TestEntry {
     pub entry: Entry,
     /// On how many CPUs it runs at once; 0 for all.
     pub cpus: u32,
-    /// How long it may take.
+    /// The number of CPUs that run it at once; 0 for all.
     pub timeout: Duration,
-    /// Whether it has to panic.
+    /// Its time limit.
     pub should_panic: bool,
-    /// Whether it runs only if it is asked for.
+    /// True if it has to panic.
     pub ignore: bool,
-    /// What the panic's message has to contain.
+    /// True if it runs only by request.
     pub expected: String,
     /// The machine that it needs.
     pub machine: Option<String>,
@@ -54,7 +54,7 @@ impl TestEntry {
     }
 }
 
-/// Why the entries of a file cannot be read.
+/// The reason why the entries of a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It is no ELF file for x86-64.
@@ -137,7 +137,7 @@ struct Fields<'a> {
     image: &'a Image<'a>,
     list: &'static str,
     section: &'static str,
-    /// Where it begins in its section.
+    /// Its offset in its section.
     at: usize,
 }
 

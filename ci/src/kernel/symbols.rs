@@ -19,7 +19,7 @@ pub struct StackFrame {
     pub function: Option<String>,
     /// `file:line`, if they know that.
     pub location: Option<String>,
-    /// Whether the compiler put this function's body into its caller's.
+    /// True if the compiler put this function's body into its caller's.
     pub inlined: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Symbols {
     root: PathBuf,
 }
 
-/// Where a loader puts a part of the kernel. Until paging is on, that is where its code runs.
+/// The place at which a loader puts a part of the kernel. Until paging is on, that is where its code runs.
 struct Loaded {
     physical: Range<u64>,
     linked: u64,

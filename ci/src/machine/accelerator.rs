@@ -56,7 +56,7 @@ pub struct Decision {
     pub accel: Accel,
     /// One line.
     pub reason: String,
-    /// Whether it is the launcher's own, so that another may take its place.
+    /// True if it is the launcher's own, so that another may take its place.
     pub is_automatic: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct Host {
     pub linux_on_x86_64: bool,
     /// The host's processor shows `vmx` or `svm`.
     pub virtualisation_flag: Option<&'static str>,
-    /// Whether /dev/kvm opens, and if not, why.
+    /// `Ok` if /dev/kvm opens, else the reason why it does not.
     pub kvm_device: Result<(), String>,
 }
 

@@ -16,7 +16,7 @@ pub struct Bochs {
     pub program: PathBuf,
     /// The version that it reports.
     pub version: Version,
-    /// Whether it was built with its debugger, where it waits for a command before it starts.
+    /// True if it was built with its debugger, where it waits for a command before it starts.
     pub has_debugger: bool,
     /// Its screen: `nogui` where it has that, else `term`, which wants the name of a terminal but not a terminal.
     pub display: &'static str,
@@ -92,7 +92,7 @@ impl Bochs {
 /// its origin, as in `00255773420i[CPU3  ] | RIP=ffff812f87dd71b2`.
 #[derive(Debug, Default)]
 pub struct Log {
-    /// Whether the kernel has ended it.
+    /// True if the kernel has ended it.
     pub shut_down: bool,
     /// The CPUs' registers, as QEMU would list them; it shows them whenever it ends.
     pub registers: String,
@@ -134,7 +134,7 @@ impl Log {
     }
 }
 
-/// Whether a complaint is about a triple fault.
+/// Returns whether a complaint is about a triple fault.
 pub fn is_triple_fault(complaint: &str) -> bool {
     complaint.contains(TRIPLE_FAULT)
 }

@@ -56,7 +56,7 @@ impl BootProtocol {
         }
     }
 
-    /// Whether the file needs its Multiboot 1 header.
+    /// Returns whether the file needs its Multiboot 1 header.
     pub fn is_multiboot1(self) -> bool {
         matches!(self, BootProtocol::Multiboot1 | BootProtocol::Multiboot1Grub | BootProtocol::UefiMultiboot1)
     }

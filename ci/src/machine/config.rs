@@ -45,8 +45,8 @@ impl EmulatorKind {
         }
     }
 
-    /// How long a run may take whose boot may take `boot` under TCG, and whose workloads run for `work` of the machine's
-    /// own time. Bochs interprets all CPUs on one thread: on an idle host, eight take 15 seconds to boot and half a
+    /// Returns the time limit of a run whose boot may take `boot` under TCG, and whose workloads run for `work` of the
+    /// machine's own time. Bochs interprets all CPUs on one thread: on an idle host, eight take 15 seconds to boot and half a
     /// minute for each second of work.
     pub fn time_limit(self, boot: Duration, work: Duration) -> Duration {
         match self {
@@ -71,22 +71,22 @@ pub struct MachineConfig {
     pub machine: MachineType,
     /// The accelerator.
     pub accel: AccelChoice,
-    /// How the kernel is entered.
+    /// The boot protocol by which the kernel is entered.
     pub boot: BootProtocol,
     /// The QEMU to use; `None` for the one that is installed.
     pub qemu: Option<OsString>,
     /// The Bochs to use; `None` for the one that is installed.
     pub bochs: Option<OsString>,
-    /// Whether the TSC counts instructions (QEMU's `-icount`), all CPUs on one host thread.
+    /// True if the TSC counts instructions (QEMU's `-icount`), all CPUs on one host thread.
     pub counts_instructions: bool,
-    /// Whether there is a port for a trace, whose bytes go to a file of the run's folder.
+    /// True if there is a port for a trace, whose bytes go to a file of the run's folder.
     pub has_trace_port: bool,
     /// Arguments for QEMU, behind all others.
     pub qemu_arguments: Vec<OsString>,
 }
 
 impl MachineConfig {
-    /// Whether QEMU's arguments contain this option.
+    /// Returns whether QEMU's arguments contain this option.
     pub fn gives_qemu(&self, option: &str) -> bool {
         self.qemu_arguments.iter().any(|argument| argument == option)
     }

@@ -34,7 +34,7 @@ pub enum Emulator {
 /// A machine that can be started.
 #[derive(Debug)]
 pub struct Ready {
-    /// Whose it is.
+    /// The emulator.
     pub kind: EmulatorKind,
     /// The program.
     pub program: PathBuf,
@@ -84,7 +84,7 @@ impl Emulator {
         }
     }
 
-    /// Why it is that.
+    /// Returns the reason for the accelerator.
     pub fn accel_reason(&self) -> &str {
         match self {
             Emulator::Qemu(_, decision) => &decision.reason,
@@ -163,7 +163,7 @@ impl Emulator {
 }
 
 impl Ready {
-    /// Where a socket to talk to QEMU by may be; [`QMP`] is the one that it connects to.
+    /// Returns the path of a socket of QEMU's. [`QMP`] is the one that it connects to.
     pub fn socket(&self, name: &str) -> Option<PathBuf> {
         self.sockets.as_ref().map(|folder| folder.join(name))
     }

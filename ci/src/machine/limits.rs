@@ -37,7 +37,7 @@ pub fn check(config: &MachineConfig) -> Result<(), Error> {
     check_memory(config.mem.bytes(), needs, what)
 }
 
-/// Whether an image that ends at physical `end` fits into the memory.
+/// Checks that an image that ends at physical `end` fits into the memory.
 ///
 /// # Errors
 /// It does not.
@@ -45,7 +45,7 @@ pub fn check_image(end: u64, bytes: u64) -> Result<(), Error> {
     check_memory(bytes, end, "the kernel's image")
 }
 
-/// Whether the memory is enough for what needs so much.
+/// Checks that the memory is enough for what needs so much.
 ///
 /// # Errors
 /// It is not.

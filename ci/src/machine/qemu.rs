@@ -39,7 +39,7 @@ pub struct Machine<'a> {
 /// read`).
 pub const COUNTED_CPU: &str = "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip";
 
-/// Which side listens on the socket of the machine protocol.
+/// The side that listens on the socket of the machine protocol.
 #[derive(Clone, Copy, Debug)]
 pub enum QmpSocket<'a> {
     /// QEMU listens there, and starts at once.

@@ -1,4 +1,4 @@
-//! A backtrace for display: repeated calls, as in a recursion, are folded.
+//! A backtrace for display. Repeated calls, as in a recursion, are folded, and so are inlined calls of the standard library.
 
 use std::fmt;
 
@@ -10,6 +10,12 @@ const MAX_PERIOD: usize = 8;
 /// So many repetitions are worth a line of their own.
 const MIN_REPETITIONS: usize = 2;
 
+/// The least number of consecutive inlined calls of the standard library that are folded.
+const MIN_LIBRARY_CALLS: usize = 3;
+
+/// The beginning of a place in the sources of the standard library.
+const LIBRARY: &str = "library/";
+
 /// A part of a backtrace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallPart<'a> {
@@ -17,11 +23,13 @@ pub(crate) enum CallPart<'a> {
     Call(&'a StackFrame),
     /// The last calls above come again.
     Repeated {
-        /// How many calls.
+        /// The number of calls.
         calls: usize,
-        /// How many more times.
+        /// The number of repetitions.
         times: usize,
     },
+    /// Inlined calls of the standard library, as of an iterator, with this number.
+    Library(usize),
 }
 
 impl fmt::Display for CallPart<'_> {
@@ -32,6 +40,7 @@ impl fmt::Display for CallPart<'_> {
             CallPart::Repeated { calls, times } => {
                 write!(f, "... the {calls} calls above, {times} more times")
             }
+            CallPart::Library(calls) => write!(f, "... {calls} inlined calls of the standard library"),
         }
     }
 }
@@ -41,6 +50,12 @@ pub(crate) fn folded(frames: &[StackFrame]) -> Vec<CallPart<'_>> {
     let mut parts = Vec::new();
     let mut rest = frames;
     while !rest.is_empty() {
+        let library = rest.iter().take_while(|frame| is_inlined_library_call(frame)).count();
+        if library >= MIN_LIBRARY_CALLS {
+            parts.push(CallPart::Library(library));
+            rest = &rest[library..];
+            continue;
+        }
         let found = (1..=MAX_PERIOD.min(rest.len()))
             .map(|calls| (calls, repetitions(rest, calls)))
             .find(|(_, times)| *times >= MIN_REPETITIONS);
@@ -54,7 +69,11 @@ pub(crate) fn folded(frames: &[StackFrame]) -> Vec<CallPart<'_>> {
     parts
 }
 
-/// How many times the first calls come again right behind themselves.
+fn is_inlined_library_call(frame: &StackFrame) -> bool {
+    frame.inlined && frame.location.as_deref().is_some_and(|place| place.starts_with(LIBRARY))
+}
+
+/// Returns the number of times that the first calls are repeated, directly after themselves.
 fn repetitions(frames: &[StackFrame], calls: usize) -> usize {
     let first = &frames[..calls];
     frames[calls..].chunks_exact(calls).take_while(|chunk| *chunk == first).count()
@@ -90,11 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn inlined_calls_of_the_standard_library_are_folded_and_single_ones_stay() {
+        let mut frames = frames("aiiibiic");
+        for frame in frames.iter_mut().filter(|frame| frame.function.as_deref() == Some("i")) {
+            frame.inlined = true;
+            frame.location = Some("library/core/src/iter/traits/iterator.rs:842".to_owned());
+        }
+        let shown: Vec<_> = folded(&frames).iter().map(CallPart::to_string).collect();
+        assert_eq!(shown, ["a", "... 3 inlined calls of the standard library", "b", "i", "i", "c"]);
+        // A call that has a stack frame of its own stays.
+        frames[2].inlined = false;
+        assert_eq!(folded(&frames).len(), frames.len());
+    }
+
+    #[test]
     fn no_call_is_lost() {
         for names in ["aaabbbababab", "abababcdcdcdcd", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"] {
             let count = folded(&frames(names)).iter().fold(0, |count, part| match part {
                 CallPart::Call(_) => count + 1,
                 CallPart::Repeated { calls, times } => count + calls * times,
+                CallPart::Library(calls) => count + calls,
             });
             assert_eq!(count, names.len());
         }

@@ -19,7 +19,7 @@ pub use interrupts::interrupts;
 /// The order of 2 MiB.
 const BLOCK_ORDER: usize = 9;
 
-/// How the kernel came up, and each workload's figures.
+/// Returns the lines that show the bring-up, and each workload's figures.
 pub fn summary(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(boot) = &report.boot {
@@ -79,7 +79,7 @@ fn nodes(zones: &[ZoneReport]) -> Vec<String> {
     nodes.collect()
 }
 
-/// Whether one workload ran more than once: on several allocators, or several numbers of CPUs.
+/// Returns whether one workload ran more than once: on several allocators, or several numbers of CPUs.
 fn is_comparison(stress: &[StressReport]) -> bool {
     stress.iter().any(|result| (&result.allocator, result.cpus) != (&stress[0].allocator, stress[0].cpus))
 }
@@ -123,7 +123,7 @@ fn rate(result: &StressReport) -> u64 {
 
 /// The counts of each workload.
 fn workloads(stress: &[StressReport]) -> Table {
-    let heads = ["workload", "operations", "per second", "lost", "twice", "refused", "unsupported"];
+    let heads = ["workload", "operations", "ops/s", "lost", "double-\nallocated", "refused", "unsupported"];
     let mut table = layout::table(heads);
     for result in stress {
         table.add_row([

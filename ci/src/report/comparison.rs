@@ -10,7 +10,7 @@ use crate::report::{Report, headline};
 /// A smaller difference is noise: no two runs of one kernel are the same.
 const NOTABLE: f64 = 0.10;
 
-/// Which way a figure should go.
+/// The direction in which a figure improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     /// Up.

@@ -31,7 +31,7 @@ pub struct Limit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     by_name: BTreeMap<String, Limit>,
-    /// Whether a figure must have an entry. A project need not list octopod's own.
+    /// True if a figure must have an entry. A project need not list octopod's own.
     is_complete: bool,
 }
 

@@ -42,7 +42,7 @@ pub struct Report {
     pub schema: u32,
     /// The result.
     pub verdict: VerdictKind,
-    /// Why, unless it is a pass.
+    /// The reason for the verdict, unless it is a pass.
     pub reason: Option<String>,
     /// The origin of the report, and the command that repeats the run.
     #[serde(default)]
@@ -53,9 +53,9 @@ pub struct Report {
     pub host: Option<HostReport>,
     /// The booted kernel; absent if none was booted.
     pub kernel: Option<KernelReport>,
-    /// How the kernel came up.
+    /// The bring-up of the kernel.
     pub boot: Option<BootReport>,
-    /// When the boot came to each of its stages, in their order.
+    /// The times at which the boot reached its stages, in order.
     #[serde(default)]
     pub boot_stages: Vec<BootStageReport>,
     /// The CPUs that the firmware lists.
@@ -75,15 +75,15 @@ pub struct Report {
     pub interrupts: Vec<InterruptReport>,
     /// The clock source.
     pub clock: Option<Clock<String>>,
-    /// How the self-test's timers did; absent where it did not run.
+    /// The result of the self-test's timers; absent if they did not run.
     pub timers: Option<Timers<String>>,
-    /// How late timers were, for each CPU that had any.
+    /// The lateness of the timers, for each CPU that had any.
     #[serde(default)]
     pub lateness: Vec<LatenessReport>,
-    /// What parts of the kernel have determined.
+    /// The facts that parts of the kernel have determined.
     #[serde(default)]
     pub facts: Vec<Fact<String>>,
-    /// What was counted on the way.
+    /// The counts of events.
     pub events: Option<Events>,
     /// Problems that did not end the run.
     #[serde(default)]
@@ -101,7 +101,7 @@ pub struct Report {
 pub struct TestReport {
     /// Its number in the kernel's file.
     pub number: u32,
-    /// Whether it returned.
+    /// True if it returned.
     pub passed: bool,
 }
 
@@ -171,7 +171,7 @@ pub struct KernelReport {
 pub struct BootStageReport {
     /// Its name.
     pub stage: String,
-    /// When it began, in microseconds after the kernel's entry. It ended when the next one began.
+    /// Its beginning, in microseconds after the kernel's entry. It ended when the next one began.
     pub began_us: u64,
 }
 
@@ -181,7 +181,7 @@ impl BootStageReport {
     }
 }
 
-/// How the kernel came up.
+/// The bring-up of the kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootReport {
     /// The text of the kernel.

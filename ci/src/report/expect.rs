@@ -9,7 +9,7 @@ use crate::report::panic::PanicCpuReport;
 
 pub mod condition;
 
-/// What must come of a run. Whatever is absent may be anything, but for the rules that hold for every run: see
+/// The expected result of a run. A part that is absent may be anything, but for the rules that hold for every run: see
 /// [`Expect::check`].
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,9 +42,9 @@ pub struct Expect {
     pub frames: Option<u64>,
     /// A part of a function's name in the backtrace of the panic or of a warning.
     pub backtrace: Option<String>,
-    /// How many other CPUs the panic record shows at a place of theirs, with calls that have names.
+    /// The number of other CPUs that the panic record shows at a place of theirs, with calls that have names.
     pub others: Option<usize>,
-    /// How many of them panicked as well.
+    /// The number of them that panicked as well.
     pub others_panicked: Option<usize>,
     /// A part of the name of a lock that the CPU which panicked first holds.
     pub holds: Option<String>,

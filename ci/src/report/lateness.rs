@@ -16,7 +16,7 @@ pub struct LatenessReport {
 }
 
 impl LatenessReport {
-    /// How many timers expired.
+    /// Returns the number of timers that expired.
     pub fn timers(&self) -> u64 {
         self.buckets_ns.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }

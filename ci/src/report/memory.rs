@@ -23,7 +23,7 @@ pub struct ZoneReport {
 /// Free frames, and how whole they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreeReport {
-    /// How many they are, without those that CPUs cache.
+    /// The number of free frames, without those that CPUs cache.
     pub frames: u64,
     /// The same by the largest order at which they could be allocated, from 0 on.
     pub by_order: [u64; ORDERS],

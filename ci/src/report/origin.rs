@@ -12,14 +12,13 @@ pub struct OriginReport {
     pub version: String,
     /// The checkout's commit, with `-dirty` behind it if tracked files differ from it; absent where git does not know.
     pub commit: Option<String>,
-    /// When the run began, in UTC.
+    /// The time at which the run began, in UTC.
     pub date: String,
     /// The host: operating system, architecture, number of CPUs, and their model where it is known.
     pub host: String,
     /// The command that repeats the run, with the seed if it was drawn.
     pub repeat: Option<String>,
-    /// Where the random choices of the workloads start from, in hexadecimal; JSON's numbers would round it. Absent where
-    /// there are none.
+    /// The seed of the workloads' random choices, in hexadecimal; JSON's numbers would round it. Absent if there are none.
     pub seed: Option<String>,
     /// The emulator's command line, in which `RUN` stands for the run's folder; absent if nothing was booted.
     pub emulator_command: Option<String>,

@@ -20,7 +20,7 @@ pub struct Outcome {
     pub complaint: String,
     /// The CPUs' registers, if the run was given up.
     pub registers: Option<String>,
-    /// Where the CPUs were by then, in names.
+    /// The places of the CPUs at that time, in names.
     pub cpus_at: Vec<CpuPlace>,
     /// The run's folder, once it has one.
     pub run_dir: Option<PathBuf>,
@@ -60,12 +60,12 @@ impl Outcome {
     }
 }
 
-/// Where a CPU was when the run was given up.
+/// The place of a CPU when the run was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuPlace {
     /// The emulator's number for it.
     pub cpu: String,
-    /// Whether it waited for an interrupt.
+    /// True if it waited for an interrupt.
     pub halted: bool,
     /// The instruction, with the functions that it belongs to.
     pub frames: Vec<StackFrame>,

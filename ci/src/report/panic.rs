@@ -15,9 +15,9 @@ pub struct PanicReport {
     pub cpu: u32,
     /// The message.
     pub message: String,
-    /// Where in the source.
+    /// The place in the source.
     pub location: Option<String>,
-    /// How far the boot had come.
+    /// The stage of the boot.
     pub stage: Option<String>,
     /// The calls that led there, innermost first.
     pub backtrace: Vec<StackFrame>,
@@ -44,7 +44,7 @@ pub struct PanicCpuReport {
     /// The spin lock that it waited for, if it did.
     #[serde(default)]
     pub wait: Option<LockWait<String>>,
-    /// Where it was, innermost call first; of the first CPU, that is the report's own.
+    /// Its calls, innermost first; of the first CPU, those are the report's own.
     pub backtrace: Vec<StackFrame>,
     /// Its last trace events, oldest first.
     #[serde(default)]
@@ -67,8 +67,8 @@ impl PanicReport {
 
     /// The stage that the boot had come to, unless it was over.
     pub fn boot_stage(&self) -> Option<&str> {
-        let after_boot = [BootStage::Work, BootStage::Verdict].map(BootStage::name);
-        self.stage.as_deref().filter(|stage| !after_boot.contains(stage))
+        let mut after_boot = BootStage::ALL.iter().filter(|stage| !stage.is_boot());
+        self.stage.as_deref().filter(|name| after_boot.all(|stage| stage.name() != *name))
     }
 
     /// A CPU's last trace events, without the stages of a boot that is over.

@@ -27,7 +27,7 @@ pub struct StressReport {
     /// Allocations of orders that the allocator does not support.
     #[serde(default)]
     pub unsupported: u64,
-    /// How long it ran.
+    /// Its duration.
     pub seconds: f64,
     /// Frames that were free before and are not free after.
     pub lost: u64,
@@ -43,7 +43,7 @@ pub struct StressReport {
     /// CPU offline/online cycles of `hotplug`.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// What the latencies include: `allocation`, `free`, or `pair` for an allocation and its free; null in reports of older versions.
+    /// The part that the latencies include: `allocation`, `free`, or `pair` for an allocation and its free; null in reports of older versions.
     #[serde(default)]
     pub timed: Option<String>,
     /// The latency of what `timed` names: in TSC cycles, by threads of the host in nanoseconds.
@@ -59,7 +59,7 @@ pub struct StressReport {
 }
 
 impl StressReport {
-    /// What the latencies include.
+    /// Returns the part that the latencies include, in words.
     pub fn timed_in_words(&self) -> &str {
         match self.timed.as_deref() {
             None => "not recorded",

@@ -43,7 +43,7 @@ pub fn add_events(report: &mut Report, seen: &Seen, names: &EventNames) {
     }
 }
 
-/// Where the first CPU panicked.
+/// Returns the calls of the first CPU that panicked.
 pub fn backtrace(seen: &Seen, symbols: &Symbols) -> Vec<StackFrame> {
     seen.panic.as_ref().map_or_else(Vec::new, |panic| calls(panic.rip, &seen.frames, panic.slide, symbols))
 }

@@ -17,7 +17,7 @@ pub struct TraceReport {
 /// One of a CPU's last events before a panic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventReport {
-    /// How long before the panic, in TSC cycles; what came after it has a minus.
+    /// The time before the panic, in TSC cycles; an event after it has a minus.
     #[serde(default)]
     pub cycles_before: i64,
     /// The same in microseconds; absent if the kernel did not know the TSC's frequency yet.
@@ -27,13 +27,13 @@ pub struct EventReport {
 }
 
 impl EventReport {
-    /// Whether it is a stage of the boot or of a CPU's bring-up.
+    /// Returns whether it is a stage of the boot or of a CPU's bring-up.
     pub fn is_stage(&self) -> bool {
         let kind = self.text.split(',').next().unwrap_or_default();
         [TraceEvent::BootStage, TraceEvent::CpuStage].iter().any(|event| event.names().0 == kind)
     }
 
-    /// How long before the panic, with its unit.
+    /// Returns the time before the panic, with its unit.
     pub fn time_before(&self) -> String {
         match self.us_before {
             Some(us) => format!("{us:.1} us"),

@@ -34,7 +34,7 @@ pub struct Judgement {
 pub struct RunEvidence<'a> {
     /// The emulator.
     pub emulator: EmulatorKind,
-    /// How it ended.
+    /// The end of the run.
     pub end: &'a End,
     /// QEMU's reason for it over QMP; `None` if QEMU sent none.
     pub shutdown: Option<&'a Shutdown>,
@@ -224,8 +224,8 @@ impl RunEvidence<'_> {
         format!("CPU {}: {sentence}{place}{after}{details}", panic.cpu)
     }
 
-    /// Whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does not
-    /// come to run a machine.
+    /// Returns whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does
+    /// not come to run a machine.
     fn has_output(&self) -> bool {
         let has_record =
             self.seen.boot.is_some() || !self.seen.cpus.is_empty() || !self.seen.regions.is_empty();
@@ -233,7 +233,7 @@ impl RunEvidence<'_> {
     }
 }
 
-/// Whether a line has the form of the kernel's: its log's time stamps, or its name.
+/// Returns whether a line has the form of the kernel's: its log's time stamps, or its name.
 fn is_kernels(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with('[') || line.starts_with("octopod")

@@ -21,13 +21,13 @@ pub struct WarningReport {
     /// The physical address that it concerns, in hexadecimal; JSON's numbers would round it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Where in the table, in bytes.
+    /// The offset in the table, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// The spin lock that the CPU waited for, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<LockWait<String>>,
-    /// Where the CPU was, innermost call first; empty if not even an NMI reached it.
+    /// The calls of the CPU, innermost first; empty if not even an NMI reached it.
     pub backtrace: Vec<StackFrame>,
 }
 

@@ -8,7 +8,7 @@ use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
 
 use crate::base::Error;
 
-/// Where the workloads' random choices start from.
+/// The parameter of the workloads' seed.
 pub const SEED_PARAMETER: &str = "stress.seed";
 
 /// The parameters of a kernel. What the user appends comes last, where it wins.

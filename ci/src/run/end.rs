@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How a run ended, as the launcher saw it.
+/// The end of a run, as the launcher saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The emulator ended with a status.

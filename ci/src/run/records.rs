@@ -31,9 +31,9 @@ pub type TracedWords = (u64, u8, u64, u64);
 /// All records of the kernel so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// How it came up.
+    /// The bring-up of the kernel.
     pub boot: Option<Boot<String>>,
-    /// When it came to each stage of its boot, in microseconds after its entry.
+    /// The times at which it reached the stages of its boot, in microseconds after its entry.
     pub boot_stages: Vec<(String, u64)>,
     /// The CPUs, in the order in which they were reported.
     pub cpus: Vec<Cpu<String>>,
@@ -47,7 +47,7 @@ pub struct Seen {
     pub zones: Vec<ZoneCounts<String>>,
     /// The frame allocator's event counts per CPU.
     pub frame_counts: Vec<FrameCounts>,
-    /// When the work began.
+    /// The time at which the work began.
     pub work: Option<WorkStart>,
     /// The workload under way.
     pub progress: Option<Progress<String>>,
@@ -73,19 +73,19 @@ pub struct Seen {
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
     /// Invalid descriptions by firmware, the boot loader or the command line.
     pub defects: Vec<Defect<String>>,
-    /// What parts of the kernel have determined.
+    /// The facts that parts of the kernel have determined.
     pub facts: Vec<Fact<String>>,
     /// The table of interrupts, as it came.
     pub interrupts: Vec<Interrupts<String>>,
     /// The clock source.
     pub clock: Option<Clock<String>>,
-    /// How the self-test's timers did.
+    /// The result of the self-test's timers.
     pub timers: Option<Timers<String>>,
-    /// How late all timers were, CPU by CPU.
+    /// The lateness of all timers, CPU by CPU.
     pub lateness: Vec<Lateness>,
     /// The counts of events.
     pub events: Option<Events>,
-    /// Why the kernel refused the machine.
+    /// The reason why the kernel refused the machine.
     pub refused: Option<String>,
     /// The error in the kernel's command line.
     pub usage: Option<String>,
@@ -101,19 +101,19 @@ pub struct Seen {
     pub panic_events: Vec<(u32, TracedWords)>,
     /// The run's result.
     pub verdict: Option<Verdict<String>>,
-    /// Whether the kernel has said that it resets the machine.
+    /// True if the kernel has said that it resets the machine.
     pub reset: bool,
-    /// How many records could not be read, or had numbers that cannot be true.
+    /// The number of records that could not be read, or had numbers that cannot be true.
     pub unreadable: u64,
     /// The first few of those.
     pub unreadable_lines: Vec<Unreadable>,
-    /// How many records were lost on the way, by their numbers.
+    /// The number of records that were lost, by their numbers.
     pub lost: u64,
-    /// How many records came once more, by their numbers.
+    /// The number of records that came once more, by their numbers.
     pub repeated: u64,
     /// Kinds of records that a run has once, and of which another came; the first few.
     pub not_once: Vec<&'static str>,
-    /// Whether the kernel has booted a second time.
+    /// True if the kernel has booted a second time.
     pub booted_again: bool,
 }
 
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_books_of_memory_fit_in_a_record() {
+    fn the_largest_counts_of_memory_fit_in_a_record() {
         let zone = ZoneCounts {
             after: false,
             node: u32::MAX,

@@ -48,7 +48,7 @@ impl Needs {
         Needs { cpus: size.cpus, frames: most }
     }
 
-    /// Whether a machine with these CPUs, of which those numbers are `chosen`, and this memory can replay it.
+    /// Checks that a machine with these CPUs, of which those numbers are `chosen`, and this memory can replay it.
     fn check(&self, smp: &Smp, chosen: &[u32], bytes: u64) -> Result<(), Error> {
         let cpus = chosen.iter().copied().chain([smp.cpus()]).min().unwrap_or_default() as usize;
         if cpus < self.cpus {

@@ -33,13 +33,13 @@ const MAX_LATE: usize = 4096;
 /// The observations of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// How it ended.
+    /// The end of the run.
     pub end: End,
     /// QEMU's reason for it.
     pub shutdown: Option<Shutdown>,
     /// The kernel's records.
     pub seen: Seen,
-    /// Whether a record came, or what is taken for one.
+    /// True if a record came, or what is taken for one.
     pub has_records: bool,
     /// The log of the kernel.
     pub serial: Vec<String>,
@@ -54,7 +54,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether the emulator ended, or was given up, before the kernel wrote anything, in a way that KVM may be to blame for.
+    /// Returns whether the emulator ended, or was given up, before the kernel wrote anything, in a way that KVM may be to
+    /// blame for.
     pub fn may_have_failed_by_kvm(&self) -> bool {
         let is_failure = match self.end {
             End::Status(status) => ExitCode::from_qemu_status(status).is_none(),
@@ -66,12 +67,12 @@ impl Run {
     }
 }
 
-/// How a machine is run.
+/// The configuration of a run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
-    /// How long it may take; where it runs tests, each of them.
+    /// Its time limit; where it runs tests, that of each test.
     pub limit: Duration,
-    /// Where the kernel's console takes its input from, if it has one.
+    /// The source of input of the kernel's console, if it has one.
     pub console: Option<ConsoleConfig>,
 }
 
@@ -192,7 +193,7 @@ fn ended(status: ExitStatus) -> End {
     }
 }
 
-/// Where every CPU is, of Bochs, which shows them at its end.
+/// Returns the registers of every CPU of Bochs, which shows them at its end.
 fn interrupted_registers(child: &mut Supervised) -> String {
     child.interrupt();
     let deadline = Instant::now() + REGISTERS_LIMIT;

@@ -36,7 +36,7 @@ pub(crate) struct Transcript<'a> {
     pub log: bochs::Log,
     /// The kernel's records.
     pub seen: Seen,
-    /// Whether a record came, or what is taken for one.
+    /// True if a record came, or what is taken for one.
     pub has_records: bool,
     /// The log of the kernel.
     pub serial: Vec<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Transcript<'a> {
     complaints: usize,
     /// From the emulator's start until the kernel's CPUs were online.
     pub start_to_online: Option<Duration>,
-    /// Where there is a console: who uses it, and its bytes so far that are no whole line.
+    /// The user of the console, if there is one, and its bytes so far that are no whole line.
     pub attached: Option<Attached>,
     filter: RecordFilter,
     line: Vec<u8>,

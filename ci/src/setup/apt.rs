@@ -21,7 +21,7 @@ const ALIASES: [&str; 4] = ["stable", "oldstable", "oldoldstable", "testing"];
 /// One source of packages, from either of apt's formats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Where it is.
+    /// The addresses of the repository.
     pub uris: Vec<String>,
     /// Its suites, as `bookworm` or `bookworm-updates`.
     pub suites: Vec<String>,

@@ -15,7 +15,7 @@ use crate::setup::packages::{Manager, Privilege};
 use crate::setup::tool::Tool;
 use crate::setup::{bochs, gdb, qemu, target};
 
-/// Whether a part is there.
+/// The state of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It is.
@@ -31,7 +31,7 @@ pub enum State {
 pub struct Part {
     /// Its description.
     pub name: &'static str,
-    /// Whether it is there.
+    /// Its state.
     pub state: State,
     /// Its version, or what is wrong.
     pub found: String,
@@ -39,7 +39,7 @@ pub struct Part {
     pub purpose: &'static str,
 }
 
-/// Whether nothing that is needed is missing.
+/// Returns whether nothing that is needed is missing.
 pub fn healthy(parts: &[Part]) -> bool {
     parts.iter().all(|part| part.state != State::Missing)
 }

@@ -10,7 +10,7 @@ use crate::setup::packages::{Manager, Privilege};
 /// A package manager that the launcher may use.
 #[derive(Debug)]
 pub(crate) struct Installer {
-    /// Which one.
+    /// The package manager.
     pub manager: Manager,
     /// Its program.
     pub program: PathBuf,

@@ -15,7 +15,7 @@ pub(crate) const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// A package manager that is interrupted needs time to leave its database consistent.
 pub(crate) const INSTALL_GRACE: Duration = Duration::from_secs(60);
 
-/// Whether the launcher may install what is missing.
+/// Returns whether the launcher may install what is missing.
 pub(crate) fn may_install() -> bool {
     std::env::var_os(NO_INSTALL).is_none_or(|value| value.is_empty() || value == OsStr::new("0"))
 }

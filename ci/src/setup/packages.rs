@@ -64,7 +64,7 @@ impl Manager {
         }
     }
 
-    /// Where its program is, if it is.
+    /// Returns the path of its program, if it is installed.
     pub fn path(self) -> Option<PathBuf> {
         find_program(self.program())
     }

@@ -43,7 +43,7 @@ pub fn nightly(components: &[&str], observer: &mut dyn Observer) -> Result<(), E
     }
 }
 
-/// Whether a line of rustup's list is of this component, with or without the host's name behind it.
+/// Returns whether a line of rustup's list is of this component, with or without the host's name behind it.
 fn is_component(line: &str, name: &str) -> bool {
     line.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

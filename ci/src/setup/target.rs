@@ -47,7 +47,7 @@ pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {
     }
 }
 
-/// Whether the compiler in use has the target's core library.
+/// Returns whether the compiler in use has the target's core library.
 pub(super) fn installed() -> Result<bool, Error> {
     let folder = rustc(&["--print", "target-libdir", "--target", TARGET])?;
     let Ok(entries) = fs::read_dir(PathBuf::from(folder.trim())) else {

@@ -24,9 +24,9 @@ pub(super) struct Tool {
     pub packages: fn(Manager) -> &'static [&'static str],
     /// The installation by apt, if it differs from that of the packages.
     pub install_by_apt: Option<ByApt>,
-    /// Whether only apt's packages are known to work.
+    /// True if only apt's packages are known to work.
     pub is_by_apt_only: bool,
-    /// Where to get it without a package.
+    /// The page from which to get it without a package.
     pub page: &'static str,
 }
 

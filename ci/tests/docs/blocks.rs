@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use indicatif::HumanCount;
 use octopod::boot::command_line::{Named, TraceLevel};
 use octopod::faults::Fault;
 use octopod::options::Options;
@@ -13,12 +14,14 @@ use octopod::stress::workloads::Workload;
 use octopod::wire::{BootStage, StagesUs};
 use octopod_ci::base::verdict::STATUSES;
 use octopod_ci::commands::cli;
+use octopod_ci::commands::soak::Soak;
 use octopod_ci::report::descriptions;
+use strum::VariantArray;
 
 use super::table::{ANY, HOOKS, LAUNCHER_LAYERS, LAYERS};
 
 /// The names of all blocks.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 21] = [
     "allocators",
     "ap-stages",
     "boot-path",
@@ -37,6 +40,7 @@ pub(crate) const NAMES: [&str; 20] = [
     "parameters",
     "ratios",
     "selftest-parts",
+    "soaks",
     "trace-levels",
     "workloads",
 ];
@@ -65,6 +69,7 @@ pub(crate) fn generate(root: &Path, name: &str) -> Option<String> {
         "faults" => {
             table(&["fault", "what happens"], Fault::all().iter().map(|one| named(one.name(), one.summary())))
         }
+        "soaks" => soaks(),
         "trace-levels" => table(
             &["`trace=`", "which events are recorded"],
             TraceLevel::all().iter().map(|one| named(one.name(), one.summary())),
@@ -98,6 +103,16 @@ pub(crate) fn generate(root: &Path, name: &str) -> Option<String> {
         "ratios" => ratios(root),
         _ => return None,
     })
+}
+
+/// The soaks, with the units of `--count` and its defaults.
+fn soaks() -> String {
+    let row = |soak: &Soak| {
+        let (unit, default) = soak.counts();
+        let default = default.map_or_else(|| "no limit".to_owned(), |count| HumanCount(count).to_string());
+        vec![code(soak.name()), soak.summary().to_owned(), format!("{unit}; {default}")]
+    };
+    table(&["soak", "what it does", "`--count`, and its default"], Soak::VARIANTS.iter().map(row))
 }
 
 /// The text with fresh blocks. `prefix` begins each line of a block, as `//! ` in a source.

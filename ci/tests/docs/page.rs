@@ -8,8 +8,6 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 pub(crate) struct Page {
     /// Its path from the root of the checkout.
     pub name: String,
-    /// Its text.
-    pub text: String,
     /// The anchors of its headings, as GitHub makes them.
     pub anchors: Vec<String>,
     /// The targets of its links and pictures, each with its line.
@@ -25,7 +23,6 @@ impl Page {
     pub(crate) fn new(name: &str, text: &str) -> Page {
         let mut page = Page {
             name: name.to_owned(),
-            text: text.to_owned(),
             anchors: Vec::new(),
             links: Vec::new(),
             spans: Vec::new(),

@@ -123,6 +123,21 @@ fn a_pass_without_or_against_evidence_is_none() {
     assert_eq!(passing(&[SOUND_BOOT, PAIRS, VERDICT_PASS]).run(pairs).status, Some(0));
 }
 
+/// A kernel whose file the user names sends the records of a boot and a pass, and no record of the work that was asked for.
+#[test]
+fn a_named_kernel_without_the_stress_passes_run_and_is_refused_by_stress() {
+    let boot = SOUND_BOOT.split_once("\n@octopod {\"memory\"").expect("a record of memory").0;
+    let fake = passing(&[boot, VERDICT_PASS]);
+    let ended = fake.run(&["run"]);
+    assert_eq!(ended.status, Some(0), "{ended:#?}");
+    for work in ["stress", "bench"] {
+        let ended = fake.run(&[work]);
+        assert_eq!(ended.status, Some(2), "{ended:#?}");
+        let expected = format!("USAGE  this kernel has no {work}: it passed without it");
+        assert!(ended.last_line().starts_with(&expected), "{ended:#?}");
+    }
+}
+
 #[test]
 fn numbers_that_cannot_be_cost_the_pass_and_nothing_else() {
     let most = u64::MAX;

@@ -8,9 +8,9 @@ use super::*;
 
 /// Memory that has only the given tables.
 #[derive(Default)]
-pub(crate) struct Paper(BTreeMap<u64, Vec<u8>>);
+pub(crate) struct FakeMemory(BTreeMap<u64, Vec<u8>>);
 
-impl<'a> TableMemory<'a> for &'a Paper {
+impl<'a> TableMemory<'a> for &'a FakeMemory {
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
         bytes.copy_from_slice(self.map(address, bytes.len() as u64)?);
         Ok(())
@@ -57,20 +57,20 @@ fn madt(cpus: u8) -> Vec<u8> {
 
 const RSDP: u64 = 0x1000;
 
-fn paper(rsdp: Vec<u8>, tables: Vec<(u64, Vec<u8>)>) -> Paper {
-    Paper(tables.into_iter().chain([(RSDP, rsdp)]).collect())
+fn memory_with(rsdp: Vec<u8>, tables: Vec<(u64, Vec<u8>)>) -> FakeMemory {
+    FakeMemory(tables.into_iter().chain([(RSDP, rsdp)]).collect())
 }
 
-fn find_in(paper: &Paper) -> (Result<Tables<'_>, NoTables>, Vec<String>) {
+fn find_in(memory: &FakeMemory) -> (Result<Tables<'_>, NoTables>, Vec<String>) {
     let mut reported = Vec::new();
     let mut sink = |defect: &Defect<'_>| reported.push(defect.to_string());
-    let found = find(&paper, [RsdpSource::Loader(RSDP)].into_iter(), 0, &mut sink);
+    let found = find(&memory, [RsdpSource::Loader(RSDP)].into_iter(), 0, &mut sink);
     (found, reported)
 }
 
 #[track_caller]
-fn madt_of(paper: &Paper) -> (Option<u64>, Vec<String>) {
-    let (found, reported) = find_in(paper);
+fn madt_of(memory: &FakeMemory) -> (Option<u64>, Vec<String>) {
+    let (found, reported) = find_in(memory);
     (found.unwrap().madt.map(|table| table.address), reported)
 }
 
@@ -81,11 +81,11 @@ fn the_revision_and_the_address_decide_between_the_lists() {
     for (revision, xsdt_at, expected) in
         [(2, 0x2000, 0x4000), (255, 0x2000, 0x4000), (2, 0, 0x5000), (1, 0x2000, 0x5000), (0, 0x2000, 0x5000)]
     {
-        let found = madt_of(&paper(rsdp(revision, 0x3000, xsdt_at), lists()));
+        let found = madt_of(&memory_with(rsdp(revision, 0x3000, xsdt_at), lists()));
         assert_eq!(found, (Some(expected), vec![]), "revision {revision}");
     }
     // Revision 1 with 20 bytes, at the very end of its memory.
-    let found = madt_of(&paper(rsdp(1, 0x3000, 0)[..20].to_vec(), lists()));
+    let found = madt_of(&memory_with(rsdp(1, 0x3000, 0)[..20].to_vec(), lists()));
     assert_eq!(found, (Some(0x5000), vec![]));
 }
 
@@ -110,7 +110,7 @@ fn after_an_invalid_xsdt_the_rsdt_is_read() {
         (rsdt(&[0x4000]), "XSDT at 0x2000: signature \"RSDT\""),
     ] {
         let tables = vec![(0x2000, list), (0x3000, rsdt(&[0x4000])), (0x4000, madt(1))];
-        let (found, reported) = madt_of(&paper(rsdp(2, 0x3000, 0x2000), tables));
+        let (found, reported) = madt_of(&memory_with(rsdp(2, 0x3000, 0x2000), tables));
         assert_eq!(found, Some(0x4000));
         assert!(reported[0].contains(part), "{part}: {reported:#?}");
     }
@@ -134,7 +134,7 @@ fn after_an_invalid_extended_part_the_rsdt_is_read() {
         (short, "a length of 33: no XSDT"),
         (rsdp(2, 0x3000, 0x2000)[..20].to_vec(), "only 20 bytes: no XSDT"),
     ] {
-        let (found, reported) = madt_of(&paper(rsdp, tables()));
+        let (found, reported) = madt_of(&memory_with(rsdp, tables()));
         assert_eq!(found, Some(0x4000));
         assert!(reported[0].starts_with("RSDP at 0x1000") && reported[0].contains(part), "{reported:#?}");
     }
@@ -146,18 +146,18 @@ fn a_later_revision_may_be_longer() {
     longer[20] = 40;
     set_checksum(&mut longer, 32);
     let tables = vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1))];
-    assert_eq!(madt_of(&paper([&longer[..], &[0; 99]].concat(), tables)), (Some(0x4000), vec![]));
+    assert_eq!(madt_of(&memory_with([&longer[..], &[0; 99]].concat(), tables)), (Some(0x4000), vec![]));
 }
 
 #[test]
 fn after_an_rsdp_without_tables_the_next_is_read() {
     let mut tables = vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0x8000, rsdp(2, 0, 0x2000))];
     tables.push((0x9000, b"RSD PTR nonsense....".to_vec()));
-    let paper = paper(rsdp(2, 0, 0x9_9999), tables);
+    let memory = memory_with(rsdp(2, 0, 0x9_9999), tables);
     let find_by = |sources: &[RsdpSource<'_>]| {
         let mut reported = Vec::new();
         let mut sink = |defect: &Defect<'_>| reported.push(defect.to_string());
-        let found = find(&&paper, sources.iter().copied(), 0, &mut sink);
+        let found = find(&&memory, sources.iter().copied(), 0, &mut sink);
         (found.map(|tables| tables.rsdp), reported)
     };
     let named = [0x7000, 0x9000, RSDP].map(RsdpSource::CommandLine);
@@ -181,9 +181,10 @@ fn after_an_rsdp_without_tables_the_next_is_read() {
 fn a_bios_has_it_at_a_multiple_of_16() {
     let mut rom = vec![0; 0x2_0000];
     rom[0x1_5a18..][..36].copy_from_slice(&rsdp(2, 0, 0x2000));
-    let tables = |rom| paper(vec![], vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0xe_0000, rom)]);
-    let find_by_bios = |paper: &Paper, area| {
-        let found = find(&paper, core::iter::empty(), area, &mut |_| {});
+    let tables =
+        |rom| memory_with(vec![], vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0xe_0000, rom)]);
+    let find_by_bios = |memory: &FakeMemory, area| {
+        let found = find(&memory, core::iter::empty(), area, &mut |_| {});
         found.map(|tables| tables.rsdp)
     };
     assert_eq!(find_by_bios(&tables(rom.clone()), 0), Err(NoTables::NoRsdp));
@@ -201,7 +202,7 @@ fn tables_are_bytes_at_any_alignment() {
     // OEM fields of 0xff, which are no text, are in every table of these tests.
     for at in 1..16 {
         let tables = vec![(0x2000 + at, xsdt(&[0x4000 + at])), (0x4000 + at, madt(3))];
-        assert_eq!(madt_of(&paper(rsdp(2, 0, 0x2000 + at), tables)), (Some(0x4000 + at), vec![]));
+        assert_eq!(madt_of(&memory_with(rsdp(2, 0, 0x2000 + at), tables)), (Some(0x4000 + at), vec![]));
     }
 }
 
@@ -218,8 +219,8 @@ fn of_several_madts_the_one_with_the_most_cpus_counts_and_of_others_the_first() 
         (0x8000, table(b"FACP", &[1])),
         (0x9000, table(b"FACP", &[2])),
     ];
-    let paper = paper(rsdp(2, 0, 0x2000), tables);
-    let (found, reported) = find_in(&paper);
+    let memory = memory_with(rsdp(2, 0, 0x2000), tables);
+    let (found, reported) = find_in(&memory);
     let found = found.unwrap();
     assert_eq!((found.madt.unwrap().address, found.fadt.unwrap().address), (0x6000, 0x8000));
     let expected = [
@@ -232,7 +233,7 @@ fn of_several_madts_the_one_with_the_most_cpus_counts_and_of_others_the_first() 
 #[test]
 fn a_list_of_nothing_is_one_line_and_what_it_leads_to_is_bounded() {
     let bogus = (0..100_000u64).map(|at| 0x4000_0000 + 4096 * at).chain([0x4000]).collect::<Vec<_>>();
-    let (found, reported) = madt_of(&paper(
+    let (found, reported) = madt_of(&memory_with(
         rsdp(2, 0, 0x2000),
         vec![(0x2000, xsdt(&bogus)), (0x40_0000, madt(1)), (0x4000, madt(1))],
     ));
@@ -247,8 +248,8 @@ fn a_list_of_nothing_is_one_line_and_what_it_leads_to_is_bounded() {
     let mut large = table(b"APIC", &vec![0; (1 << 20) - 36]);
     large[99] = 1;
     let list = xsdt(&vec![0x50_0000; 130_000]);
-    let paper = paper(rsdp(2, 0, 0x20_0000), vec![(0x20_0000, list), (0x50_0000, large)]);
-    let (found, reported) = find_in(&paper);
+    let memory = memory_with(rsdp(2, 0, 0x20_0000), vec![(0x20_0000, list), (0x50_0000, large)]);
+    let (found, reported) = find_in(&memory);
     assert!(found.unwrap().madt.is_none());
     assert_eq!(reported.len(), 5, "{reported:#?}");
     assert!(reported[4].contains("129996 more invalid tables"), "{reported:#?}");
@@ -259,7 +260,8 @@ fn a_list_that_ends_within_an_entry_is_read_up_to_there() {
     let mut list = [&xsdt(&[0x4000])[..], &[1, 2, 3]].concat();
     list[4] += 3;
     set_checksum(&mut list, 9);
-    let (found, reported) = madt_of(&paper(rsdp(2, 0, 0x2000), vec![(0x2000, list), (0x4000, madt(1))]));
+    let (found, reported) =
+        madt_of(&memory_with(rsdp(2, 0, 0x2000), vec![(0x2000, list), (0x4000, madt(1))]));
     assert_eq!(found, Some(0x4000));
     assert_eq!(reported, ["XSDT at 0x2000, offset 44: ends within an entry, after 3 bytes of 8"]);
 }

@@ -50,7 +50,7 @@ const RO: u64 = PRESENT | NO_EXECUTE;
 const RW: u64 = PRESENT | WRITABLE | NO_EXECUTE;
 const IO: u64 = RW | NO_CACHE | WRITE_THROUGH;
 
-struct Paper {
+struct TestTables {
     tables: HashMap<u64, [u64; ENTRIES]>,
     next_table: u64,
     map: MemoryMap,
@@ -58,9 +58,9 @@ struct Paper {
     pages_1g: bool,
 }
 
-impl Paper {
+impl TestTables {
     /// Nothing mapped.
-    fn blank(pages_1g: bool) -> Paper {
+    fn blank(pages_1g: bool) -> TestTables {
         let usable =
             |start: u64, end: u64| RawEntry { base: start, len: end - start, kind: RegionKind::Usable };
         let map = MemoryMap::from_entries([usable(0, 0x9_fc00), usable(MIB, END)]).0;
@@ -68,23 +68,29 @@ impl Paper {
         io_regions.add(APIC, IoRegion::Device(Device::LocalApic)).unwrap();
         io_regions.add(ACPI, IoRegion::Firmware).unwrap();
         let root = END - PAGE;
-        Paper { tables: HashMap::from([(root, [0; ENTRIES])]), next_table: root, map, io_regions, pages_1g }
+        TestTables {
+            tables: HashMap::from([(root, [0; ENTRIES])]),
+            next_table: root,
+            map,
+            io_regions,
+            pages_1g,
+        }
     }
 
     /// A kernel's tree, in order.
-    fn in_order(pages_1g: bool) -> Paper {
-        let mut paper = Paper::blank(pages_1g);
-        paper.direct(PhysRange::new(PAGE, 0xa_0000), RW);
-        paper.direct(ACPI, RO);
-        paper.direct(TEXT, RX);
-        paper.direct(CONSTANTS, RO);
-        paper.direct(PhysRange::new(CONSTANTS.end, IDT.start), RW);
-        paper.direct(IDT, RO);
-        paper.direct(PhysRange::new(BOOT_GUARD + PAGE, END), RW);
-        paper.direct(APIC, IO);
-        paper.set(STACKS.0 + PAGE, 1, 0x50_0000 | RW);
-        paper.set(STACKS.0 + 2 * PAGE, 1, 0x70_0000 | RW);
-        paper
+    fn in_order(pages_1g: bool) -> TestTables {
+        let mut tables = TestTables::blank(pages_1g);
+        tables.direct(PhysRange::new(PAGE, 0xa_0000), RW);
+        tables.direct(ACPI, RO);
+        tables.direct(TEXT, RX);
+        tables.direct(CONSTANTS, RO);
+        tables.direct(PhysRange::new(CONSTANTS.end, IDT.start), RW);
+        tables.direct(IDT, RO);
+        tables.direct(PhysRange::new(BOOT_GUARD + PAGE, END), RW);
+        tables.direct(APIC, IO);
+        tables.set(STACKS.0 + PAGE, 1, 0x50_0000 | RW);
+        tables.set(STACKS.0 + 2 * PAGE, 1, 0x70_0000 | RW);
+        tables
     }
 
     /// Maps a range where the direct map has it, in the largest pages.
@@ -149,15 +155,15 @@ impl Paper {
 
 /// Audits a valid tree after `change`.
 #[track_caller]
-fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut Paper)) {
-    let mut paper = Paper::in_order(true);
-    harm(&mut paper);
-    assert_eq!(paper.audit(), Err(Violation { address, rule }));
+fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut TestTables)) {
+    let mut tables = TestTables::in_order(true);
+    harm(&mut tables);
+    assert_eq!(tables.audit(), Err(Violation { address, rule }));
 }
 
 #[test]
 fn tables_in_order_are_counted() {
-    let found = Paper::in_order(true).audit().unwrap();
+    let found = TestTables::in_order(true).audit().unwrap();
     assert_eq!(found.text.by_size, [4, 0, 0]);
     assert_eq!(found.constants.by_size, [2 + 1 + 16, 0, 0]);
     // Page 0, text, constants, the interrupt table, the guard and the BIOS have no part in the first 2 MiB that is data.
@@ -165,100 +171,100 @@ fn tables_in_order_are_counted() {
     assert_eq!(found.device.by_size, [1, 0, 0]);
     // The root; from the second level on, tables for the direct map's first and fourth GiB, and for the stacks.
     assert_eq!(found.tables, 1 + 5 + 3);
-    let without = Paper::in_order(false).audit().unwrap();
+    let without = TestTables::in_order(false).audit().unwrap();
     assert_eq!(without.data.by_size, [found.data.by_size[0], 1023, 0]);
     assert_eq!(without.runs, found.runs);
 }
 
 #[test]
 fn the_identity_map_must_be_gone() {
-    assert_found(0x9_f000, Rule::LowerHalf, |paper| paper.set(0x9_f000, 1, 0x9_f000 | RX));
-    assert_found(0x7fff_ffff_f000, Rule::LowerHalf, |paper| paper.set(0x7fff_ffff_f000, 1, 0x20_0000 | RW));
+    assert_found(0x9_f000, Rule::LowerHalf, |tables| tables.set(0x9_f000, 1, 0x9_f000 | RX));
+    assert_found(0x7fff_ffff_f000, Rule::LowerHalf, |tables| tables.set(0x7fff_ffff_f000, 1, 0x20_0000 | RW));
 }
 
 #[test]
 fn nothing_is_writable_and_executable() {
     let text = BASE + TEXT.start + PAGE;
-    assert_found(text, Rule::WritableAndExecutable, |paper| *paper.entry(text, 1) |= WRITABLE);
+    assert_found(text, Rule::WritableAndExecutable, |tables| *tables.entry(text, 1) |= WRITABLE);
     let data = BASE + 4 * MIB;
-    assert_found(data, Rule::WritableAndExecutable, |paper| *paper.entry(data, 2) &= !NO_EXECUTE);
+    assert_found(data, Rule::WritableAndExecutable, |tables| *tables.entry(data, 2) &= !NO_EXECUTE);
 }
 
 #[test]
 fn nothing_but_text_is_executable_and_all_of_text_is() {
     let constants = BASE + CONSTANTS.start;
-    assert_found(constants, Rule::ExecutableOutsideText, |paper| *paper.entry(constants, 1) &= !NO_EXECUTE);
+    assert_found(constants, Rule::ExecutableOutsideText, |tables| *tables.entry(constants, 1) &= !NO_EXECUTE);
     let firmware = BASE + ACPI.end - PAGE;
     // It lies right before the text, and so becomes one run with it.
-    assert_found(firmware, Rule::ExecutableOutsideText, |paper| *paper.entry(firmware, 1) &= !NO_EXECUTE);
+    assert_found(firmware, Rule::ExecutableOutsideText, |tables| *tables.entry(firmware, 1) &= !NO_EXECUTE);
     let begin = BASE + TEXT.start;
-    assert_found(begin, Rule::TextMissing, |paper| paper.set(begin + 2 * PAGE, 1, 0));
+    assert_found(begin, Rule::TextMissing, |tables| tables.set(begin + 2 * PAGE, 1, 0));
 }
 
 #[test]
 fn text_is_seen_once() {
     for flags in [RW, RO, RX] {
         let address = STACKS.0 + 5 * PAGE;
-        let harm = |paper: &mut Paper| paper.set(address, 1, (TEXT.start + PAGE) | flags);
+        let harm = |tables: &mut TestTables| tables.set(address, 1, (TEXT.start + PAGE) | flags);
         assert_found(address, Rule::SecondMappingOfText, harm);
     }
     // Within a large page of another place.
     let large = STACKS.0 + (2 << 20);
-    let harm = |paper: &mut Paper| paper.set(large, 2, RW | LARGE);
+    let harm = |tables: &mut TestTables| tables.set(large, 2, RW | LARGE);
     assert_found(large + TEXT.start, Rule::SecondMappingOfText, harm);
     let text = BASE + TEXT.start + PAGE;
-    assert_found(text, Rule::SecondMappingOfText, |paper| *paper.entry(text, 1) |= NO_EXECUTE);
+    assert_found(text, Rule::SecondMappingOfText, |tables| *tables.entry(text, 1) |= NO_EXECUTE);
 }
 
 #[test]
 fn constants_are_constant() {
     let address = BASE + CONSTANTS.start + PAGE;
-    assert_found(address, Rule::ConstantsWritable, |paper| *paper.entry(address, 1) |= WRITABLE);
+    assert_found(address, Rule::ConstantsWritable, |tables| *tables.entry(address, 1) |= WRITABLE);
     let alias = STACKS.0 + 5 * PAGE;
-    assert_found(alias, Rule::ConstantsWritable, |paper| paper.set(alias, 1, CONSTANTS.start | RW));
+    assert_found(alias, Rule::ConstantsWritable, |tables| tables.set(alias, 1, CONSTANTS.start | RW));
 }
 
 #[test]
 fn interrupt_tables_are_read_only_wherever_they_are_mapped() {
     let address = BASE + IDT.start;
-    assert_found(address, Rule::InterruptTableWritable, |paper| *paper.entry(address, 1) |= WRITABLE);
+    assert_found(address, Rule::InterruptTableWritable, |tables| *tables.entry(address, 1) |= WRITABLE);
     let alias = TEMPORARY.0 + 5 * PAGE;
-    assert_found(alias, Rule::InterruptTableWritable, |paper| paper.set(alias, 1, IDT.start | RW));
+    assert_found(alias, Rule::InterruptTableWritable, |tables| tables.set(alias, 1, IDT.start | RW));
 }
 
 #[test]
 fn guards_are_not_mapped() {
-    assert_found(BASE, Rule::GuardMapped, |paper| paper.set(BASE, 1, RW));
+    assert_found(BASE, Rule::GuardMapped, |tables| tables.set(BASE, 1, RW));
     let boot = BASE + BOOT_GUARD;
-    assert_found(boot, Rule::GuardMapped, |paper| paper.set(boot, 1, BOOT_GUARD | RW));
+    assert_found(boot, Rule::GuardMapped, |tables| tables.set(boot, 1, BOOT_GUARD | RW));
     for guard in [STACKS.0, STACKS.0 + 3 * PAGE] {
-        assert_found(guard, Rule::GuardMapped, |paper| paper.set(guard, 1, 0x60_0000 | RW));
+        assert_found(guard, Rule::GuardMapped, |tables| tables.set(guard, 1, 0x60_0000 | RW));
     }
 }
 
 #[test]
 fn nothing_lies_where_nothing_should() {
     let beyond = STACKS.1;
-    assert_found(beyond, Rule::OutOfPlace, |paper| paper.set(beyond, 1, 0x60_0000 | RW));
+    assert_found(beyond, Rule::OutOfPlace, |tables| tables.set(beyond, 1, 0x60_0000 | RW));
     let constant = STACKS.0 + 5 * PAGE;
-    assert_found(constant, Rule::OutOfPlace, |paper| paper.set(constant, 1, 0x60_0000 | RO));
+    assert_found(constant, Rule::OutOfPlace, |tables| tables.set(constant, 1, 0x60_0000 | RO));
     // A temporary mapping is data at its own address.
     let (first, end) = TEMPORARY;
-    let mut paper = Paper::in_order(true);
-    paper.set(first, 1, 0x60_0000 | RW);
-    assert!(paper.audit().is_ok());
+    let mut tables = TestTables::in_order(true);
+    tables.set(first, 1, 0x60_0000 | RW);
+    assert!(tables.audit().is_ok());
     for (address, flags) in [(end, RW), (first, RO)] {
-        assert_found(address, Rule::OutOfPlace, |paper| paper.set(address, 1, 0x60_0000 | flags));
+        assert_found(address, Rule::OutOfPlace, |tables| tables.set(address, 1, 0x60_0000 | flags));
     }
     let hole = BASE + END;
     let rule = Rule::UnknownTarget { physical: END };
-    assert_found(hole, rule, |paper| paper.set(hole, 1, END | RW));
+    assert_found(hole, rule, |tables| tables.set(hole, 1, END | RW));
     let low = BASE + 0xb_8000;
-    assert_found(low, Rule::UnknownTarget { physical: 0xb_8000 }, |paper| paper.set(low, 1, 0xb_8000 | IO));
+    assert_found(low, Rule::UnknownTarget { physical: 0xb_8000 }, |tables| tables.set(low, 1, 0xb_8000 | IO));
     let data = BASE + 4 * MIB;
-    assert_found(data, Rule::User, |paper| {
+    assert_found(data, Rule::User, |tables| {
         for level in 2..=4 {
-            *paper.entry(data, level) |= USER;
+            *tables.entry(data, level) |= USER;
         }
     });
 }
@@ -266,15 +272,15 @@ fn nothing_lies_where_nothing_should() {
 #[test]
 fn memory_types_fit_what_is_there() {
     let apic = BASE + APIC.start;
-    assert_found(apic, Rule::DeviceCached, |paper| *paper.entry(apic, 1) &= !(NO_CACHE | WRITE_THROUGH));
+    assert_found(apic, Rule::DeviceCached, |tables| *tables.entry(apic, 1) &= !(NO_CACHE | WRITE_THROUGH));
     // UC- is not enough: an MTRR could make write-combining of it.
-    assert_found(apic, Rule::DeviceCached, |paper| *paper.entry(apic, 1) &= !WRITE_THROUGH);
+    assert_found(apic, Rule::DeviceCached, |tables| *tables.entry(apic, 1) &= !WRITE_THROUGH);
     // A screen may be write-combining, and its registers may not.
     let with_screen = |types: u64| {
-        let mut paper = Paper::in_order(true);
-        paper.io_regions.add(SCREEN, IoRegion::Screen).unwrap();
-        paper.set(BASE + SCREEN.start, 1, SCREEN.start | RW | types);
-        paper.audit_with(WITH_COMBINING)
+        let mut tables = TestTables::in_order(true);
+        tables.io_regions.add(SCREEN, IoRegion::Screen).unwrap();
+        tables.set(BASE + SCREEN.start, 1, SCREEN.start | RW | types);
+        tables.audit_with(WITH_COMBINING)
     };
     for types in [SMALL_PAGE_PAT.bits() | WRITE_THROUGH, NO_CACHE | WRITE_THROUGH] {
         assert!(with_screen(types).is_ok());
@@ -283,57 +289,57 @@ fn memory_types_fit_what_is_there() {
         let address = BASE + SCREEN.start;
         assert_eq!(with_screen(types).unwrap_err(), Violation { address, rule: Rule::DeviceCached });
     }
-    let mut paper = Paper::in_order(true);
-    *paper.entry(apic, 1) ^= NO_CACHE | SMALL_PAGE_PAT.bits();
-    assert_eq!(paper.audit_with(WITH_COMBINING).unwrap_err().rule, Rule::DeviceCached);
+    let mut tables = TestTables::in_order(true);
+    *tables.entry(apic, 1) ^= NO_CACHE | SMALL_PAGE_PAT.bits();
+    assert_eq!(tables.audit_with(WITH_COMBINING).unwrap_err().rule, Rule::DeviceCached);
     let data = BASE + 4 * MIB;
-    assert_found(data, Rule::MemoryNotWriteBack, |paper| *paper.entry(data, 2) |= NO_CACHE | WRITE_THROUGH);
+    assert_found(data, Rule::MemoryNotWriteBack, |tables| *tables.entry(data, 2) |= NO_CACHE | WRITE_THROUGH);
     let firmware = BASE + ACPI.start;
-    assert_found(firmware, Rule::FirmwareWritable, |paper| *paper.entry(firmware, 1) |= WRITABLE);
+    assert_found(firmware, Rule::FirmwareWritable, |tables| *tables.entry(firmware, 1) |= WRITABLE);
     // The bits mean what the table says.
-    let uncached_first = Paper::in_order(true).audit_with(PAT & !0xff).unwrap_err();
+    let uncached_first = TestTables::in_order(true).audit_with(PAT & !0xff).unwrap_err();
     assert_eq!(uncached_first.rule, Rule::MemoryNotWriteBack);
-    let mut paper = Paper::in_order(true);
-    *paper.entry(data, 2) |= LARGE_PAGE_PAT;
-    assert_eq!(paper.audit(), Paper::in_order(true).audit());
-    assert_eq!(paper.audit_with(PAT & 0xffff_ff00_ffff_ffff).unwrap_err().address, data);
+    let mut tables = TestTables::in_order(true);
+    *tables.entry(data, 2) |= LARGE_PAGE_PAT;
+    assert_eq!(tables.audit(), TestTables::in_order(true).audit());
+    assert_eq!(tables.audit_with(PAT & 0xffff_ff00_ffff_ffff).unwrap_err().address, data);
 }
 
 #[test]
 fn tables_are_memory_and_entries_make_sense() {
     let address = BASE + (3 << 30);
     let rule = Rule::TableOutsideMemory { table: APIC.start };
-    assert_found(address, rule, |paper| paper.set(address, 3, APIC.start | PRESENT | WRITABLE));
+    assert_found(address, rule, |tables| tables.set(address, 3, APIC.start | PRESENT | WRITABLE));
     let root_entry = BASE & !((1 << 39) - 1) | 1 << 39;
-    assert_found(root_entry, Rule::Malformed, |paper| paper.set(root_entry, 4, RW | LARGE));
+    assert_found(root_entry, Rule::Malformed, |tables| tables.set(root_entry, 4, RW | LARGE));
     let crooked = BASE + 4 * MIB;
-    assert_found(crooked, Rule::Malformed, |paper| *paper.entry(crooked, 2) |= 1 << 14);
-    let mut paper = Paper::in_order(true);
-    paper.pages_1g = false;
-    assert_eq!(paper.audit().unwrap_err(), Violation { address: BASE + (1 << 30), rule: Rule::Malformed });
+    assert_found(crooked, Rule::Malformed, |tables| *tables.entry(crooked, 2) |= 1 << 14);
+    let mut tables = TestTables::in_order(true);
+    tables.pages_1g = false;
+    assert_eq!(tables.audit().unwrap_err(), Violation { address: BASE + (1 << 30), rule: Rule::Malformed });
 }
 
 #[test]
 fn pages_are_as_large_as_can_be() {
     let address = BASE + 4 * MIB;
     // The run begins behind the boot stack's guard.
-    assert_found(BASE + BOOT_GUARD + PAGE, Rule::NeedlesslySmall, |paper| {
-        paper.set(address, 2, 0);
+    assert_found(BASE + BOOT_GUARD + PAGE, Rule::NeedlesslySmall, |tables| {
+        tables.set(address, 2, 0);
         for page in 0..512 {
-            paper.set(address + page * PAGE, 1, (4 * MIB + page * PAGE) | RW);
+            tables.set(address + page * PAGE, 1, (4 * MIB + page * PAGE) | RW);
         }
     });
 }
 
 #[test]
 fn rights_are_what_the_whole_way_allows() {
-    let mut paper = Paper::in_order(true);
+    let mut tables = TestTables::in_order(true);
     // A right that a table above takes away is not there, whatever the page says.
     let data = BASE + 4 * MIB;
-    *paper.entry(data, 2) &= !NO_EXECUTE;
-    *paper.entry(data, 3) |= NO_EXECUTE;
+    *tables.entry(data, 2) &= !NO_EXECUTE;
+    *tables.entry(data, 3) |= NO_EXECUTE;
     let text_gone = Violation { address: BASE + TEXT.start, rule: Rule::SecondMappingOfText };
-    assert_eq!(paper.audit(), Err(text_gone));
+    assert_eq!(tables.audit(), Err(text_gone));
 }
 
 #[test]
@@ -351,13 +357,13 @@ proptest! {
     fn any_entry_is_survived(
         pages in prop::collection::vec((0..512u64, 0..512u64, any::<u64>()), 1..8)
     ) {
-        let mut paper = Paper::in_order(true);
+        let mut tables = TestTables::in_order(true);
         for (high, low, entry) in pages {
             let virt = BASE & !((1 << 39) - 1) | 2 << 39 | high << 21 | low << 12;
-            paper.set(virt, 1, entry);
+            tables.set(virt, 1, entry);
         }
-        if let Ok(found) = paper.audit() {
-            prop_assert_eq!(found.text, Paper::in_order(true).audit().unwrap().text);
+        if let Ok(found) = tables.audit() {
+            prop_assert_eq!(found.text, TestTables::in_order(true).audit().unwrap().text);
         }
     }
 

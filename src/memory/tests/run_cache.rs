@@ -9,7 +9,7 @@ use std::sync::{Barrier, Mutex};
 use std::vec::Vec;
 
 /// Every order that a CPU keeps a run of.
-fn kept_orders() -> impl Iterator<Item = Order> {
+fn cached_orders() -> impl Iterator<Item = Order> {
     (1..=Order::BLOCK.get()).map(order)
 }
 
@@ -18,7 +18,7 @@ fn the_run_freed_last_is_allocated_next() {
     let world = World::new(8);
     let before = world.frames.free_by_order();
     let (magazine, other) = (Magazine::new(), Magazine::new());
-    for order in kept_orders() {
+    for order in cached_orders() {
         let first = world.frames.alloc(&magazine, order).expect("there is memory");
         let second = world.frames.alloc(&magazine, order).expect("there is memory");
         assert_eq!(world.frames.free(&other, second, order), Ok(()));
@@ -33,7 +33,7 @@ fn the_run_freed_last_is_allocated_next() {
         assert_eq!(other.cached_frames(), 0);
         assert_eq!(world.frames.free(&magazine, second, order), Ok(()));
     }
-    let kept: usize = kept_orders().map(Order::frames).sum();
+    let kept: usize = cached_orders().map(Order::frames).sum();
     assert_eq!(magazine.cached_frames(), kept);
     assert_eq!(world.frames.free_frames() + kept, world.frames.total_frames());
     assert_eq!(world.frames.drain(&magazine), Ok(()));
@@ -44,7 +44,7 @@ fn the_run_freed_last_is_allocated_next() {
 /// Frees a run of every order that is kept to this magazine; how many frames that is.
 fn keep_all(world: &World, magazine: &Magazine) -> usize {
     let runs: Vec<_> =
-        kept_orders().filter_map(|order| Some((world.frames.alloc(magazine, order)?, order))).collect();
+        cached_orders().filter_map(|order| Some((world.frames.alloc(magazine, order)?, order))).collect();
     for (frame, order) in runs {
         assert_eq!(world.frames.free(magazine, frame, order), Ok(()));
     }
@@ -94,7 +94,7 @@ fn a_cached_run_freed_again_is_refused() {
     let world = World::new(8);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
-    for order in kept_orders() {
+    for order in cached_orders() {
         let frame = world.frames.alloc(&magazine, order).expect("there is memory");
         assert_eq!(world.frames.free(&magazine, frame, order), Ok(()));
         assert_eq!(
@@ -186,7 +186,7 @@ fn runs_that_were_not_allocated_are_not_cached() {
     world.assert_as_before(before);
 }
 
-/// Two CPUs free the same block at the same moment, by whichever way: one of them is refused, and the books stay right.
+/// Two CPUs free the same block at the same moment, by whichever way: one of them is refused, and the counts stay right.
 #[test]
 fn of_two_cpus_that_free_a_block_at_once_one_is_refused() {
     // Each way once at least.

@@ -127,7 +127,7 @@ impl Starter for Scripted<'_> {
     }
 }
 
-const LEAVES: &[Transition] =
+const GO_OFFLINE: &[Transition] =
     &[StateWord::acknowledge, StateWord::advance, StateWord::advance, StateWord::advance];
 
 /// Takes an online CPU offline, whose steps are those of the script.
@@ -142,7 +142,7 @@ fn offline(waits: &[(&[Transition], bool)]) -> (OfflineOutcome, HotplugState) {
 
 #[test]
 fn a_request_ends_as_the_target_decides() {
-    assert_eq!(offline(&[(LEAVES, true)]), (OfflineOutcome::Offline, Offline));
+    assert_eq!(offline(&[(GO_OFFLINE, true)]), (OfflineOutcome::Offline, Offline));
     assert_eq!(offline(&[(&[], false)]), (OfflineOutcome::Withdrawn, Online));
     assert_eq!(offline(&[(&[StateWord::refuse], true)]), (OfflineOutcome::Refused, Online));
     let refuses_late: &[Transition] = &[StateWord::acknowledge, StateWord::advance, StateWord::refuse];
@@ -152,7 +152,7 @@ fn a_request_ends_as_the_target_decides() {
 /// The target acknowledges just after the requester's time-out.
 #[test]
 fn a_target_that_acknowledges_at_the_last_moment_is_not_called_online() {
-    assert_eq!(offline(&[(LEAVES, false), (&[], true)]), (OfflineOutcome::Offline, Offline));
+    assert_eq!(offline(&[(GO_OFFLINE, false), (&[], true)]), (OfflineOutcome::Offline, Offline));
     let stuck: &[Transition] = &[StateWord::acknowledge, StateWord::advance];
     assert_eq!(
         offline(&[(stuck, false), (&[], false)]),
@@ -172,7 +172,7 @@ fn online(
     let cpu = CpuHotplug::new();
     cpu.step(StateWord::start);
     cpu.step(StateWord::request_offline);
-    LEAVES.iter().for_each(|step| cpu.step(*step));
+    GO_OFFLINE.iter().for_each(|step| cpu.step(*step));
     cpu.step(StateWord::halt);
     let starter = Scripted { cpu: &cpu, waits, next: Cell::new(0), is_past_slot, start };
     let returned = bring_online(&cpu, &starter);
@@ -247,7 +247,7 @@ fn a_cpu_is_waited_for_as_long_as_it_reaches_further_stages() {
         let cpu = CpuHotplug::new();
         cpu.step(StateWord::start);
         cpu.step(StateWord::request_offline);
-        LEAVES.iter().for_each(|step| cpu.step(*step));
+        GO_OFFLINE.iter().for_each(|step| cpu.step(*step));
         cpu.step(StateWord::halt);
         let starter = Slow { cpu: &cpu, stages, reached: Cell::new(0), comes, waits: Cell::new(0) };
         let expected = if comes { (OnlineOutcome::Online, Online) } else { (OnlineOutcome::Failed, Failed) };
@@ -264,7 +264,7 @@ fn only_an_offline_cpu_is_restarted_and_not_under_an_nmi() {
     assert_eq!(bring_online(&cpu, &starter), OnlineOutcome::NotOffline(Online));
     let permit = cpu.admit_nmi().unwrap();
     cpu.step(StateWord::request_offline);
-    LEAVES.iter().for_each(|step| cpu.step(*step));
+    GO_OFFLINE.iter().for_each(|step| cpu.step(*step));
     cpu.step(StateWord::halt);
     assert_eq!(bring_online(&cpu, &starter), OnlineOutcome::NmiPending);
     assert_eq!(cpu.state(), Offline);

@@ -1,4 +1,4 @@
-//! Whether two paths name the same file.
+//! The identity of files: finds out whether two paths name the same file.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

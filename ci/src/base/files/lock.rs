@@ -38,7 +38,7 @@ impl FolderLock {
         file.try_lock().ok().map(|()| FolderLock { _file: file })
     }
 
-    /// Whether a run uses the folder now.
+    /// Returns whether a run uses the folder now.
     pub fn is_held(folder: &Path) -> bool {
         let file = open(&folder.join(LOCK_FILE), false);
         file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))

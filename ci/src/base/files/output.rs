@@ -20,13 +20,13 @@ const PART_SUFFIX: &str = ".part";
 
 /// A pipe whose reader takes nothing for so long has none that matters.
 const STREAM_LIMIT: Duration = Duration::from_secs(30);
-/// How often a wait for a pipe's reader looks for an interrupt.
+/// The period at which a wait for a pipe's reader checks for an interrupt.
 const STREAM_TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Linux's device that is always full.
 const DEV_FULL: (u32, u32) = (1, 7);
 
-/// How a name can be written to.
+/// The way in which a name can be written to.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     /// By a new file of this name.
@@ -96,8 +96,8 @@ pub fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Whether [`write()`] could write `path` now, as far as can be known without doing so. Removes what a launcher that was
-/// killed has left beside it.
+/// Checks that [`write()`] could write `path` now, as far as can be known without doing so. Removes what a launcher that
+/// was killed has left beside it.
 ///
 /// # Errors
 /// Why not.
@@ -115,7 +115,7 @@ pub fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether files can be made in a folder, or the folder itself where it is missing.
+/// Checks that files can be made in a folder, or the folder itself where it is missing.
 ///
 /// # Errors
 /// Why not.
@@ -124,7 +124,7 @@ pub fn check_folder(folder: &Path) -> io::Result<()> {
     part(folder).map(drop)
 }
 
-/// Whether a folder can be made and written to; the parts of its path that are missing may be.
+/// Checks that a folder can be made and written to; the parts of its path that are missing may be.
 ///
 /// # Errors
 /// Why not.

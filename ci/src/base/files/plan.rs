@@ -103,7 +103,7 @@ impl Plan {
     }
 }
 
-/// Whether a file is one that the builds of a checkout read. Cargo's target folder has none.
+/// Returns whether a file is one that the builds of a checkout read. Cargo's target folder has none.
 fn is_source(path: &Path, root: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };
     let Ok(within) = path.strip_prefix(root) else { return false };
@@ -113,7 +113,7 @@ fn is_source(path: &Path, root: &Path) -> bool {
     path.is_file() && !is_built && SOURCES.iter().any(|known| extension == *known)
 }
 
-/// Where a file is or will be, the same for all paths to it. `None` for devices, which many may write to.
+/// Returns the place where a file is or will be, the same for all paths to it. `None` for devices, which many may write to.
 fn place_of(path: &Path) -> Option<PathBuf> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => fs::canonicalize(path).ok(),

@@ -15,7 +15,7 @@ pub const TEMPORARY: &str = ".octopod-";
 /// The folder of one run. As long as a copy of this lives, the run has not ended.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     _lock: Arc<FolderLock>,
 }

@@ -11,7 +11,7 @@ use crate::base::files::lock::FolderLock;
 /// Begins the name of each.
 const PREFIX: &str = "octopod-";
 
-/// Where a folder can be that has a short name without special characters.
+/// A folder with a short name without special characters.
 const SHORT: &str = "/tmp";
 
 /// A temporary folder, for as long as this lives. The path of a [`Scratch::new`] is short enough for a socket in it, and has no character that

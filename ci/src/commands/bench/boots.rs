@@ -64,7 +64,7 @@ fn entry_to_work_ns(report: &Report) -> Option<u64> {
     Some(work.began_us * 1000)
 }
 
-/// Why there is no figure.
+/// The reason why there is no figure.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
     /// A boot did not pass.

@@ -38,11 +38,11 @@ const JUNIT: &str = "junit.xml";
 /// Options of `matrix`.
 #[derive(Clone, Debug, Args)]
 pub struct MatrixArgs {
-    /// Which rows.
+    /// The rows to run.
     #[command(flatten)]
     pub selection: Selection,
 
-    /// How many rows at once [default: as many as the host has cores]. A row of many CPUs counts for several.
+    /// The number of rows that run at once [default: as many as the host has cores]. A row of many CPUs counts for several.
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
 

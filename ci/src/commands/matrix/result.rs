@@ -28,7 +28,7 @@ pub enum Ended {
     NotStarted(String),
 }
 
-/// Why a row was not run to its end.
+/// The reason why a row was not run to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
     /// It needs a newer QEMU.
@@ -67,7 +67,7 @@ impl Ended {
         }
     }
 
-    /// Why it did not pass, on one line; more than one thing may be wrong.
+    /// Returns the reasons why it did not pass, on one line.
     pub fn reason(&self) -> Option<String> {
         match self {
             Ended::Passed => None,
@@ -118,7 +118,7 @@ pub struct RowResult {
     pub wrong: Vec<String>,
     /// The verdict's reason in the run's own report, whether expected or not.
     pub reason: Option<String>,
-    /// How long it took, in seconds.
+    /// Its duration, in seconds.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub time: Duration,
     /// The run's folder, if it has one. Programs find it by its name under `rows`, beside their file.
@@ -154,7 +154,7 @@ impl RowResult {
         }
     }
 
-    /// Whether the matrix fails by it.
+    /// Returns whether the matrix fails by it.
     pub fn is_bad(&self) -> bool {
         matches!(self.ended, Ended::Failed(_) | Ended::NotStarted(_))
     }
@@ -204,7 +204,7 @@ fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S:
     serializer.serialize_f64(time.as_millis() as f64 / 1000.0)
 }
 
-/// How many rows had each result.
+/// The number of rows with each result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Did what they must.
@@ -259,12 +259,12 @@ pub struct Results {
     pub tier: crate::commands::matrix::rows::Tier,
     /// `K/N`, if these are a part of the rows only.
     pub shard: Option<String>,
-    /// Whether a signal came before the last row's end.
+    /// True if a signal came before the last row's end.
     pub interrupted: bool,
-    /// How long all of it took, in seconds.
+    /// The duration of the matrix, in seconds.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub time: Duration,
-    /// How many rows had each result.
+    /// The number of rows with each result.
     pub counts: Counts,
     /// The rows, in the file's order.
     pub rows: Vec<RowResult>,

@@ -33,7 +33,7 @@ pub fn file_of(workspace: &Workspace) -> PathBuf {
 /// with other work. Only a machine that hangs uses it up.
 const BUSY_HOST: u32 = 10;
 
-/// Which run of the tests a row belongs to.
+/// The run of the tests that a row belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
@@ -55,7 +55,7 @@ pub struct Row {
     /// More arguments: each entry makes another row of this one. Empty in a row that [`read`] returns.
     #[serde(default)]
     pub with: Vec<String>,
-    /// When it is run.
+    /// The tier that runs it.
     #[serde(default)]
     pub tier: Tier,
     /// The oldest QEMU that can do it; with an older one the row is skipped.
@@ -64,7 +64,7 @@ pub struct Row {
     pub expect: Expect,
 }
 
-/// Why the rows cannot be used.
+/// The reason why the rows cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The file is not of the format.
@@ -88,7 +88,7 @@ pub enum Problem {
     },
 }
 
-/// Why a row cannot be run.
+/// The reason why a row cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum RowProblem {
     /// Syntax whose end a shell would wait for.
@@ -236,7 +236,7 @@ fn words(text: &str) -> Result<Vec<String>, RowProblem> {
     shlex::split(text).ok_or_else(|| RowProblem::Quote(text.to_owned()))
 }
 
-/// Whether an option of that name is among the words.
+/// Returns whether an option of that name is among the words.
 fn has_option(words: &[String], option: &str) -> bool {
     words.iter().any(|word| word.split('=').next() == Some(option))
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::matrix::rows::{Row, Tier};
 
-/// Which rows are run.
+/// The selection of the rows that are run.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Selection {
     /// Only the rows whose name contains this; with several, any of them.
@@ -29,7 +29,7 @@ pub struct Shard {
     of: usize,
 }
 
-/// Why a shard was refused.
+/// The error of a shard that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("allowed: K/N, with K from 1 to N, as in 1/4")]
 pub struct ShardError;
@@ -52,8 +52,8 @@ impl std::fmt::Display for Shard {
 }
 
 impl Shard {
-    /// Whether the row at `place` is in it. Neighbours in the file are alike, also in the time that they take, so they
-    /// are dealt out in turn.
+    /// Returns whether the row at `place` is in it. Neighbours in the file are alike, also in the time that they take, so
+    /// they are dealt out in turn.
     fn has(self, place: usize) -> bool {
         place % self.of == self.number - 1
     }

@@ -17,7 +17,7 @@ const FEW: u32 = 8;
 const MANY: u32 = 64;
 
 /// The default of `--count`: boots.
-const BOOTS: u64 = 1_100;
+pub(super) const BOOTS: u64 = 1_100;
 
 /// A held boot may take so long, in seconds: ten times the usual.
 const HELD_LIMIT_S: &str = "600";

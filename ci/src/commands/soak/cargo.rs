@@ -26,7 +26,7 @@ pub(crate) struct Cargo {
     log: PathBuf,
 }
 
-/// How cargo ended.
+/// The end of cargo and its output.
 pub(crate) struct Ran {
     /// Its status.
     pub status: ExitStatus,
@@ -137,7 +137,7 @@ impl Ran {
     }
 }
 
-/// Where builds of this kind go.
+/// Returns the target folder of builds of this kind.
 fn target(workspace: &Workspace, kind: &str) -> PathBuf {
     workspace.own().join("soak").join(kind)
 }
@@ -145,13 +145,13 @@ fn target(workspace: &Workspace, kind: &str) -> PathBuf {
 /// The output of a test program so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tests {
-    /// How many tests passed.
+    /// The number of tests that passed.
     pub passed: u64,
     /// The counts that the tests have printed, by name, in the order of the lines.
     pub counted: Vec<(u64, String)>,
     failed: Vec<String>,
     panic: Vec<String>,
-    /// Whether it has begun, so that what fails is a test and not the build.
+    /// True if it has begun, so that what fails is a test and not the build.
     began: bool,
     in_panic: bool,
 }

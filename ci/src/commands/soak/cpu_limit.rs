@@ -114,8 +114,8 @@ impl Parent {
     }
 }
 
-/// Where a group might be made: below the one that this process is in, or at the top, in either version's hierarchy.
-/// `mounts` and `own` are as in `/proc/mounts` and `/proc/self/cgroup`.
+/// Returns the places where a group can be made: below the one that this process is in, or at the top, in either version's
+/// hierarchy. `mounts` and `own` are as in `/proc/mounts` and `/proc/self/cgroup`.
 fn parents(mounts: &str, own: &str) -> Vec<Parent> {
     let mut found = Vec::new();
     for mount in mounts.lines() {

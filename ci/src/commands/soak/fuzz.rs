@@ -9,7 +9,7 @@ use crate::present::terminal::Console;
 use crate::setup;
 
 /// The default of `--count`: inputs for each target.
-const INPUTS: u64 = 10_000_000;
+pub(super) const INPUTS: u64 = 10_000_000;
 
 /// Fuzzes one target after the other. What has been found to be of interest is kept for the next time.
 pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {

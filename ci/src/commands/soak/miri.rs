@@ -13,9 +13,9 @@ use crate::setup;
 const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation -Zmiri-ignore-leaks";
 
 /// The default of `--count`: cases of each property test.
-const CASES: u64 = 2;
+pub(super) const CASES: u64 = 2;
 
-/// Runs them once; not the books, which are of where memory goes before the allocator has it, and have no unsafe code.
+/// Runs them once; not the tests of the accounting of memory before the allocator has it, which have no unsafe code.
 pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     setup::rust::nightly(&["miri", "rust-src"], console)?;
     let words = [
@@ -30,7 +30,7 @@ pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error
         "memory::tests::",
         "acpi::layout::",
         "--skip",
-        "books",
+        "memory::tests::accounting::",
     ];
     let mut cargo = Cargo::nightly(task, "miri", &words);
     cargo.command().env("MIRIFLAGS", FLAGS);

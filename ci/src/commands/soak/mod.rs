@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use strum::{IntoStaticStr, VariantArray};
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use crate::base::files::Plan;
 use crate::base::{Error, Workspace, text};
@@ -33,24 +33,27 @@ use crate::present::terminal::Console;
 use crate::run::folder;
 
 /// The soaks, in the order in which all run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumMessage, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Soak {
-    /// Boots of 8 and 64 CPUs, half of them on a tenth of a core.
+    /// Boots of 8 CPUs, and one in eleven of 64. Every second one has its QEMU limited to one core and, where control groups
+    /// allow it, to 10 % of that.
     Boots,
-    /// All workloads on eight CPUs, in one run.
+    /// All workloads on eight CPUs in one run, until the count of operations is reached.
     Stress,
-    /// Every interleaving of small models of what is lock-free.
+    /// The models in every interleaving. A model that would take days runs in every interleaving with few preemptions, as the
+    /// model says.
     Loom,
-    /// Random interleavings of larger models.
+    /// The whole frame allocator in storms on three CPUs, and the models, in random schedules.
     Shuttle,
-    /// Random operations on the frame allocator, against a naive model.
+    /// Random operations on the frame allocator, against a naive model and `buddy_system_allocator`. Failures are shrunk.
     Model,
-    /// The frame allocator's tests in an interpreter that sees undefined behaviour.
+    /// The tests of the frame allocator and of the ACPI layouts in Miri, an interpreter that finds undefined behaviour.
     Miri,
-    /// Changes to the frame allocator that its tests must see.
+    /// `cargo mutants` on the frame allocator: at least 90 % caught, and for each other the reason in `config/mutants.toml`. An
+    /// interrupted soak continues with the next file.
     Mutants,
-    /// Random bytes for the parsers of untrusted input.
+    /// The targets of `ci/fuzz/`: random bytes for the parsers of untrusted input.
     Fuzz,
 }
 
@@ -58,6 +61,25 @@ impl Soak {
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Returns its description.
+    pub fn summary(self) -> &'static str {
+        self.get_documentation().unwrap_or_default()
+    }
+
+    /// Returns the unit of `--count`, and the number without that option; `None` if it is not limited then.
+    pub fn counts(self) -> (&'static str, Option<u64>) {
+        match self {
+            Soak::Boots => ("boots", Some(boots::BOOTS)),
+            Soak::Stress => ("operations", Some(stress::OPERATIONS)),
+            Soak::Loom => ("preemptions at most, for all models", None),
+            Soak::Shuttle => ("schedules of the storms", Some(models::SCHEDULES)),
+            Soak::Model => ("operations", Some(properties::OPERATIONS)),
+            Soak::Miri => ("cases of each property test", Some(miri::CASES)),
+            Soak::Mutants => ("mutants", None),
+            Soak::Fuzz => ("inputs for each target", Some(fuzz::INPUTS)),
+        }
     }
 
     /// Returns the soaks of these names; all soaks if there is no name.
@@ -96,11 +118,11 @@ impl Soak {
 /// Options of `soak`.
 #[derive(Clone, Debug, Args)]
 pub struct SoakArgs {
-    /// Which [default: all].
+    /// The soaks to run [default: all].
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// How many, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
+    /// The amount, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
     /// mutants, inputs (fuzz) [default: as docs/testing.md says].
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,

@@ -6,7 +6,7 @@ use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
-/// Where the models are, as part of their tests' names.
+/// The modules of the models, as part of their tests' names.
 const MODELS: &str = "models::";
 
 /// Models that shuttle alone runs, and which share its schedules.
@@ -16,7 +16,7 @@ const STORMS: &str = "models::storms::";
 const BUILDING: &str = "building the models";
 
 /// The default of `--count`: random schedules.
-const SCHEDULES: u64 = 1_000_000;
+pub(super) const SCHEDULES: u64 = 1_000_000;
 
 /// Every interleaving; the count is the bound for preemptions, in place of each model's own.
 pub(crate) fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {

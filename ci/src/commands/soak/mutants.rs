@@ -16,14 +16,14 @@ use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 use crate::setup;
 
-/// Where the allocator is, with its tests.
+/// The sources of the allocator, with its tests.
 const SOURCES: [&str; 3] = ["src/memory/frames", "src/memory/cache", "src/memory/tests"];
 
 /// The tests that are run of each mutant.
 struct Tests {
     /// By which they are chosen.
     words: &'static [&'static str],
-    /// How long they may take, in seconds: about ten times what they do. Many a mutant never comes to an end.
+    /// The time limit of the tests, in seconds: about ten times what they take. Many a mutant never comes to an end.
     limit_s: &'static str,
 }
 
@@ -38,7 +38,7 @@ const CASES: &str = "24";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Where the mutants are made.
+    /// The files in which mutants are made.
     files: Vec<String>,
     /// The part of them that must be caught, in percent.
     least_caught_percent: u64,
@@ -53,10 +53,10 @@ struct Config {
 struct Excused {
     /// As cargo-mutants names it, without line and column, which move.
     mutant: String,
-    /// How many there are of this name.
+    /// The number of mutants of this name.
     #[serde(default = "one")]
     times: u64,
-    /// Why.
+    /// The reason.
     reason: String,
 }
 

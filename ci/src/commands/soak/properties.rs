@@ -6,7 +6,7 @@ use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
 /// The default of `--count`: operations.
-const OPERATIONS: u64 = 10_000_000;
+pub(super) const OPERATIONS: u64 = 10_000_000;
 
 /// Runs until each test has done its share.
 pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {

@@ -10,7 +10,7 @@ use crate::report::Outcome;
 use crate::report::expect::Expect;
 
 /// The default of `--count`: operations.
-const OPERATIONS: u64 = 1_000_000_000;
+pub(super) const OPERATIONS: u64 = 1_000_000_000;
 
 /// Seconds of the run that measures.
 const TRIAL_S: u64 = 20;
@@ -62,7 +62,7 @@ fn operations(outcome: &Outcome) -> u64 {
     outcome.report.stress.iter().map(|stress| stress.operations).sum()
 }
 
-/// How many seconds `count` operations take, if `done` took so many.
+/// Returns the seconds that `count` operations take, if `done` took this number of seconds.
 fn time_for(count: u64, done: u64, seconds: u64) -> u64 {
     let exact = u128::from(count) * u128::from(seconds) / u128::from(done.max(1));
     let spare = exact * u128::from(100 + SPARE_PERCENT) / 100 + 1;

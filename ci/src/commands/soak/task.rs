@@ -28,9 +28,9 @@ pub(crate) struct Task<'a> {
     pub accel: AccelChoice,
     /// The QEMU to use.
     pub qemu: Option<&'a OsStr>,
-    /// Where to build.
+    /// The checkout to build in.
     pub workspace: &'a Workspace,
-    /// Where its files go.
+    /// The folder of its files.
     pub folder: RunFolder,
     /// `--count`: how many of what it counts.
     pub count: Option<u64>,

@@ -136,7 +136,7 @@ fn ended(test: &TestEntry, outcome: &Outcome) -> TestResult {
     }
 }
 
-/// What is known of a failed boot: the panic with its calls, or the verdict's reason; the test's own log; the run's page.
+/// The description of a failed boot: the panic with its calls, or the verdict's reason; the test's own log; the run's page.
 fn failure(outcome: &Outcome) -> String {
     let mut lines = Vec::new();
     match (&outcome.report.panic, &outcome.report.reason) {

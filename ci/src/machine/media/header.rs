@@ -10,7 +10,7 @@ use octopod::boot::multiboot1::{
 /// The symbol that marks the header.
 pub const SYMBOL: &str = "multiboot1_header";
 
-/// Why a file cannot be entered by Multiboot 1.
+/// The reason why a file cannot be entered by Multiboot 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Not an ELF file for 64 bits.
@@ -22,7 +22,7 @@ pub enum HeaderError {
     /// The symbol points to nothing that is in the file.
     #[error("its symbol {SYMBOL} ({address:#x}) lies in no loaded part of the file")]
     NotInFile {
-        /// Where it points.
+        /// The address that it holds.
         address: u64,
     },
     /// Loaders would not find the header there.
@@ -70,7 +70,7 @@ pub fn with_multiboot1_header(mut file: Vec<u8>) -> Result<Vec<u8>, HeaderError>
     Ok(file)
 }
 
-/// Where the header is in the file.
+/// Returns the offset of the header in the file.
 fn offset(file: &[u8]) -> Result<u64, HeaderError> {
     let elf = ElfFile64::<Endianness>::parse(file).map_err(HeaderError::NotElf)?;
     let symbol = elf.symbols().find(|symbol| symbol.name() == Ok(SYMBOL)).ok_or(HeaderError::NoSymbol)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-/// Why QEMU gave no answer.
+/// The reason why QEMU gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
     /// The socket failed, or the deadline passed.

@@ -24,7 +24,7 @@ struct Received {
     /// The way back, as soon as QEMU has greeted.
     writer: Option<UnixStream>,
     shutdown: Option<Shutdown>,
-    /// Whether there will be no more.
+    /// True if there will be no more.
     is_over: bool,
 }
 
@@ -59,13 +59,13 @@ impl Monitor {
         Ok(Monitor { socket: socket.to_owned(), received, answers, ended })
     }
 
-    /// Whether QEMU has greeted, which it does when it runs a machine.
+    /// Returns whether QEMU has greeted, which it does when it runs a machine.
     pub fn has_answered(&self) -> bool {
         locked(&self.received).writer.is_some()
     }
 
-    /// Why QEMU has ended the machine, after the end of QEMU's process. Waits until all that it wrote has been read, at the
-    /// latest until `deadline`.
+    /// Returns the reason why QEMU has ended the machine, after the end of QEMU's process. Waits until all that it wrote has
+    /// been read, at the latest until `deadline`.
     pub fn shutdown(&self, deadline: Instant) -> Option<Shutdown> {
         self.hang_up();
         let left = deadline.saturating_duration_since(Instant::now());
@@ -73,7 +73,7 @@ impl Monitor {
         locked(&self.received).shutdown.clone()
     }
 
-    /// Where every CPU is, as QEMU's monitor lists it, and QEMU asked to end.
+    /// Returns the registers of every CPU, as QEMU's monitor lists them, and asks QEMU to end.
     ///
     /// # Errors
     /// QEMU does not answer until `deadline`.

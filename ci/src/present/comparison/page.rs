@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use crate::present::comparison::text::{figure, ratio};
-use crate::present::page::{colour, text, whole};
+use crate::present::page::{colour, origin, text, whole};
 use crate::present::pictures::{self, Format, Picture, PictureError};
 use crate::report::comparison::{Change, Group, differences, groups};
 use crate::report::{Report, headline};
@@ -16,13 +16,16 @@ pub fn page(old: &Report, new: &Report) -> Result<String, PictureError> {
     let pictures = [pictures::all(old)?, pictures::all(new)?];
     let heading = |report: &Report| {
         let (word, _) = headline::verdict(report);
-        html! { span class=(colour(report.verdict)) { (word) } }
+        html! { (text(&headline::what_ran(report))) ": " span class=(colour(report.verdict)) { (word) } }
     };
     let groups = groups(old, new);
     let all = || groups.iter().flat_map(|group| &group.rows);
     let count = |change| all().filter(|row| row.change() == change).count();
     let body = html! {
-        h1 { "Two runs: " (heading(old)) " and " (heading(new)) }
+        h1 { "Two runs compared" }
+        div.pair { @for (name, report) in [("old", old), ("new", new)] {
+            div { p { (name) ": " (heading(report)) } (origin(&report.origin)) }
+        } }
         p { (count(Change::Better)) " figures are better, " (count(Change::Worse)) " worse, "
             (count(Change::Same)) " the same to a tenth." }
         (differing(old, new))

@@ -93,7 +93,16 @@ fn runs_that_were_stored_are_read_and_fit_a_terminal() {
 fn the_page_of_two_is_whole() {
     let (old, mut new) = two();
     new.origin.commit = Some("0123456789ab".to_owned());
-    assert!(page(&old, &new).unwrap().contains("commit 0123456789ab"));
+    new.origin.version = "9.8.7".to_owned();
+    new.origin.repeat = Some("cargo run -- stress --seed=0x1f".to_owned());
+    let with_origins = page(&old, &new).unwrap();
+    for part in [
+        "<dd>9.8.7, commit 0123456789ab</dd>",
+        "<code>cargo run -- stress --seed=0x1f</code>",
+        "old: Stress on",
+    ] {
+        assert!(with_origins.contains(part), "{part}: {with_origins}");
+    }
     for page in [page(&old, &new), page(&hostile(), &new)].map(Result::unwrap) {
         assert!(Html::parse_document(&page).errors.is_empty());
         assert!(!page.contains("<script") && !page.contains("http"));

@@ -31,7 +31,7 @@ pub fn figure(value: Option<f64>) -> String {
     }
 }
 
-/// How many times the old figure the new one is.
+/// Returns the ratio of the new figure to the old one, in words.
 pub fn ratio(row: &Row) -> String {
     match row.ratio() {
         None => "-".to_owned(),

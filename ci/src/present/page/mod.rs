@@ -18,6 +18,7 @@ mod sections;
 mod tables;
 
 pub use html::{colour, text, whole};
+pub(crate) use sections::origin;
 
 /// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. A page or picture
 /// that cannot be had is a note, and no fault of the run's; but pictures that were asked for are missed.

@@ -185,14 +185,14 @@ fn calls(frames: &[StackFrame]) -> Markup {
                             " " code { (text(&frame.address)) }
                         }
                     },
-                    CallPart::Repeated { .. } => li.faint { (part.to_string()) },
+                    CallPart::Repeated { .. } | CallPart::Library(_) => li.faint { (part.to_string()) },
                 }
             } }
         }
     }
 }
 
-/// How long each stage took, over all CPUs, and the stamps of each.
+/// Shows the duration of each stage over all CPUs, and the stamps of each CPU.
 pub(crate) fn stages(report: &Report) -> Markup {
     if report.cpus.is_empty() {
         return html! {};
@@ -233,7 +233,7 @@ pub(crate) fn stages(report: &Report) -> Markup {
     }
 }
 
-/// How late each CPU's timers were.
+/// Shows the lateness of each CPU's timers.
 pub(crate) fn lateness(report: &Report) -> Markup {
     let at_most = |ns: Option<u64>| ns.map_or("–".to_owned(), |ns| time(ns as f64 / 1000.0));
     html! {
@@ -265,7 +265,7 @@ pub(crate) fn events(report: &Report) -> Markup {
     }
 }
 
-/// What parts of the kernel have determined.
+/// Shows the facts that parts of the kernel have determined.
 pub(super) fn facts(report: &Report) -> Markup {
     html! {
         @if !report.facts.is_empty() { details {

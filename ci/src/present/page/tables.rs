@@ -24,7 +24,7 @@ const FIGURES: [&str; 12] = [
     "operations",
     "per second",
     "lost",
-    "twice",
+    "double-allocated",
     "refused",
     "unsupported",
     "latency of",
@@ -34,7 +34,7 @@ const FIGURES: [&str; 12] = [
     "max",
 ];
 
-/// Where the counts begin that have to be 0.
+/// The index of the first count that has to be 0.
 const FIRST_COUNT: usize = 3;
 
 /// The memory map line by line, and the frame allocator's counts.

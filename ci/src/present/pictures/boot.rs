@@ -22,7 +22,7 @@ const BEYOND: i32 = 58;
 /// Room for an axis and its name.
 const AXIS: i32 = 40;
 
-/// Where the stages of a CPU that runs begin, among all: before that it is waited for.
+/// The index of the first stage in which a CPU runs itself, among all: before that it is waited for.
 const FIRST_OWN_STAGE: usize = 1;
 
 type CpuLane<'a> = Lane<&'a Cpu<String>>;

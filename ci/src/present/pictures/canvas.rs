@@ -32,13 +32,13 @@ pub struct Picture {
     pub name: &'static str,
     /// The description of the picture.
     pub title: &'static str,
-    /// How to read it.
+    /// The explanation of the picture.
     pub legend: String,
     wide: String,
     narrow: String,
 }
 
-/// Why there is no picture.
+/// The reason why there is no picture.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw {name}: {problem}")]
 pub struct PictureError {
@@ -51,7 +51,7 @@ pub struct PictureError {
 /// The library's own errors differ by what is drawn on; of all of them only the words matter.
 pub(crate) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Where a picture is drawn.
+/// The area of a picture.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 impl Picture {
@@ -137,7 +137,7 @@ pub(crate) fn key(
     Ok(y + 18 - at.1)
 }
 
-/// How high [`key`] will be.
+/// Returns the height of [`key`].
 pub(crate) fn key_height(width: u32, names: &[(RGBColor, &str)]) -> u32 {
     let (mut x, mut rows) = (0, 1);
     for (_, name) in names {

@@ -9,7 +9,7 @@ use crate::present::pictures::palette::series;
 use crate::present::pictures::panels::{Axis, HEIGHT, frame, power};
 use crate::report::Report;
 
-/// Where the axis of counts begins: below one, which is to be seen.
+/// The lowest value of the axis of counts: below one, which is to be seen.
 const GROUND: f64 = -0.2;
 
 /// A tick of an axis that is linear in the logarithm of nanoseconds to the base of ten.

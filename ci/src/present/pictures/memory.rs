@@ -20,9 +20,9 @@ const STRIP_END: i32 = 66;
 /// Regions of one owner.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kind {
-    /// How many they are.
+    /// The number of the regions.
     pub regions: u64,
-    /// How large they are together.
+    /// The size of all regions together.
     pub bytes: u64,
     place: usize,
 }
@@ -44,7 +44,7 @@ fn colour(owner: &str, kind: &Kind) -> RGBColor {
     if owner == "reserved by firmware" { FAINT } else { series(kind.place) }
 }
 
-/// How wide a piece of memory is drawn: a page and a terabyte are both to be seen.
+/// Returns the width at which a piece of memory is drawn: a page and a terabyte are both to be seen.
 fn weight(length: u64) -> f64 {
     ((length.max(1) as f64).log2() - 9.0).max(1.0)
 }

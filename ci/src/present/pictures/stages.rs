@@ -18,7 +18,7 @@ const BEYOND: i32 = 62;
 /// The height of a stage's line.
 const LINE: i32 = 18;
 
-/// Where the first line begins.
+/// The height of the first line.
 const TOP: i32 = 10;
 
 /// The stage that the boot ends in.

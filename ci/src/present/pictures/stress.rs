@@ -14,7 +14,7 @@ use crate::report::stress::StressReport;
 /// Room above the panels where there is a key.
 pub(crate) const KEY_GAP: u32 = 12;
 
-/// Where a logarithmic axis of counts begins: below one, which is to be seen.
+/// The lowest value of a logarithmic axis of counts: below one, which is to be seen.
 const GROUND: f64 = -0.2;
 
 /// Each value of a key, once, in the order in which they come.
@@ -116,7 +116,7 @@ fn markers(chart: &mut Chart<'_, '_>, place: usize, points: &[(f64, f64)]) -> Dr
     Ok(())
 }
 
-/// How operations grow with the CPUs, a line for each allocator; none where nothing was compared.
+/// Draws the operations by the number of CPUs, a line for each allocator; none where nothing was compared.
 pub(crate) fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stress = &report.stress;
     let (workloads, allocators) = (workloads(stress), allocators(stress));

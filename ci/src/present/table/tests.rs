@@ -95,9 +95,9 @@ fn the_table_fits_a_terminal() {
     let lines = summary(&report(&["pairs", "producer_consumer"], 9_876_543_210_987));
     assert_eq!(lines[0], "8 of 8 CPUs online in 12.3 ms, x2apic and pm_timer clock");
     assert!(lines.iter().all(|line| line.chars().count() <= layout::COLUMNS.into()), "{lines:#?}");
-    let cells: Vec<&str> = lines[3].split_whitespace().rev().take(2).collect();
+    let cells: Vec<&str> = lines[4].split_whitespace().rev().take(2).collect();
     assert_eq!(cells, ["1", "2"], "{lines:#?}");
-    let cells: Vec<&str> = lines[6].split_whitespace().rev().take(7).collect();
+    let cells: Vec<&str> = lines[7].split_whitespace().rev().take(7).collect();
     assert_eq!(cells, ["123M", "100k", "4.3k", "120", "free", "and", "allocation"], "{lines:#?}");
 }
 

@@ -42,23 +42,23 @@ pub struct TerminalConfig {
     pub verbose: bool,
     /// The time between two lines about progress, where no terminal shows a bar.
     pub progress: Duration,
-    /// Whether the report goes to standard output; all else then goes to standard error.
+    /// True if the report goes to standard output; all else then goes to standard error.
     pub is_report_on_stdout: bool,
 }
 
 /// Prints to the terminal, or where its output is sent.
 pub struct Console {
     outlet: Outlet,
-    /// Where lines go: to standard error where standard output belongs to the report.
+    /// The stream of the lines: standard error where standard output belongs to the report.
     stream: Stream,
-    /// Whether the one there shows colours.
+    /// True if the one there shows colours.
     has_colours: bool,
     quiet: bool,
     verbose: bool,
     bars: Bars,
     /// The kernel has panicked; the panic record comes in names at the end.
     has_panicked: bool,
-    /// Whether the kernel's console has the terminal.
+    /// True if the kernel's console has the terminal.
     in_session: bool,
 }
 
@@ -231,7 +231,7 @@ impl Console {
         for part in folded(frames) {
             match part {
                 CallPart::Call(frame) => self.line(&format!("    {}", shown(frame))),
-                CallPart::Repeated { .. } => self.line(&format!("    {part}")),
+                CallPart::Repeated { .. } | CallPart::Library(_) => self.line(&format!("    {part}")),
             }
         }
     }
@@ -248,7 +248,7 @@ impl Console {
         }
     }
 
-    /// Where the CPUs were when the run was given up.
+    /// Shows the places of the CPUs when the run was given up.
     fn places(&self, outcome: &Outcome) {
         for place in outcome.cpus_at.iter().take(CPUS_SHOWN) {
             let state = if place.halted { "halted at" } else { "runs at" };

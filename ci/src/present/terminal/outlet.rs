@@ -21,7 +21,7 @@ const MAX_IN_FILE: u64 = 256 << 20;
 /// A stream's byte, and the length.
 const HEAD_BYTES: usize = 5;
 
-/// Which of the process's streams.
+/// A stream of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Its standard output.
@@ -50,7 +50,7 @@ struct Queue {
     file: Option<Spill>,
     /// Bytes for which there was no room.
     left_out: u64,
-    /// Why the standard output could not be written to, the first time.
+    /// The reason why the standard output could not be written to, the first time.
     failure: Option<io::Error>,
     is_writing: bool,
     is_closed: bool,
@@ -263,7 +263,7 @@ impl Spill {
         Ok((if stream == 0 { Stream::Stdout } else { Stream::Stderr }, bytes))
     }
 
-    /// How many bytes are lost.
+    /// Drops the bytes that wait. Returns their number.
     fn give_up(&mut self) -> u64 {
         let lost = self.written_to - self.read_at;
         self.read_at = self.written_to;

@@ -14,7 +14,7 @@ const ROWS: u16 = 24;
 /// Pictures a second, at most.
 const HERTZ: u8 = 20;
 
-/// Where bars are drawn; hidden where standard error is no terminal.
+/// Returns the target of bars; hidden where standard error is no terminal.
 pub(crate) fn target(to: Handle) -> ProgressDrawTarget {
     if !io::stderr().is_terminal() {
         return ProgressDrawTarget::hidden();

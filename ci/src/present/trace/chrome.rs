@@ -74,7 +74,7 @@ impl Timeline {
         self.items.sort_by_key(|item| (item.begin.tsc, std::cmp::Reverse(item.end_tsc())));
     }
 
-    /// How much there is in it.
+    /// Returns the counts of the trace.
     pub(crate) fn report(&self) -> TraceReport {
         let lost = self.cpus.iter().fold(0, |all: u64, (_, lost)| all.saturating_add(*lost));
         TraceReport { cpus: self.cpus.len(), events: self.events, lost }

@@ -57,7 +57,7 @@ impl CpuTrace {
     }
 }
 
-/// Why a stream cannot be read.
+/// The reason why a stream cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
     /// Nothing came.
@@ -69,7 +69,7 @@ pub enum StreamError {
     /// The system cannot read it.
     #[error("the trace cannot be read: {kind}")]
     Unreadable {
-        /// Why.
+        /// The kind of the error.
         kind: io::ErrorKind,
     },
     /// There are more events than a kernel has room for.
@@ -81,7 +81,7 @@ pub enum StreamError {
     /// A part is none.
     #[error("the trace cannot be read from byte {at} on")]
     Part {
-        /// Where.
+        /// The offset, in bytes.
         at: usize,
     },
     /// It ends without its last part.

@@ -36,7 +36,7 @@ pub struct Condition {
 #[derive(Clone, Debug)]
 struct Segment {
     name: String,
-    /// What an element must fulfil; `None` if the name is not that of a list.
+    /// The conditions of an element; `None` if the name is not that of a list.
     filters: Option<Vec<Filter>>,
 }
 
@@ -47,7 +47,7 @@ struct Filter {
     test: Test,
 }
 
-/// What a value must fulfil.
+/// The condition of a value.
 #[derive(Clone, Debug)]
 enum Test {
     Equals(String),
@@ -57,7 +57,7 @@ enum Test {
     Absent,
 }
 
-/// Why a condition cannot be used.
+/// The reason why a condition cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
     /// It has another form.
@@ -122,7 +122,7 @@ impl Test {
         }
     }
 
-    /// Whether a value that is not null fulfils it.
+    /// Returns whether a value that is not null fulfils it.
     fn holds(&self, value: &Value) -> bool {
         match self {
             Test::Equals(expected) => *expected == plain(value),
@@ -245,7 +245,7 @@ impl Filter {
     }
 }
 
-/// What was found instead.
+/// Displays the values that were found instead.
 struct Found<'a>(&'a [&'a Value]);
 
 impl fmt::Display for Found<'_> {

@@ -12,9 +12,9 @@ use crate::run::CommandLine;
 pub struct Requested {
     /// CPUs that must come online; `None` where that is not known, or some may be missing.
     pub cpus: Option<u32>,
-    /// Whether CPUs that firmware lists may be missing.
+    /// True if CPUs that firmware lists may be missing.
     pub may_miss_cpus: bool,
-    /// Whether the user names the kernel's file, which may lack the work.
+    /// True if the user names the kernel's file, which may lack the work.
     pub is_named_kernel: bool,
     /// The work of the kernel after its boot.
     pub work: RequestedWork,

@@ -36,7 +36,7 @@ pub(crate) fn contradiction(seen: &Seen) -> Option<String> {
     incomplete(seen)
 }
 
-/// Whether all records have come, whole and once.
+/// Returns the reason if not all records have come, whole and once.
 fn incomplete(seen: &Seen) -> Option<String> {
     if seen.unreadable > 0 {
         let first = seen.unreadable_lines.first();
@@ -57,8 +57,8 @@ fn incomplete(seen: &Seen) -> Option<String> {
     None
 }
 
-/// Whether a kernel whose file the user names lacks what it was asked for: it has passed without the record that begins each
-/// work of octopod's own kernel.
+/// Returns the reason if a kernel whose file the user names lacks the work that it was asked for: it has passed without the
+/// record that begins each work of octopod's own kernel.
 pub(crate) fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
     let work = match asked.work {
         _ if seen.memory.is_some() => return None,
@@ -107,7 +107,8 @@ fn cpus(seen: &Seen, asked: &Requested) -> Option<String> {
         .then(|| format!("{online} of the machine's {wanted} CPUs are online"))
 }
 
-/// Whether as many frames are free after the work as before it. A program of the user's own, and the console, may keep some.
+/// Returns the reason if not as many frames are free after the work as before it. A program of the user's own, and the
+/// console, may keep some.
 fn frames(seen: &Seen, asked: &Requested) -> Option<String> {
     let after = seen.verdict.as_ref()?.free_frames_after;
     let Some(memory) = &seen.memory else {

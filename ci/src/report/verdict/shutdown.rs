@@ -26,7 +26,7 @@ pub(super) fn signal_in(complaint: &str) -> Option<i32> {
     digits.parse().ok()
 }
 
-/// Whether a debugger ended QEMU, by what it writes then.
+/// Returns whether a debugger ended QEMU, by what it writes then.
 pub(super) fn is_by_gdb(complaint: &str) -> bool {
     complaint.contains("QEMU: Terminated via GDBstub")
 }

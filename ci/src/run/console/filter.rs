@@ -17,7 +17,7 @@ pub enum Piece {
 pub struct RecordFilter {
     /// A record so far, or the part of a frame.
     held: Vec<u8>,
-    /// Whether what is held is a record.
+    /// True if what is held is a record.
     in_record: bool,
     /// A longer record is cut.
     max_record_bytes: usize,

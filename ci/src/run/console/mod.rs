@@ -21,7 +21,7 @@ use crate::base::values::Line;
 
 use raw::RawMode;
 
-/// Where the kernel's console takes its input from.
+/// The source of the input of the kernel's console.
 #[derive(Clone, Debug, Default)]
 pub struct ConsoleConfig {
     /// These lines; if there are none, standard input.
@@ -29,7 +29,7 @@ pub struct ConsoleConfig {
 }
 
 impl ConsoleConfig {
-    /// Whether a user types at a terminal.
+    /// Returns whether a user types at a terminal.
     pub fn is_interactive(&self) -> bool {
         self.typed.is_empty() && io::stdin().is_terminal()
     }
@@ -54,17 +54,18 @@ impl Attached {
         Attached { input: Input::start(typed, machine), is_interactive, raw: None, in_session: false, names }
     }
 
-    /// Whether the kernel has asked for a line yet.
+    /// Returns whether the kernel has asked for a line yet.
     pub fn in_session(&self) -> bool {
         self.in_session
     }
 
-    /// Whether what the kernel writes is to be shown as it comes. To a pipe whole lines go, without what a terminal obeys.
+    /// Returns whether what the kernel writes is to be shown as it comes. To a pipe whole lines go, without what a terminal
+    /// obeys.
     pub fn shows_keys(&self) -> bool {
         self.in_session && self.is_interactive
     }
 
-    /// Whether the next prompt changes the terminal's mode.
+    /// Returns whether the next prompt changes the terminal's mode.
     pub fn is_to_enter_raw_mode(&self) -> bool {
         !self.in_session && self.is_interactive
     }

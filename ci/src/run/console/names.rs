@@ -8,7 +8,7 @@ use crate::kernel::{StackFrame, Symbols};
 /// The text before an address on a console line, and whether it is a return address.
 const BEFORE: [(&str, bool); 3] = [("  at 0x", false), ("  by 0x", true), ("    calls 0x", false)];
 
-/// How a traced event begins, and what stands before an address of code in it.
+/// The beginning of a traced event, and the text before an address of code in it.
 const EVENT: &str = "    [";
 const IN_EVENT: [&str; 3] = [" function 0x", " callback 0x", " rip 0x"];
 

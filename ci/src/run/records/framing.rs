@@ -47,7 +47,7 @@ pub struct Unreadable {
     pub problem: String,
 }
 
-/// Whether bytes are the frame of a record.
+/// The result of a comparison of bytes with the frame of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     /// They are text.
@@ -58,7 +58,7 @@ pub enum Match {
     Yes,
 }
 
-/// Which frames are a run's.
+/// The frames of the records of a run.
 #[derive(Clone, Debug)]
 pub struct Framing {
     nonce: Nonce,
@@ -74,7 +74,7 @@ impl Framing {
         Framing { nonce, found: None, next: 0 }
     }
 
-    /// Whether the kernel has taken the nonce.
+    /// Returns whether the kernel has taken the nonce.
     pub fn is_own(&self) -> bool {
         self.found == Some(Some(self.nonce))
     }

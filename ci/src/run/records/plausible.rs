@@ -174,7 +174,7 @@ pub fn cpu_number(cpu: u32) -> Option<String> {
     (cpu >= MAX_CPUS).then(|| format!("CPU {cpu}, where there are at most {MAX_CPUS}"))
 }
 
-/// How many CPUs take part in something.
+/// Checks the number of CPUs that take part in something.
 pub fn cpu_count(cpus: u32) -> Option<String> {
     first([at_least_one("CPUs", cpus.into()), at_most("CPUs", cpus, MAX_CPUS)])
 }

@@ -1,12 +1,12 @@
-//! Model checking. The races at one block ([`encounters`]), those over larger [`pieces`], those of the [`reclaimable`] estimate
+//! Model checking. The races at one block ([`block_races`]), those over [runs](run_races), those of the [`reclaimable`] estimate
 //! and those of the [`summaries`] are small enough for loom, which tries every interleaving. shuttle tries random interleavings
 //! of these, and of whole [`storms`].
 //!
 //! `cargo run -- soak loom` and `cargo run -- soak shuttle` run them, and report the number of executions.
 
-mod encounters;
-mod pieces;
+mod block_races;
 mod reclaimable;
+mod run_races;
 #[cfg(shuttle)]
 mod storms;
 mod summaries;
@@ -136,7 +136,7 @@ impl Model {
         // All in one piece of each order that the number of blocks has.
         let whole = core::array::from_fn(|order| self.world.len & (1 << order));
         self.world.assert_as_before(whole);
-        // The books say so; the buddy must have it so as well.
+        // The counts agree; the buddy must agree as well.
         let order = Order::new(self.world.len.ilog2() as u8).expect("an order");
         assert_eq!(self.frames().alloc_blocks(ANYWHERE, order), Some(self.world.first), "not merged");
     }

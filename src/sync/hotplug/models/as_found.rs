@@ -35,9 +35,9 @@ pub fn bring_online(cpu: &CpuHotplug, starter: &Impatient) -> OnlineOutcome<()> 
 }
 
 /// Sets the CPU online, whatever its state is.
-pub fn resume(cpu: &CpuHotplug) -> Left {
+pub fn resume(cpu: &CpuHotplug) -> OfflineResult {
     cpu.0.store(StateWord { state: Online, nmi_senders: 0 }.bits(), Ordering::Release);
-    Left::Returned
+    OfflineResult::Returned
 }
 
 /// Checks the state, then sends.

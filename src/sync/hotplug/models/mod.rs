@@ -7,7 +7,7 @@
 
 #[cfg_attr(shuttle, allow(dead_code, reason = "some errors are looked for in every interleaving alone"))]
 mod as_found;
-mod encounters;
+mod races;
 #[cfg(shuttle)]
 mod storms;
 
@@ -74,18 +74,22 @@ impl Machine {
     // --- The target. ---
 
     /// An offline point in the target's work.
-    fn offline_point(&self, target: &Target) -> Left {
-        if self.hotplug.state() != OfflinePending { Left::Stayed } else { self.leave(false, target) }
+    fn offline_point(&self, target: &Target) -> OfflineResult {
+        if self.hotplug.state() != OfflinePending {
+            OfflineResult::Stayed
+        } else {
+            self.go_offline(false, target)
+        }
     }
 
     /// The target goes offline and may come back.
-    fn leave(&self, is_idle: bool, target: &Target) -> Left {
+    fn go_offline(&self, is_idle: bool, target: &Target) -> OfflineResult {
         {
             let mut is_online = self.is_online.lock().unwrap();
             if is_idle && self.work.phase() != Phase::Idle
                 || self.hotplug.apply(StateWord::acknowledge).is_err()
             {
-                return Left::Stayed;
+                return OfflineResult::Stayed;
             }
             *is_online = false;
         }
@@ -93,14 +97,14 @@ impl Machine {
             if target.refuses_at == Some(step) {
                 *self.is_online.lock().unwrap() = true;
                 self.hotplug.step(StateWord::refuse);
-                return Left::Stayed;
+                return OfflineResult::Stayed;
             }
             self.hotplug.step(StateWord::advance);
         }
         self.halts.fetch_add(1, Ordering::Relaxed);
         self.hotplug.0.fetch_add(CpuHotplug::HALT, Ordering::AcqRel);
         if !self.wait_for_start_up() {
-            return Left::Never;
+            return OfflineResult::Never;
         }
         // The trampoline, up to the slot, uses nothing of the kernel.
         let (waiting, claimed, online) =
@@ -108,7 +112,7 @@ impl Machine {
         let change =
             |from, to| self.slot.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !change(waiting, claimed) || !change(claimed, online) {
-            return Left::Never;
+            return OfflineResult::Never;
         }
         self.in_trampoline.store(0, Ordering::Release);
         if target.is_blind {
@@ -117,7 +121,7 @@ impl Machine {
         self.hotplug.step(StateWord::resume);
         *self.is_online.lock().unwrap() = true;
         self.hotplug.step(StateWord::complete);
-        Left::Returned
+        OfflineResult::Returned
     }
 
     /// Halts until there is a start-up IPI. Returns `false` if there is none before the end of the model.
@@ -189,7 +193,7 @@ impl Machine {
 
 /// The outcome of an offline point for the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+enum OfflineResult {
     /// It has stayed online.
     Stayed,
     /// It was offline and is back.

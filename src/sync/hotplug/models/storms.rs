@@ -100,18 +100,18 @@ impl Storm {
             let left = if work.apply(Phase::take) {
                 self.machine.touch_work();
                 let left = self.machine.offline_point(&leaves);
-                if left != Left::Never {
+                if left != OfflineResult::Never {
                     self.machine.touch_work();
                     assert!(work.apply(Phase::finish));
                 }
                 left
             } else if hotplug.state() == OfflinePending {
-                self.machine.leave(true, &leaves)
+                self.machine.go_offline(true, &leaves)
             } else {
-                Left::Stayed
+                OfflineResult::Stayed
             };
             let is_over = start_up.lock().unwrap().is_over;
-            if left == Left::Never || is_over && work.phase() == Phase::Idle {
+            if left == OfflineResult::Never || is_over && work.phase() == Phase::Idle {
                 return;
             }
             thread::yield_now();

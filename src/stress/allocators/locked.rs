@@ -5,9 +5,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use buddy_system_allocator::LockedFrameAllocator;
 
-use super::{AllocContext, FrameSource, uninterrupted};
 use crate::memory::frames::{FrameNumber, FreeError, ORDERS, Order};
 use crate::stress::allocator::{Allocator, Backing, BorrowedMemory, Borrower};
+use crate::stress::source::{AllocContext, FrameSource, uninterrupted};
 
 /// The allocator `locked`.
 pub(crate) static LOCKED: Allocator = Allocator {

@@ -29,11 +29,11 @@ fn bring(cpu: &CpuHotplug, starter: &Impatient) -> OnlineOutcome<()> {
 }
 
 /// A target that goes offline inside its work, and continues it if it is restarted.
-fn spawn_worker(machine: &Arc<Machine>, target: Target) -> thread::JoinHandle<Left> {
+fn spawn_worker(machine: &Arc<Machine>, target: Target) -> thread::JoinHandle<OfflineResult> {
     let machine = machine.clone();
     thread::spawn(move || {
         let left = machine.offline_point(&target);
-        if left != Left::Never {
+        if left != OfflineResult::Never {
             machine.touch_work();
             assert!(machine.work.apply(Phase::finish));
         }
@@ -57,7 +57,7 @@ fn a_request(take: TakeOffline, target: Target) {
         OfflineOutcome::Offline => assert_eq!((state, halts), (Offline, 1)),
         // As online as before, whatever the target does later.
         OfflineOutcome::Withdrawn => {
-            assert_eq!((state, halts, left), (Online, 0, Left::Stayed), "it was called online");
+            assert_eq!((state, halts, left), (Online, 0, OfflineResult::Stayed), "it was called online");
         }
         OfflineOutcome::Refused => assert_eq!((state, halts), (Online, 0)),
         OfflineOutcome::InProgress(_) => {
@@ -100,14 +100,16 @@ fn a_return_to_work(bring_online: BringOnline, target: Target, can_interrupt: bo
     machine.end();
     let left = worker.join().unwrap();
     match returned {
-        Some(OnlineOutcome::Online) => assert_eq!(left, Left::Returned),
-        Some(OnlineOutcome::Failed) => assert_eq!((left, machine.hotplug.state()), (Left::Never, Failed)),
+        Some(OnlineOutcome::Online) => assert_eq!(left, OfflineResult::Returned),
+        Some(OnlineOutcome::Failed) => {
+            assert_eq!((left, machine.hotplug.state()), (OfflineResult::Never, Failed))
+        }
         Some(OnlineOutcome::InProgress(_)) => {
-            assert_eq!((left, machine.hotplug.state()), (Left::Returned, Online), "it was coming");
+            assert_eq!((left, machine.hotplug.state()), (OfflineResult::Returned, Online), "it was coming");
         }
         Some(OnlineOutcome::NotSent(())) => {
             assert!(!can_interrupt);
-            assert_eq!((left, machine.hotplug.state()), (Left::Never, Offline));
+            assert_eq!((left, machine.hotplug.state()), (OfflineResult::Never, Offline));
         }
         Some(other) => panic!("a CPU that is offline cannot be restarted: {other:?}"),
         None => {}
@@ -197,7 +199,7 @@ fn an_idle_cpu_takes_its_work_before_it_leaves() {
         machine.hotplug.step(StateWord::request_offline);
         let target = thread::spawn({
             let machine = machine.clone();
-            move || machine.leave(true, &Target::default())
+            move || machine.go_offline(true, &Target::default())
         });
         let offered = {
             let is_online = machine.is_online.lock().unwrap();
@@ -205,6 +207,6 @@ fn an_idle_cpu_takes_its_work_before_it_leaves() {
         };
         machine.end();
         let left = target.join().unwrap();
-        assert_eq!(offered, left == Left::Stayed);
+        assert_eq!(offered, left == OfflineResult::Stayed);
     });
 }

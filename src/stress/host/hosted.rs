@@ -7,10 +7,10 @@ use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
 
-use super::{AllocContext, FrameSource};
 use crate::memory::cache::Magazine;
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 use crate::memory::host::World;
+use crate::stress::source::{AllocContext, FrameSource};
 
 /// The allocator, with a magazine for each context. A thread cannot be interrupted to drain its magazine, so an allocation does
 /// not obtain frames that other contexts cache.

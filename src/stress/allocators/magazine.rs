@@ -2,11 +2,12 @@
 
 use core::cell::UnsafeCell;
 
-use super::{AllocContext, FrameSource, Locked, uninterrupted};
+use super::locked::Locked;
 use crate::memory::Zeroable;
 use crate::memory::cache::{BATCH, CAPACITY};
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::stress::allocator::{Allocator, Backing, Borrower};
+use crate::stress::source::{AllocContext, FrameSource, uninterrupted};
 
 /// The allocator `magazine`.
 pub(crate) static MAGAZINE: Allocator = Allocator {
