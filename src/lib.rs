@@ -70,8 +70,6 @@
 // Module heads also link to private items: `cargo doc --document-private-items` follows those links.
 #![allow(rustdoc::private_intra_doc_links)]
 
-#[doc(hidden)]
-pub use linkme;
 pub use octopod_macros::test;
 
 pub mod config;

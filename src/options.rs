@@ -2,7 +2,7 @@
 
 use crate::boot::command_line::{
     self, CommandLineError, FromText, KernelParameters, Parameter, ParameterList, ParameterSet,
-    ParameterValue, TraceLevel, ValueError,
+    ParameterValue, TraceLevel, Unknown, ValueError,
 };
 use crate::faults::FaultParameters;
 use crate::named;
@@ -92,6 +92,7 @@ const WORK: Parameter = Parameter {
     summary: " What to do when all CPUs are online.",
     allowed: <Work as FromText>::describe,
     default: |f| ParameterValue::write(&DEFAULT_WORK, f),
+    set: None,
 };
 
 impl ParameterSet for WorkParameters {
@@ -134,8 +135,28 @@ impl Options {
     /// The first wrong parameter.
     pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
         let mut options = Options::defaults(built_in);
-        command_line::parse(line, &mut options.sets())?;
+        command_line::parse(line, &mut options.sets(), Unknown::Refuse)?;
         Ok(options)
+    }
+
+    /// As [`parse`](Self::parse), for the launcher: it skips parameters that it does not know, which a program may have registered.
+    ///
+    /// # Errors
+    /// The first wrong parameter of those that it knows.
+    pub fn parse_known(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
+        let mut options = Options::defaults(built_in);
+        command_line::parse(line, &mut options.sets(), Unknown::Skip)?;
+        Ok(options)
+    }
+
+    /// Two parameters of one name, of which the program registers at least one.
+    pub fn duplicate() -> Option<&'static str> {
+        let names =
+            || Options::parameters().chain(command_line::registered()).map(|parameter| parameter.name);
+        names()
+            .enumerate()
+            .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
+            .map(|(_, name)| name)
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.

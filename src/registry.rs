@@ -4,6 +4,9 @@
 
 use core::fmt;
 
+#[doc(hidden)]
+pub use linkme;
+
 /// A text with a fixed layout.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -56,6 +59,23 @@ impl Header {
     /// The header of an entry.
     pub const fn new(name: &'static str, summary: &'static str, file: &'static str, line: u32) -> Header {
         Header { name: Text::new(name), summary: Text::new(summary), file: Text::new(file), line }
+    }
+}
+
+/// The text of documentation comments, in one line.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! summary {
+    () => { "" };
+    ($first:literal $($rest:literal)*) => { $crate::registry::trimmed(concat!($first $(, $rest)*)) };
+}
+
+/// A text without the space at its begin.
+#[doc(hidden)]
+pub const fn trimmed(text: &'static str) -> &'static str {
+    match text.as_bytes() {
+        [b' ', ..] => text.split_at(1).1,
+        _ => text,
     }
 }
 

@@ -102,6 +102,16 @@ fn loader(handoff: &Handoff) -> BootInfo {
     boot
 }
 
+/// Refuses a program that registers two things of one kind by one name: the command line could not tell them apart.
+fn refuse_duplicates() {
+    let allocators = stress::allocators::duplicate().map(|name| ("allocators", name));
+    let workloads = || stress::workloads::duplicate().map(|name| ("workloads", name));
+    let parameters = || Options::duplicate().map(|name| ("parameters", name));
+    if let Some((kind, name)) = allocators.or_else(workloads).or_else(parameters) {
+        boot::refuse(format_args!("the program registers two {kind} called {name}, or one that octopod has"));
+    }
+}
+
 #[inline(never)]
 fn options(boot: &mut BootInfo) -> Options {
     begin(BootStage::Options);
@@ -112,6 +122,7 @@ fn options(boot: &mut BootInfo) -> Options {
         Err(_) => Nonce::in_command_line(boot.command_line),
     });
     let options = options.unwrap_or_else(|error| boot::refuse_command_line(&error));
+    refuse_duplicates();
     console::set_filter(options.kernel.log);
     #[cfg(feature = "faults")]
     faults::arm(&options.faults);

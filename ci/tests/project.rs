@@ -36,7 +36,7 @@ struct Said {
 
 impl Project {
     /// A new project with the checkout's locked dependencies. All projects of the tests share what they build.
-    fn new(name: &str) -> Project {
+    fn new(name: &str, more: &[&str]) -> Project {
         let checkout = Workspace::find().unwrap();
         let parent = tempfile::tempdir().unwrap();
         let project = Project {
@@ -48,7 +48,8 @@ impl Project {
         let made = said(
             project
                 .command(&launcher(), project.folder.parent().unwrap())
-                .args(["new", name, "--path", root]),
+                .args(["new", name, "--path", root])
+                .args(more),
         );
         assert_eq!(made.status, Some(0), "{made:?}");
         fs::copy(checkout.root.join("Cargo.lock"), project.folder.join("Cargo.lock")).unwrap();
@@ -119,7 +120,7 @@ impl Said {
 
 #[test]
 fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
-    let project = Project::new("visitor");
+    let project = Project::new("visitor", &[]);
     project.cargo(&["run"]).expect(0, &["8 CPUs are online", "hello from CPU 7", "PASS  8 CPUs"]);
     project.cargo(&["run", "--", "--smp", "2"]).expect(0, &["hello from CPU 1", "PASS  2 CPUs"]);
     project.cargo(&["test"]).expect(0, &["every_cpu_has_a_frame_of_its_own ... ok", "1 passed"]);
@@ -187,6 +188,70 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     );
     project.cargo(&["build"]).expect(101, &["built with -Crelocation-model=static; leave the flag out"]);
 }
+
+#[test]
+fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
+    let project = Project::new("frames-of-mine", &["--template", "allocator"]);
+    let stress = ["stress", "--debug", "--seconds", "1", "--quiet"];
+    project.octopod(&stress).expect(0, &["PASS  4 CPUs", "nothing lost, nothing allocated twice"]);
+    project
+        .octopod(&["stress", "--debug", "--allocator", "none"])
+        .expect(2, &["\"none\" is not known (allowed: a list of octopod, magazine, locked, bitmap)"]);
+
+    // A workload and a parameter of the project's own.
+    project.replace("src/main.rs", "/// A bit is set", MORE);
+    project
+        .octopod(&[
+            "stress",
+            "--debug",
+            "--seconds",
+            "1",
+            "--workloads",
+            "one,pairs",
+            "--allocator",
+            "bitmap",
+        ])
+        .expect(0, &["one ", "pairs ", "PASS  4 CPUs"]);
+    project.octopod(&["run", "--debug", "--append", "most=no"]).expect(2, &["most=no"]);
+
+    // It allocates a frame twice: the bit stays.
+    let taken = "word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?";
+    project.replace("src/main.rs", taken, "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?");
+    project.octopod(&stress).expect(1, &["allocated twice"]);
+    project.replace("src/main.rs", "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?", taken);
+
+    // It loses what is freed.
+    let freed = "match self.words[index / 64].fetch_or(1 << (index % 64), AcqRel)";
+    project.replace("src/main.rs", freed, "match (index == usize::MAX) as u64");
+    project.octopod(&stress).expect(1, &["lost"]);
+    project.replace("src/main.rs", "match (index == usize::MAX) as u64", freed);
+
+    // Two of one name.
+    project.replace("src/main.rs", "= \"bitmap\"", "= \"locked\"");
+    project.octopod(&stress).expect(5, &["the program registers two allocators called locked"]);
+}
+
+/// A workload and a parameter.
+const MORE: &str = r#"octopod::option! {
+    /// The most runs that a CPU holds.
+    static MOST: u64 = 10, "most";
+}
+
+octopod::workload! {
+    /// Each CPU allocates a few frames and frees them.
+    pub static ONE = "one",
+    run: |worker| {
+        while worker.has_next_round() {
+            for _ in 0..MOST.get() {
+                if let Some(frame) = worker.allocate(Order::FRAME) {
+                    worker.free_run(frame);
+                }
+            }
+        }
+    },
+}
+
+/// A bit is set"#;
 
 /// Tests of which four fail.
 const FAULTS: &str = r#"#![no_std]

@@ -118,8 +118,8 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
 
         #[cfg(test)]
         const _: () = {
-            #[::octopod::linkme::distributed_slice(::octopod::testing::TESTS)]
-            #[linkme(crate = ::octopod::linkme)]
+            #[::octopod::registry::linkme::distributed_slice(::octopod::testing::TESTS)]
+            #[linkme(crate = ::octopod::registry::linkme)]
             static #registered: ::octopod::testing::Test = ::octopod::testing::Test {
                 header: ::octopod::registry::Header::new(
                     ::core::concat!(::core::module_path!(), "::", #text),

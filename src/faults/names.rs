@@ -172,6 +172,7 @@ const FAULT: Parameter = Parameter {
     summary: " The injected fault.",
     allowed: <Option<Fault> as ParameterValue>::describe,
     default: |_| Ok(()),
+    set: None,
 };
 
 const STAGE: Parameter = Parameter {
@@ -179,6 +180,7 @@ const STAGE: Parameter = Parameter {
     summary: " The stage of bring-up at whose end a fault holds the last CPU.",
     allowed: <Stage as FromText>::describe,
     default: |f| ParameterValue::write(&DEFAULT_STAGE, f),
+    set: None,
 };
 
 impl ParameterSet for FaultParameters {

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use crate::cpu::PAGE_BYTES;
 use crate::memory::Zeroable;
-use crate::memory::frames::FrameNumber;
+use crate::memory::frames::{FrameNumber, ORDERS, Order};
 use crate::memory::source::FrameSource;
 
 /// An allocator that the stress can test.
@@ -34,11 +34,53 @@ pub type Run<'a> = &'a mut dyn FnMut(&dyn FrameSource);
 /// How to make an allocator that works on borrowed frames.
 #[derive(Clone, Copy)]
 pub struct Borrower {
-    /// Returns the bytes of metadata that it needs for a number of contexts ([`AllocContext`](super::source::AllocContext)s).
-    pub metadata_bytes: fn(contexts: usize) -> usize,
+    /// Returns the bytes of metadata that it needs, in memory of its own.
+    pub metadata_bytes: fn(&Needs) -> usize,
+    /// The shape of the memory that it works on.
+    pub shape: MemoryShape,
     /// Makes the allocator on this memory, and passes it to the function, once. The allocator ends when the function returns.
     pub run: fn(&BorrowedMemory<'_>, Run<'_>),
 }
+
+/// What an allocator's metadata depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The frames that it gets at most.
+    pub frames: usize,
+    /// The number of contexts ([`AllocContext`](super::source::AllocContext)s).
+    pub contexts: usize,
+}
+
+/// The shape of an allocator's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryShape {
+    /// All free frames, in ranges with gaps between them.
+    Ranges,
+    /// The largest range alone, whose first frame is a multiple of the order's size, and whose length is too.
+    Contiguous {
+        /// The order.
+        alignment: Order,
+    },
+}
+
+impl MemoryShape {
+    /// The part of these ranges that has this shape.
+    pub(in crate::stress) fn of(self, ranges: &mut heapless::Vec<Range<FrameNumber>, MAX_RANGES>) {
+        let MemoryShape::Contiguous { alignment } = self else { return };
+        let frames = alignment.frames();
+        let aligned = ranges.iter().map(|range| {
+            let first = range.start.get().next_multiple_of(frames);
+            let end = range.end.get() / frames * frames;
+            FrameNumber::new(first)..FrameNumber::new(end.max(first))
+        });
+        let largest = aligned.max_by_key(|range| range.end.get() - range.start.get());
+        ranges.clear();
+        ranges.extend(largest);
+    }
+}
+
+/// The most ranges that are lent. After boot there are two or three of each order.
+pub(in crate::stress) const MAX_RANGES: usize = 8 * ORDERS;
 
 /// The memory of an allocator under test.
 pub struct BorrowedMemory<'a> {
@@ -106,11 +148,11 @@ impl Allocator {
         matches!(self.backing, Backing::Kernel)
     }
 
-    /// The number of pages of metadata that it needs for a number of contexts.
-    pub fn metadata_pages(&self, contexts: usize) -> usize {
+    /// The number of pages of metadata that it needs.
+    pub fn metadata_pages(&self, needs: &Needs) -> usize {
         match self.backing {
             Backing::Kernel => 0,
-            Backing::Borrowed(borrower) => (borrower.metadata_bytes)(contexts).div_ceil(PAGE_BYTES),
+            Backing::Borrowed(borrower) => (borrower.metadata_bytes)(needs).div_ceil(PAGE_BYTES),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::allocator::MAX_RANGES;
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage};
 use super::arena;
 use super::source::FrameSource;
@@ -13,9 +14,6 @@ const ARENA_BYTES_PER_FRAME: usize = 32;
 
 /// The reserve for the kernel's own allocations: 1 MiB.
 const KEPT: Order = Order::new(8).expect("there are more orders than that");
-
-/// The most donated ranges. After boot there are two or three of each order.
-const MAX_RANGES: usize = 8 * ORDERS;
 
 /// Donated frames, and the arena and the metadata of their borrower. Freed when dropped.
 pub(crate) struct DonatedFrames {
@@ -60,7 +58,8 @@ impl DonatedFrames {
     ) {
         let Backing::Borrowed(borrower) = allocator.backing else { return };
         let ranges = self.ranges.iter().map(|range| range.number()..range.number() + range.frames());
-        let ranges: heapless::Vec<Range<FrameNumber>, MAX_RANGES> = ranges.collect();
+        let mut ranges: heapless::Vec<Range<FrameNumber>, MAX_RANGES> = ranges.collect();
+        borrower.shape.of(&mut ranges);
         (borrower.run)(&BorrowedMemory::new(&ranges, contexts, &mut self.metadata), f);
     }
 }

@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
 
-use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage};
+use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage, Needs};
 use super::failure::{Failure, FailureLog};
 use super::figures::{Measured, figures};
 use super::histogram::{Histogram, buckets};
@@ -174,8 +174,11 @@ impl HostRun<'_> {
         let Backing::Borrowed(borrower) = self.allocator.backing else {
             return self.run_noted(&world, &Hosted::new(&world, contexts), activity);
         };
-        let frames = [world.first..world.first + world.len];
-        let pages = self.allocator.metadata_pages(contexts);
+        let mut frames = heapless::Vec::new();
+        // One range fits.
+        let _ = frames.push(world.first..world.first + world.len);
+        borrower.shape.of(&mut frames);
+        let pages = self.allocator.metadata_pages(&Needs { frames: world.len, contexts });
         let mut metadata: Vec<_> = (0..pages).map(|_| MetadataPage::ZERO).collect();
         let memory = BorrowedMemory::new(&frames, contexts, &mut metadata);
         let mut outcome = None;

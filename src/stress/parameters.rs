@@ -12,10 +12,10 @@ use crate::parameters;
 pub const MAX_CPU_COUNTS: usize = 8;
 
 /// Some of the workloads.
-pub type WorkloadList = NameList<&'static Workload, { workloads::COUNT }>;
+pub type WorkloadList = NameList<&'static Workload, { workloads::MOST }>;
 
 /// Some of the allocators.
-pub type AllocatorList = NameList<&'static Allocator, { allocators::COUNT }>;
+pub type AllocatorList = NameList<&'static Allocator, { allocators::MOST }>;
 
 parameters! {
     /// The parameters of the stress.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::allocators::{self, Allocator};
+use super::allocators::{self, Allocator, Needs};
 use super::barrier::Barrier;
 use super::donated::DonatedFrames;
 use super::error::{FailedRun, StressError};
@@ -119,7 +119,7 @@ pub(crate) fn run(
         prefault::free_blocks();
     }
     let mut index = 0;
-    let mut skipped: NameList<&Allocator, { allocators::COUNT }> = NameList::EMPTY;
+    let mut skipped: NameList<&Allocator, { allocators::MOST }> = NameList::EMPTY;
     let mut first = None;
     for cpus in plan.cpus.iter() {
         for allocator in parameters.allocators.iter() {
@@ -190,7 +190,8 @@ impl AllocatorRun<'_> {
         drain(&KernelAllocator)?;
         // Each CPU has a context, and so has its timer handler.
         let contexts = 2 * self.tables.ids().len();
-        let mut donated = DonatedFrames::take(self.allocator.metadata_pages(contexts))
+        let needs = Needs { frames: KernelAllocator.free_frames(), contexts };
+        let mut donated = DonatedFrames::take(self.allocator.metadata_pages(&needs))
             .ok_or(StressError::TooLittleToDonate)?;
         let mut outcome = None;
         donated.run(self.allocator, contexts, &mut |source| outcome = Some(self.run_all(source)));

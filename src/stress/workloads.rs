@@ -1,6 +1,9 @@
 //! The workloads. Each CPU runs the same function until the workload ends. The same code runs in the kernel and on the host;
 //! [`Platform`] is what it needs of either.
 
+#[cfg(not(target_os = "none"))]
+extern crate std;
+
 mod churn;
 mod exhaust;
 mod half;
@@ -14,9 +17,10 @@ mod worker;
 
 pub use replay::REPLAY;
 pub use singles::PAIRS;
-pub use worker::{Details, Platform, Setup, Shared, Timed, Workload, run};
+pub use worker::{Details, HeldRun, Platform, Setup, Shared, Timed, Worker, Workload, run};
 
 use crate::boot::command_line::Named;
+use crate::registry::Header;
 
 /// All workloads, in the order of the list and of the run. To add one, declare it in a file of its own and add a line.
 const ALL: &[&Workload] = &[
@@ -42,12 +46,110 @@ const ALL: &[&Workload] = &[
     &replay::REPLAY,
 ];
 
-/// The number of workloads.
-pub const COUNT: usize = ALL.len();
+/// The most workloads that a list can name.
+pub const MOST: usize = ALL.len() + MAX_REGISTERED;
+
+/// The most workloads that a program can register.
+pub const MAX_REGISTERED: usize = 8;
+
+/// Workloads that the program registers: see [`workload!`](crate::workload!).
+#[linkme::distributed_slice]
+pub static WORKLOADS: [&'static Workload];
+
+/// Their names, for the launcher.
+#[linkme::distributed_slice]
+pub static WORKLOAD_NAMES: [Header];
+
+/// Registers a workload, in any crate of the program: it then runs on each allocator under test with the same checks as those of
+/// octopod.
+///
+/// ```
+/// use octopod::memory::frames::Order;
+///
+/// octopod::workload! {
+///     /// Each CPU allocates one frame and frees it.
+///     pub static ONE = "one",
+///     run: |worker| {
+///         while worker.has_next_round() {
+///             if let Some(frame) = worker.allocate(Order::FRAME) {
+///                 worker.free_run(frame);
+///             }
+///         }
+///     },
+/// }
+/// # fn main() {}
+/// ```
+///
+/// `run` is called on each CPU with its [`Worker`], and frees all that it holds before it returns. Names are unique: a program
+/// that registers one twice is refused at boot.
+#[macro_export]
+macro_rules! workload {
+    ($(#[doc = $doc:literal])* $vis:vis static $item:ident = $name:literal, run: $run:expr $(,)?) => {
+        $(#[doc = $doc])*
+        $vis static $item: $crate::stress::workloads::Workload = $crate::stress::workloads::Workload {
+            name: $name,
+            summary: $crate::summary!($($doc)*),
+            is_default: true,
+            timed: $crate::stress::workloads::Timed::Allocation,
+            holds_runs: false,
+            run: $run,
+            details: ::core::option::Option::None,
+        };
+
+        const _: () = {
+            #[$crate::registry::linkme::distributed_slice($crate::stress::workloads::WORKLOADS)]
+            #[linkme(crate = $crate::registry::linkme)]
+            static REGISTERED: &'static $crate::stress::workloads::Workload = &$item;
+
+            #[$crate::registry::linkme::distributed_slice($crate::stress::workloads::WORKLOAD_NAMES)]
+            #[linkme(crate = $crate::registry::linkme)]
+            static NAME: $crate::registry::Header =
+                $crate::registry::Header::new($name, $crate::summary!($($doc)*), ::core::file!(), ::core::line!());
+        };
+    };
+}
+
+/// The workloads of a kernel's file, whose names the launcher has read.
+#[cfg(not(target_os = "none"))]
+static LEARNED: std::sync::OnceLock<std::vec::Vec<&'static Workload>> = std::sync::OnceLock::new();
+
+/// Makes the workloads of a kernel's file known, each by name and purpose, so that command lines and reports can name them. They do
+/// not run in this process. Only the first call has an effect.
+#[cfg(not(target_os = "none"))]
+pub fn learn(names: impl IntoIterator<Item = (std::string::String, std::string::String)>) {
+    let workload = |(name, summary): (std::string::String, std::string::String)| -> &'static Workload {
+        std::boxed::Box::leak(std::boxed::Box::new(Workload {
+            name: name.leak(),
+            summary: summary.leak(),
+            is_default: true,
+            timed: Timed::Allocation,
+            holds_runs: false,
+            run: |_| {},
+            details: None,
+        }))
+    };
+    LEARNED.get_or_init(|| names.into_iter().map(workload).collect());
+}
 
 impl Named for &'static Workload {
     fn all() -> &'static [&'static Workload] {
         ALL
+    }
+
+    #[cfg(target_os = "none")]
+    fn registered() -> &'static [&'static Workload] {
+        &WORKLOADS
+    }
+
+    // Miri has no linker, which makes the list.
+    #[cfg(all(not(target_os = "none"), miri))]
+    fn registered() -> &'static [&'static Workload] {
+        &[]
+    }
+
+    #[cfg(all(not(target_os = "none"), not(miri)))]
+    fn registered() -> &'static [&'static Workload] {
+        LEARNED.get().map_or(&WORKLOADS, |learned| learned)
     }
 
     fn name(&self) -> &'static str {
@@ -57,5 +159,15 @@ impl Named for &'static Workload {
 
 /// The workloads that run when none is named.
 pub fn defaults() -> impl Iterator<Item = &'static Workload> {
-    ALL.iter().copied().filter(|workload| workload.is_default)
+    ALL.iter().chain(<&Workload>::registered()).copied().filter(|workload| workload.is_default)
+}
+
+/// Returns a name that two of them have, or `None`.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the kernel checks it at boot"))]
+pub(crate) fn duplicate() -> Option<&'static str> {
+    let names = || <&Workload>::all().iter().chain(<&Workload>::registered()).map(|one| one.name);
+    names()
+        .enumerate()
+        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
+        .map(|(_, name)| name)
 }

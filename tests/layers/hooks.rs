@@ -231,7 +231,7 @@ impl Scan<'_> {
         let is_handler_table = mentions(kind, &[HANDLER_SLOT.0]) && top(&self.module) == HANDLER_SLOT.1;
         if mentions(kind, &["Hook"]) || is_handler_table {
             self.found.hooks.insert((self.module.clone(), name.to_owned()));
-        } else if !holds_function(kind, self.functions) {
+        } else if !holds_function(kind, self.functions) || attributes_of(before).contains(HOST_ONLY) {
         } else if mentions(kind, &SETTABLE) {
             self.found
                 .hidden
@@ -272,6 +272,9 @@ impl Scan<'_> {
 }
 
 /// The text of the attributes directly before an item, whose other words may precede its keyword.
+/// The condition of statics that the kernel does not have, as a token stream is written.
+const HOST_ONLY: &str = "not (target_os = \"none\")";
+
 fn attributes_of(before: &[TokenTree]) -> String {
     let mut text = String::new();
     for token in before.iter().rev() {

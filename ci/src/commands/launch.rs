@@ -8,10 +8,10 @@ use std::time::Duration;
 use octopod::wire::{NONCE_PARAMETER, Nonce};
 use strum::IntoStaticStr;
 
-use crate::base::files::{Plan, RunFolder, Scratch};
+use crate::base::files::{Plan, RunFolder, Scratch, input};
 use crate::base::{Error, Message, Observer, Workspace, WorkspaceKind, interrupt, text};
 use crate::commands::inputs;
-use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build};
+use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build, registry};
 use crate::machine::accelerator::Host;
 use crate::machine::emulator::{Emulator, MAX_SOCKET_BYTES, QMP};
 use crate::machine::media::{self, Loaded};
@@ -117,6 +117,8 @@ pub struct Launch {
     pub output: OutputConfig,
     /// The words that it was made of, the command first; none if it was made otherwise.
     pub words: Vec<OsString>,
+    /// True if the workspace is a project of the user's own.
+    pub is_in_project: bool,
 }
 
 impl Default for Launch {
@@ -134,6 +136,7 @@ impl Default for Launch {
             run: RunConfig { limit, console: None },
             output: OutputConfig::default(),
             words: Vec::new(),
+            is_in_project: false,
         }
     }
 }
@@ -159,7 +162,10 @@ impl Launch {
             let command = self.kind.name();
             return Err(Error::Usage(format!("work=shell is an option of shell, not of {command}")));
         }
-        self.command_line.check()?;
+        // A kernel of the user's own may have more names; `boot` reads them from its file.
+        if !matches!(self.kernel.source, KernelSource::File(_)) && !self.is_in_project {
+            self.command_line.check()?;
+        }
         if !boots {
             return Ok(());
         }
@@ -302,7 +308,9 @@ pub fn with_report(
     };
     let (origin, seed) = (OriginReport::begins(&workspace), launch.seed());
     let mut begun = Begun { workspace, files, folder: None, seed, emulator_command: None };
-    let mut outcome = launch.check().and_then(|()| body(&mut begun, observer)).unwrap_or_else(failed);
+    let is_in_project = begun.workspace.project().is_some();
+    let checked = Launch { is_in_project, ..launch.clone() }.check();
+    let mut outcome = checked.and_then(|()| body(&mut begun, observer)).unwrap_or_else(failed);
     outcome.report.origin = OriginReport {
         repeat: launch.repeat(seed, &begun.workspace),
         seed: seed.map(|seed| format!("{:#x}", seed.value)),
@@ -343,6 +351,15 @@ fn boot(
     }
     let tools = setup::media::provide(launch.machine.boot, emulator.qemu_program(), observer)?;
     let kernel = build::provide(&launch.kernel, workspace, observer)?;
+    if kernel.is_users {
+        let elf = input::read(&kernel.symbols, build::MOST_BYTES)?;
+        let wrong = |error: registry::RegistryError| Error::NotAKernel {
+            path: kernel.symbols.clone(),
+            reason: error.to_string(),
+        };
+        registry::learn(&elf).map_err(wrong)?;
+        launch.command_line.check()?;
+    }
     limits::check_image(kernel.image_end, launch.machine.mem.bytes())?;
     if interrupt::requested() {
         return Err(Error::Interrupted);

@@ -62,6 +62,7 @@ impl LaunchArgs {
             run: RunConfig { limit, console: None },
             output: self.output.configure(),
             words: Vec::new(),
+            is_in_project: false,
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Template {
     /// A kernel, with a test.
     #[default]
     Kernel,
+    /// A frame allocator, under the workloads and checks of octopod.
+    Allocator,
 }
 
 /// A file of a template: its path in the project and its text, in which `{{…}}` are replaced.
@@ -58,10 +60,21 @@ const KERNEL: &[TemplateFile] = template!("kernel":
     "README.md.liquid" as "README.md",
 );
 
+const ALLOCATOR: &[TemplateFile] = &[
+    KERNEL[1],
+    KERNEL[2],
+    KERNEL[4],
+    KERNEL[5],
+    ("Cargo.toml", include_str!("../../templates/allocator/Cargo.toml.liquid")),
+    ("src/main.rs", include_str!("../../templates/allocator/src/main.rs.liquid")),
+    ("README.md", include_str!("../../templates/allocator/README.md.liquid")),
+];
+
 impl Template {
     fn files(self) -> &'static [TemplateFile] {
         match self {
             Template::Kernel => KERNEL,
+            Template::Allocator => ALLOCATOR,
         }
     }
 }

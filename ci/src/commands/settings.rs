@@ -1,5 +1,5 @@
 //! Options that a project gives its commands by default, in `[package.metadata.octopod]` of its manifest: each setting has the
-//! long name of an option. What the command line says counts instead, except that values of `append` add up.
+//! long name of an option, and its value or a table with a value for each of some commands. What the command line says counts instead, except that values of `append` add up.
 
 use std::ffi::OsString;
 
@@ -46,6 +46,13 @@ fn with(
         if command.get_name() == "bench" && OF_OTHER_MACHINES.contains(&key.as_str()) {
             continue;
         }
+        let value = match value {
+            Value::Table(by_command) => match by_command.get(command.get_name()) {
+                Some(value) => value,
+                None => continue,
+            },
+            value => value,
+        };
         let wrong = |problem: &str| {
             let manifest = project.folder.join("Cargo.toml");
             Error::Usage(format!("{}: {SETTINGS} {key}: {problem}", manifest.display()))
@@ -140,6 +147,9 @@ mod tests {
             "values of append add up"
         );
         assert_eq!(read("trace = false", "boot").unwrap(), "boot");
+        let by_command = "append = { run = \"a=1\", boot = \"b=2\" }";
+        assert_eq!(read(by_command, "boot").unwrap(), "boot --append b=2");
+        assert_eq!(read(by_command, "stress").unwrap(), "stress");
         // Options of other commands do not concern this one.
         assert_eq!(read("seconds = 2", "stress").unwrap(), "stress --seconds 2");
         assert_eq!(read("machines = \"m.toml\"", "matrix").unwrap(), "matrix --rows /p/m.toml");

@@ -14,7 +14,7 @@ use crate::kernel::isolation::{self, Settings};
 use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example, image, lock, pack};
 
 /// No kernel is larger.
-const MOST_BYTES: u64 = 256 << 20;
+pub(crate) const MOST_BYTES: u64 = 256 << 20;
 
 /// The reason why no loader can enter a file, and what a program of octopod lacks then.
 const NO_ENTRY: &str = "it has neither a PVH note nor a Multiboot header. A program of octopod names its function by \
@@ -138,7 +138,7 @@ fn of_project(
         image_bytes: image.bytes,
         compressed_bytes: None,
         image_end: image.end,
-        is_users: false,
+        is_users: true,
         _lock: Some(Arc::new(lock)),
         _folder: None,
     })

@@ -102,6 +102,60 @@ pub fn tests(elf: &[u8]) -> Result<Vec<TestEntry>, RegistryError> {
     Ok(tests)
 }
 
+/// The lists of names that a kernel's file has, besides its tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameList {
+    /// Allocators.
+    Allocators,
+    /// Workloads.
+    Workloads,
+}
+
+impl NameList {
+    fn section(self) -> &'static str {
+        match self {
+            NameList::Allocators => "linkme_ALLOCATOR_NAMES",
+            NameList::Workloads => "linkme_WORKLOAD_NAMES",
+        }
+    }
+}
+
+/// The entries of a list of names, in the kernel's order.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub fn names(elf: &[u8], list: NameList) -> Result<Vec<Entry>, RegistryError> {
+    let image = Image::of(elf)?;
+    let section = list.section();
+    let bytes = image.list(section).len();
+    if !bytes.is_multiple_of(size_of::<Header>()) {
+        return Err(RegistryError::Size(section, bytes, size_of::<Header>()));
+    }
+    let entries = (0..bytes).step_by(size_of::<Header>());
+    entries.map(|at| Fields { image: &image, list: section, section, at }.header(0)).collect()
+}
+
+/// Makes the allocators and workloads of a kernel's file known to this process, which then takes their names.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
+    let pairs = |list| {
+        let entries = names(elf, list)?;
+        Ok::<_, RegistryError>(
+            entries.into_iter().map(|entry| (entry.name, entry.summary)).collect::<Vec<_>>(),
+        )
+    };
+    let (allocators, workloads) = (pairs(NameList::Allocators)?, pairs(NameList::Workloads)?);
+    if !allocators.is_empty() {
+        octopod::stress::allocators::learn(allocators);
+    }
+    if !workloads.is_empty() {
+        octopod::stress::workloads::learn(workloads);
+    }
+    Ok(())
+}
+
 /// A file, with the words that its relocations set.
 struct Image<'a> {
     file: ElfFile64<'a, Endianness>,

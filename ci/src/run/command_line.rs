@@ -56,7 +56,7 @@ impl CommandLine {
 
     /// As the kernel reads it; `None` if it would refuse it.
     pub fn parsed(&self) -> Option<Options> {
-        Options::parse(self.to_string().as_bytes(), BuiltIn::ALL).ok()
+        Options::parse_known(self.to_string().as_bytes(), BuiltIn::ALL).ok()
     }
 }
 

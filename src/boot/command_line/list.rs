@@ -1,6 +1,7 @@
 //! A list of names, as `a,b,c`.
 
 use core::fmt;
+use core::marker::PhantomData;
 
 use super::{Named, Names, ParameterValue, ValueError};
 
@@ -82,7 +83,7 @@ impl<T: Named, const N: usize> ParameterValue for NameList<T, N> {
     }
 
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of {}", Names(T::all()))
+        write!(f, "a list of {}", Names::<T>(PhantomData))
     }
 }
 

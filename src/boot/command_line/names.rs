@@ -1,27 +1,33 @@
 //! Values that are chosen by name.
 
 use core::fmt;
+use core::marker::PhantomData;
 
 /// A type of which some values have names.
 pub trait Named: Copy + PartialEq + 'static {
     /// All values that have a name, in the order in which they are listed.
     fn all() -> &'static [Self];
 
+    /// The values that the program registers, after [`all`](Self::all).
+    fn registered() -> &'static [Self] {
+        &[]
+    }
+
     /// The value's name on the command line.
     fn name(&self) -> &'static str;
 
     /// The value of that name.
     fn from_name(name: &str) -> Option<Self> {
-        Self::all().iter().copied().find(|known| known.name() == name)
+        Self::all().iter().chain(Self::registered()).copied().find(|known| known.name() == name)
     }
 }
 
 /// Displays the names of all values, separated by commas.
-pub struct Names<T: 'static>(pub &'static [T]);
+pub struct Names<T>(pub PhantomData<T>);
 
 impl<T: Named> fmt::Display for Names<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, value) in self.0.iter().enumerate() {
+        for (index, value) in T::all().iter().chain(T::registered()).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{}", value.name())?;
         }
@@ -52,8 +58,8 @@ macro_rules! named_values {
             }
 
             fn describe(f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                let all = <$type as $crate::boot::command_line::Named>::all();
-                ::core::fmt::Display::fmt(&$crate::boot::command_line::Names(all), f)
+                let names = $crate::boot::command_line::Names::<$type>(::core::marker::PhantomData);
+                ::core::fmt::Display::fmt(&names, f)
             }
         }
     };

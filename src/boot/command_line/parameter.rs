@@ -2,8 +2,13 @@
 
 use core::fmt;
 
+use super::value_error::ValueError;
+
 /// The most sets that one command line is parsed for.
 pub const MAX_SETS: usize = 8;
+
+/// Sets a parameter to the value that a text stands for.
+pub type SetParameter = for<'a> fn(&'a str) -> Result<(), ValueError<'a>>;
 
 /// The declaration of a parameter.
 #[derive(Clone, Copy)]
@@ -16,6 +21,8 @@ pub struct Parameter {
     pub allowed: fn(&mut fmt::Formatter<'_>) -> fmt::Result,
     /// Writes the value that it has by default; nothing if it has none.
     pub default: fn(&mut fmt::Formatter<'_>) -> fmt::Result,
+    /// Sets a parameter that a program registers; `None` for those of a set.
+    pub set: Option<SetParameter>,
 }
 
 impl PartialEq for Parameter {

@@ -1,8 +1,10 @@
 //! Sets of parameters, and the parser.
 
-use super::error::{CommandLineError, ValueError};
+use super::error::CommandLineError;
 use super::line::{as_text, next_word};
 use super::parameter::{MAX_SETS, ParameterList};
+use super::registered::registered;
+use super::value_error::ValueError;
 
 /// Parameters and their values. [`parameters!`](crate::parameters!) implements it for a structure.
 pub trait ParameterSet {
@@ -18,6 +20,15 @@ pub trait ParameterSet {
 
 const NONE: ParameterList = &[];
 
+/// What to do with a parameter that no set declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Refuse the line.
+    Refuse,
+    /// Skip it: another program may have registered it.
+    Skip,
+}
+
 /// Parses a command line, without its final zero byte, into the sets that declare its parameters.
 ///
 /// **Context:** any; neither allocates nor locks.
@@ -27,26 +38,37 @@ const NONE: ParameterList = &[];
 ///
 /// # Panics
 /// With more than [`MAX_SETS`] sets.
-pub fn parse<'a>(line: &'a [u8], sets: &mut [&mut dyn ParameterSet]) -> Result<(), CommandLineError<'a>> {
+pub fn parse<'a>(
+    line: &'a [u8],
+    sets: &mut [&mut dyn ParameterSet],
+    unknown: Unknown,
+) -> Result<(), CommandLineError<'a>> {
     let mut known: [&'static ParameterList; MAX_SETS] = [&NONE; MAX_SETS];
     for (slot, set) in known[..sets.len()].iter_mut().zip(sets.iter()) {
         *slot = set.parameters();
     }
     let find = |name: &str| {
-        let mut all = known.iter().enumerate().flat_map(|(set, list)| list.iter().map(move |one| (set, one)));
+        let of_sets = known.iter().enumerate().flat_map(|(set, list)| list.iter().map(move |one| (set, one)));
+        let mut all = of_sets.chain(registered().iter().map(|one| (MAX_SETS, one)));
         all.find(|(_, parameter)| parameter.name == name)
     };
     let mut rest = as_text(line)?;
     while let Some((word, after)) = next_word(rest)? {
         rest = after;
         let Some((set, parameter)) = find(word.name) else {
+            if unknown == Unknown::Skip {
+                continue;
+            }
             return Err(CommandLineError::UnknownParameter { name: word.name, known });
         };
         let Some(value) = word.value else {
             return Err(CommandLineError::MissingValue { parameter });
         };
-        let outcome =
-            if value.is_empty() { Err(ValueError::Empty) } else { sets[set].set(parameter.name, value) };
+        let outcome = match (value.is_empty(), parameter.set) {
+            (true, _) => Err(ValueError::Empty),
+            (false, Some(set)) => set(value),
+            (false, None) => sets[set].set(parameter.name, value),
+        };
         outcome.map_err(|error| CommandLineError::BadValue { parameter, value, error })?;
     }
     Ok(())
@@ -66,7 +88,7 @@ pub fn parse<'a>(line: &'a [u8], sets: &mut [&mut dyn ParameterSet]) -> Result<(
 ///
 /// use octopod::boot::command_line;
 /// let mut sched = SchedParameters::default();
-/// command_line::parse(b"sched.slice_us=700", &mut [&mut sched]).unwrap();
+/// command_line::parse(b"sched.slice_us=700", &mut [&mut sched], command_line::Unknown::Refuse).unwrap();
 /// assert_eq!(sched.slice_us, Some(700));
 /// ```
 #[macro_export]
@@ -101,6 +123,7 @@ macro_rules! parameters {
                             let value: $type = $default;
                             $crate::boot::command_line::ParameterValue::write(&value, f)
                         },
+                        set: ::core::option::Option::None,
                     },
                 )*];
                 &PARAMETERS

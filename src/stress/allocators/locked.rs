@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use buddy_system_allocator::LockedFrameAllocator;
 
 use crate::memory::frames::{FrameNumber, FreeError, ORDERS, Order};
-use crate::stress::allocator::{Allocator, Backing, BorrowedMemory, Borrower};
+use crate::stress::allocator::{Allocator, Backing, BorrowedMemory, Borrower, MemoryShape};
 use crate::stress::source::{AllocContext, FrameSource, uninterrupted};
 
 /// The allocator `locked`.
@@ -15,6 +15,7 @@ pub(crate) static LOCKED: Allocator = Allocator {
     summary: "The `LockedFrameAllocator` of the crate `buddy_system_allocator`, behind one lock.",
     backing: Backing::Borrowed(Borrower {
         metadata_bytes: |_| 0,
+        shape: MemoryShape::Ranges,
         run: |memory, run| run(&Locked::on(memory)),
     }),
 };

@@ -6,7 +6,7 @@ use super::locked::Locked;
 use crate::memory::Zeroable;
 use crate::memory::cache::{BATCH, CAPACITY};
 use crate::memory::frames::{FrameNumber, FreeError, Order};
-use crate::stress::allocator::{Allocator, Backing, Borrower};
+use crate::stress::allocator::{Allocator, Backing, Borrower, MemoryShape};
 use crate::stress::source::{AllocContext, FrameSource, uninterrupted};
 
 /// The allocator `magazine`.
@@ -14,7 +14,8 @@ pub(crate) static MAGAZINE: Allocator = Allocator {
     name: "magazine",
     summary: "An array of frames for each CPU, in front of `locked`.",
     backing: Backing::Borrowed(Borrower {
-        metadata_bytes: |contexts| contexts * size_of::<ContextCache>(),
+        metadata_bytes: |needs| needs.contexts * size_of::<ContextCache>(),
+        shape: MemoryShape::Ranges,
         run: |memory, run| {
             let caches = memory.take_metadata(memory.contexts());
             run(&Cached::new(caches, &Locked::on(memory)));

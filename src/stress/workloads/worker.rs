@@ -36,9 +36,9 @@ pub struct Workload {
     /// Whether it needs room in a [`RunTable`].
     pub holds_runs: bool,
     /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all frames before it returns.
-    pub(in crate::stress) run: fn(&mut Worker<'_>),
+    pub run: fn(&mut Worker<'_>),
     /// Writes its counters other than operations; `None` if it has none.
-    pub(in crate::stress) details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
+    pub details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
 }
 
 /// What a latency includes: the calls of the allocator, and the interrupts meanwhile; not the check of the owner words.
@@ -246,7 +246,7 @@ impl<'a> Deref for Shared<'a> {
 }
 
 /// One CPU of a workload.
-pub(in crate::stress) struct Worker<'a> {
+pub struct Worker<'a> {
     pub(super) platform: &'a dyn Platform,
     pub(super) shared: &'a Shared<'a>,
     /// Its index among the CPUs of the workload.
@@ -404,5 +404,65 @@ impl<'a> Worker<'a> {
         if self.disown(frame, order, self.id) {
             self.free(frame, order);
         }
+    }
+}
+
+/// A run that a workload holds: returned to its allocator by [`Worker::free_run`]. One that is dropped is lost, which the check at the
+/// workload's end finds.
+#[derive(Debug)]
+#[must_use = "a run that is dropped is lost"]
+pub struct HeldRun {
+    frame: FrameNumber,
+    order: Order,
+}
+
+impl HeldRun {
+    /// Its first frame.
+    pub fn frame(&self) -> FrameNumber {
+        self.frame
+    }
+
+    /// Its order.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+}
+
+/// What a workload that a program registers does on its CPU.
+///
+/// **Context:** thread, interrupts on.
+impl Worker<'_> {
+    /// Whether there is another round: until the workload's time is over, and at least one.
+    pub fn has_next_round(&mut self) -> bool {
+        self.goes_on()
+    }
+
+    /// Allocates a run of 2^order frames from the allocator under test, and checks that no frame of it has an owner. `None` if the
+    /// allocator has none.
+    pub fn allocate(&mut self, order: Order) -> Option<HeldRun> {
+        let frame = self.alloc_sampled(order)?;
+        self.count(1);
+        self.acquired(frame, order).then_some(HeldRun { frame, order })
+    }
+
+    /// Checks that this run still has its owner, and frees it.
+    pub fn free_run(&mut self, run: HeldRun) {
+        self.release(run.frame, run.order);
+        self.count(1);
+    }
+
+    /// A random number below `end`, from the stream of this CPU; 0 if `end` is 0.
+    pub fn random_below(&mut self, end: u32) -> u32 {
+        if end == 0 { 0 } else { self.rng.u32(..end) }
+    }
+
+    /// Its index among the CPUs of the workload, from 0.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// The number of CPUs of the workload.
+    pub fn cpus(&self) -> usize {
+        self.shared.ids.len()
     }
 }

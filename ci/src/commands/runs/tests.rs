@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use octopod::boot::command_line::Named;
 use octopod::stress::parameters::MAX_CPU_COUNTS;
-use octopod::stress::workloads::COUNT;
+use octopod::stress::workloads::Workload;
 
 use super::*;
 use crate::commands::launch::UNLIMITED;
@@ -74,7 +75,7 @@ fn a_comparison_has_time_for_each_of_its_parts() {
         limit(&["--allocator", "octopod,locked", "--cpus", "1,8", "--workloads", "pairs,bulk"]),
         60 + 2 * 8
     );
-    let all = COUNT as u64;
+    let all = <&Workload>::all().len() as u64;
     assert_eq!(limit(&["--cpus", "1,2,4", "--seconds", "9"]), 60 + 9 + 2 * 3 * all);
     assert_eq!(limit(&["--allocator", "octopod,locked"]), 60 + 2 * 2 * MAX_CPU_COUNTS as u64 * all);
 }
