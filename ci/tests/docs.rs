@@ -20,6 +20,10 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use octopod::boot::command_line::Named;
+use octopod::stress::allocators::Allocator;
+use octopod::stress::workloads::Workload;
+use octopod::wire::{BootStage, StagesUs};
 use page::Page;
 
 /// The most lines of README.md.
@@ -138,6 +142,48 @@ fn quick_commands_pass() {
     quick.dedup();
     assert!(quick.len() > 10, "{quick:?}");
     assert_none(&runs::failures(&root(), &quick));
+}
+
+/// Words of a picture that are neither a name of the kernel's nor part of a longer text.
+const WORDS_OF_PICTURES: [&str; 5] = ["round", "rt0", "samples", "size", "usable"];
+
+/// The pictures of the documentation come from real runs, so they keep old names until they are drawn again.
+#[test]
+fn pictures_show_present_names() {
+    let workloads = <&Workload>::all().iter().map(|one| one.name);
+    let allocators = <&Allocator>::all().iter().map(|one| one.name);
+    let stages = BootStage::ALL.iter().map(|stage| stage.name());
+    let of_cpus = StagesUs::default().in_order().map(|(name, _)| name);
+    let known: Vec<&str> =
+        workloads.chain(allocators).chain(stages).chain(of_cpus).chain(WORDS_OF_PICTURES).collect();
+    let mut unknown = Vec::new();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join("ci/pictures")).unwrap() {
+        let path = entry.unwrap().path();
+        for name in names_in(&fs::read_to_string(&path).unwrap()) {
+            if !known.contains(&&*name) {
+                unknown.push(format!("{}: {name}", path.display()));
+            }
+            names.push(name);
+        }
+    }
+    assert_none(&unknown);
+    for workload in octopod::stress::workloads::defaults() {
+        assert!(names.iter().any(|name| name == workload.name), "no picture shows {}", workload.name);
+    }
+}
+
+/// The texts of a picture that have the form of a name.
+fn names_in(picture: &str) -> Vec<String> {
+    let html = scraper::Html::parse_document(picture);
+    let texts = scraper::Selector::parse("text").unwrap();
+    let texts = html.select(&texts).map(|text| text.text().collect::<String>().trim().to_owned());
+    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    texts
+        .filter(|text| {
+            text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(is_of_name)
+        })
+        .collect()
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //!
 //! ```text
 //! +ID ORDER CPU       CPU allocates 2^ORDER contiguous frames, called ID
+//! =ID ORDER COUNT CPU CPU splits ID into COUNT parts of 2^ORDER frames, called by the next COUNT IDs; ID ends
 //! -ID CPU             CPU frees ID
 //! ```
 //!
-//! All numbers are decimal. IDs are 0, 1, 2 and so on, in the order of the allocations. Any CPU may free an ID, once.
+//! All numbers are decimal. IDs are 0, 1, 2 and so on, in the order of the allocations and splits. Any CPU may free or split an
+//! ID, once.
 //! Allocations that the trace does not free are freed at its end.
 //!
 //! The launcher and the kernel use the same parser. The kernel has no heap: [`measure`] returns the size of a trace, and
@@ -37,6 +39,17 @@ pub enum AllocEvent {
         /// The number of the allocation.
         id: u32,
     },
+    /// It splits an allocation into parts, which are freed one by one.
+    Split {
+        /// The number of the allocation, which ends.
+        id: u32,
+        /// The order of the parts.
+        order: Order,
+        /// The number of parts.
+        count: u32,
+        /// The number of the first part; the others follow in ascending order. 0 in an event that was just parsed.
+        first: u32,
+    },
 }
 
 /// The size of a trace.
@@ -44,7 +57,7 @@ pub enum AllocEvent {
 pub struct TraceSize {
     /// The number of events.
     pub events: usize,
-    /// The number of allocations.
+    /// The number of allocations, and of parts of split ones.
     pub runs: usize,
     /// The number of CPUs: one more than the highest CPU number.
     pub cpus: usize,
@@ -91,11 +104,22 @@ pub enum LineError {
         /// Its number.
         id: u32,
     },
-    /// The allocation that is freed was freed before.
+    /// The allocation that is freed or split was freed or split before.
     FreedTwice {
         /// Its number.
         id: u32,
     },
+    /// The parts are not the allocation.
+    Parts {
+        /// The order of the allocation.
+        of: u8,
+        /// The order of the parts.
+        order: u8,
+        /// Their number.
+        count: u32,
+    },
+    /// There are more than [`MAX_RUNS`] allocations and parts.
+    TooMany,
     /// The trace has no event.
     Empty,
 }
@@ -104,7 +128,9 @@ impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         match self.failure {
-            LineError::NotAnEvent => f.write_str("neither `+ID ORDER CPU` nor `-ID CPU`"),
+            LineError::NotAnEvent => {
+                f.write_str("none of `+ID ORDER CPU`, `=ID ORDER COUNT CPU` and `-ID CPU`")
+            }
             LineError::Malformed { what } => write!(f, "{what} is missing, or not a plain decimal number"),
             LineError::Order { order } => write!(f, "order {order} is above {}", Order::MAX.get()),
             LineError::Cpu { cpu } => write!(f, "CPU {cpu} is above {}", MAX_CPUS - 1),
@@ -113,6 +139,10 @@ impl fmt::Display for TraceError {
             }
             LineError::Unknown { id } => write!(f, "run {id} is freed and was not allocated before"),
             LineError::FreedTwice { id } => write!(f, "run {id} is freed a second time"),
+            LineError::Parts { of, order, count } => {
+                write!(f, "a run of order {of} does not have {count} parts of order {order}")
+            }
+            LineError::TooMany => write!(f, "there are more than {MAX_RUNS} runs"),
             LineError::Empty => f.write_str("the trace ends without an event"),
         }
     }
@@ -134,9 +164,15 @@ pub fn measure(text: &[u8]) -> Result<TraceSize, TraceError> {
             AllocEvent::Alloc { id, .. } if id as usize != size.runs => {
                 return fail(LineError::Number { id, next: size.runs as u32 });
             }
+            AllocEvent::Free { id } | AllocEvent::Split { id, .. } if id as usize >= size.runs => {
+                return fail(LineError::Unknown { id });
+            }
             AllocEvent::Alloc { .. } => size.runs += 1,
-            AllocEvent::Free { id } if id as usize >= size.runs => return fail(LineError::Unknown { id }),
+            AllocEvent::Split { count, .. } => size.runs += count as usize,
             AllocEvent::Free { .. } => {}
+        }
+        if size.runs > MAX_RUNS {
+            return fail(LineError::TooMany);
         }
         size.events += 1;
         size.cpus = size.cpus.max(cpu as usize + 1);
@@ -178,13 +214,36 @@ impl<'a> AllocTrace<'a> {
         let [events_table, starts, runs] = tables;
         let add =
             |word: &AtomicU64, more: u64| word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        // The state of each run while its events are checked: its order plus one, or 0 after its free.
+        let mut next = 0;
+        let set = |id: u32, state: u8| runs[id as usize].swap(u64::from(state), Ordering::Relaxed) as u8;
         for item in events(text) {
             let (line, cpu, event) = item?;
+            let fail = |failure| Err(TraceError { line, failure });
             add(&starts[cpu as usize + 1], 1);
-            if let AllocEvent::Free { id } = event
-                && runs[id as usize].swap(1, Ordering::Relaxed) == 1
-            {
-                return Err(TraceError { line, failure: LineError::FreedTwice { id } });
+            match event {
+                AllocEvent::Alloc { id, order } => {
+                    set(id, order.get() + 1);
+                    next = id + 1;
+                }
+                AllocEvent::Free { id } => {
+                    if set(id, 0) == 0 {
+                        return fail(LineError::FreedTwice { id });
+                    }
+                }
+                AllocEvent::Split { id, order, count, .. } => {
+                    let order = order.get();
+                    let Some(of) = set(id, 0).checked_sub(1) else {
+                        return fail(LineError::FreedTwice { id });
+                    };
+                    if of.checked_sub(order).is_none_or(|more| count != 1 << more) {
+                        return fail(LineError::Parts { of, order, count });
+                    }
+                    for part in next..next + count {
+                        set(part, order + 1);
+                    }
+                    next += count;
+                }
             }
         }
         runs.iter().for_each(|run| run.store(0, Ordering::Relaxed));
@@ -192,8 +251,17 @@ impl<'a> AllocTrace<'a> {
             add(&pair[1], pair[0].load(Ordering::Relaxed));
         }
         // Each start advances while the CPU's events are stored. Afterwards it is the start of the next CPU.
+        let mut next = 0;
         for item in events(text) {
-            let (_, cpu, event) = item?;
+            let (_, cpu, mut event) = item?;
+            match &mut event {
+                AllocEvent::Alloc { .. } => next += 1,
+                AllocEvent::Split { first, count, .. } => {
+                    *first = next;
+                    next += *count;
+                }
+                AllocEvent::Free { .. } => {}
+            }
             let start = &starts[cpu as usize];
             events_table[start.load(Ordering::Relaxed) as usize].store(pack(event), Ordering::Relaxed);
             add(start, 1);
@@ -219,21 +287,39 @@ impl<'a> AllocTrace<'a> {
     }
 }
 
-/// The position of the order in an event's word, above the number.
-const ORDER_AT: u32 = 32;
-/// The bit of an allocation.
-const ALLOC: u64 = 1 << 40;
+/// The most allocations and parts of a trace: an event's word has two of their numbers.
+pub const MAX_RUNS: usize = 1 << RUN_BITS;
+
+/// The fields of an event's word: its run, a split's first part, the logarithm of a split's number of parts, and the order plus
+/// one, which is 0 for a free.
+const RUN_BITS: u32 = 26;
+const FIRST_AT: u32 = RUN_BITS;
+const COUNT_AT: u32 = 2 * RUN_BITS;
+const ORDER_AT: u32 = COUNT_AT + 5;
+/// The bit of a split.
+const SPLIT: u64 = 1 << 63;
+
+const _: () = assert!(Order::MAX.get() < 31 && ORDER_AT + 6 <= 63);
 
 fn pack(event: AllocEvent) -> u64 {
+    let order_field = |order: Order| u64::from(order.get() + 1) << ORDER_AT;
     match event {
-        AllocEvent::Alloc { id, order } => u64::from(id) | u64::from(order.get()) << ORDER_AT | ALLOC,
+        AllocEvent::Alloc { id, order } => u64::from(id) | order_field(order),
         AllocEvent::Free { id } => u64::from(id),
+        AllocEvent::Split { id, order, count, first } => {
+            let parts = u64::from(first) << FIRST_AT | u64::from(count.trailing_zeros()) << COUNT_AT;
+            u64::from(id) | parts | order_field(order) | SPLIT
+        }
     }
 }
 
 fn unpack(word: u64) -> AllocEvent {
-    let id = word as u32;
-    match Order::new((word >> ORDER_AT) as u8).filter(|_| word & ALLOC != 0) {
+    let field = |at: u32, bits: u32| (word >> at) as u32 & ((1 << bits) - 1);
+    let id = field(0, RUN_BITS);
+    match field(ORDER_AT, 6).checked_sub(1).and_then(|order| Order::new(order as u8)) {
+        Some(order) if word & SPLIT != 0 => {
+            AllocEvent::Split { id, order, count: 1 << field(COUNT_AT, 5), first: field(FIRST_AT, RUN_BITS) }
+        }
         Some(order) => AllocEvent::Alloc { id, order },
         None => AllocEvent::Free { id },
     }
@@ -255,7 +341,7 @@ fn events(text: &[u8]) -> impl Iterator<Item = Result<(u32, u32, AllocEvent), Tr
 
 fn event(line: &[u8]) -> Result<(u32, AllocEvent), LineError> {
     let (sign, rest) = line.split_first().ok_or(LineError::NotAnEvent)?;
-    if !matches!(sign, b'+' | b'-') {
+    if !matches!(sign, b'+' | b'-' | b'=') {
         return Err(LineError::NotAnEvent);
     }
     // The first number follows the sign without a space.
@@ -265,12 +351,19 @@ fn event(line: &[u8]) -> Result<(u32, AllocEvent), LineError> {
         word.and_then(decimal).ok_or(LineError::Malformed { what })
     };
     let id = number("the run's number")?;
-    let event = if *sign == b'+' {
-        let order = number("the order")?;
-        let known = u8::try_from(order).ok().and_then(Order::new).ok_or(LineError::Order { order })?;
-        AllocEvent::Alloc { id, order: known }
-    } else {
-        AllocEvent::Free { id }
+    let known = |order| u8::try_from(order).ok().and_then(Order::new).ok_or(LineError::Order { order });
+    let event = match sign {
+        b'+' => AllocEvent::Alloc { id, order: known(number("the order")?)? },
+        b'=' => {
+            let order = known(number("the order")?)?;
+            let count = number("the number of parts")?;
+            // More than a run of the largest order has; the parts' numbers must not overflow.
+            if count > 1 << Order::MAX.get() {
+                return Err(LineError::Parts { of: Order::MAX.get(), order: order.get(), count });
+            }
+            AllocEvent::Split { id, order, count, first: 0 }
+        }
+        _ => AllocEvent::Free { id },
     };
     let cpu = number("the CPU")?;
     if cpu >= MAX_CPUS {

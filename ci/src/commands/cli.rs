@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::base::interrupt;
+use crate::commands::alloc_trace::AllocTraceArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::help::after_help;
@@ -56,6 +57,8 @@ pub enum Command {
     New(NewArgs),
     /// Draw the pages of a run again, or compare two runs: folders of runs, or their report.json.
     Report(ReportArgs),
+    /// Write a trace of allocations for `stress --replay`, with the orders of a Linux.
+    AllocTrace(AllocTraceArgs),
     /// Check the installed tools and report what is missing; boot nothing, install nothing.
     Doctor(DoctorArgs),
     /// Write the completion script of a shell.
@@ -142,6 +145,7 @@ impl Cli {
             Command::Report(args) => runs(&|| args.execute()),
             // A signal ends these at once.
             Command::New(args) => args.execute(),
+            Command::AllocTrace(args) => args.execute(),
             Command::Doctor(args) => args.execute(),
             Command::Completions(args) => args.execute(command()),
         }

@@ -1,5 +1,6 @@
 //! The commands of the launcher, one file or folder each: its options, its configuration, its outcome.
 
+pub mod alloc_trace;
 pub mod args;
 pub mod bench;
 pub mod boot;

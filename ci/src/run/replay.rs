@@ -10,6 +10,7 @@ use crate::base::Error;
 use crate::base::files::{RunFolder, input, output};
 use crate::base::values::Smp;
 use crate::machine::limits::{IMAGE_START, check_memory};
+use crate::run::llfree;
 
 /// No trace is larger.
 const MOST_BYTES: u64 = 256 << 20;
@@ -37,6 +38,10 @@ impl Needs {
                     orders.push(order);
                     held = held.saturating_add(1 << order.min(63));
                     most = most.max(held);
+                }
+                Some(b'=') => {
+                    let (_id, order, count) = (number(), number(), number());
+                    orders.extend((0..count).map(|_| order));
                 }
                 Some(b'-') => {
                     let order = orders.get(number() as usize).copied().unwrap_or_default();
@@ -71,24 +76,29 @@ pub fn check(path: &Path, smp: &Smp, cpus: &[u32], memory_bytes: u64) -> Result<
     Needs::of(&text, &size).check(smp, cpus, memory_bytes)
 }
 
-/// The trace, which is one, and how much there is in it.
+/// The trace in octopod's format, and how much there is in it. A trace of LLFree is converted.
 ///
 /// # Errors
-/// The file cannot be read, or is none.
+/// The file cannot be read, or is no trace of either format.
 pub fn read(path: &Path) -> Result<(Vec<u8>, replay::TraceSize), Error> {
-    let text = input::read(path, MOST_BYTES)?;
-    let problem = |problem| Error::Usage(format!("{}, {problem}", path.display()));
-    let size = replay::check(&text).map_err(problem)?;
+    let bytes = input::read(path, MOST_BYTES)?;
+    let refuse = |problem: &dyn std::error::Error| Error::Usage(format!("{}, {problem}", path.display()));
+    let text = if llfree::is_llfree(&bytes) {
+        llfree::to_text(&bytes).map_err(|error| refuse(&error))?
+    } else {
+        bytes
+    };
+    let size = replay::check(&text).map_err(|error| refuse(&error))?;
     Ok((text, size))
 }
 
-/// Puts a copy into the run's folder, for the command line there to work later on.
+/// Puts the trace into the run's folder, in octopod's format, for the command line there to work later on.
 ///
 /// # Errors
-/// It cannot be copied.
+/// The trace cannot be read, or not be written there.
 pub fn place(path: &Path, folder: &RunFolder) -> Result<PathBuf, Error> {
-    let copy = folder.file("replay.trace");
-    output::copy(path, &copy).map_err(Error::file("copy", path))?;
+    let (copy, (text, _)) = (folder.file("replay.trace"), read(path)?);
+    output::write(&copy, &text).map_err(Error::file("write", &copy))?;
     Ok(copy)
 }
 
@@ -107,6 +117,28 @@ mod tests {
         assert_eq!(error.verdict().status(), 2);
         let problem = "line 3: run 0 is freed a second time";
         assert_eq!(error.to_string(), format!("{}, {problem}", file.display()));
+    }
+
+    #[test]
+    fn a_trace_of_llfree_is_converted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trace");
+        // Two CPUs; on CPU 1 frame 512 of order 9 is allocated, and its first half freed.
+        let mut bytes = vec![0; 8192];
+        for (at, value) in [(0, 1_u32), (4, 2), (8, 4096), (4096, 1)] {
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        for (at, time, is_alloc, order) in [(0, 1_u128, 1_u128, 9_u128), (1, 2, 0, 8)] {
+            let event: u128 = time | 512 << 38 | is_alloc << 62 | order << 63;
+            bytes[4112 + 16 * at..][..16].copy_from_slice(&event.to_le_bytes());
+        }
+        fs::write(&file, &bytes).unwrap();
+        let (text, size) = read(&file).unwrap();
+        assert!(text.ends_with(b"\n+0 9 1\n=0 8 2 1\n-1 1\n"), "{}", String::from_utf8_lossy(&text));
+        assert_eq!(Needs::of(&text, &size), Needs { cpus: 2, frames: 512 });
+        fs::write(&file, &bytes[..5000]).unwrap();
+        let problem = "offset 0x1388: the LLFree trace ends here, within a page or without an event";
+        assert_eq!(read(&file).unwrap_err().to_string(), format!("{}, {problem}", file.display()));
     }
 
     #[test]

@@ -303,7 +303,10 @@ mod tests {
         assert_eq!(checked("cargo run -- boot --smp 4 --append 'max_cpus=2 clock=hpet'"), Ok(()));
         assert_eq!(checked("cargo run -- bench --help"), Ok(()));
         assert_wrong("cargo run -- boots", "unrecognized subcommand");
-        assert_wrong("cargo run -- boot --seed 1", "--seed is an option of stress, not of boot");
+        assert_wrong(
+            "cargo run -- boot --seed 1",
+            "--seed is an option of stress and alloc-trace, not of boot",
+        );
         assert_wrong("cargo run -- boot --append colour=red", "unknown parameter");
         assert_wrong("cargo run -- boot --append clock=sundial", "\"sundial\" is not known");
         assert_wrong("cargo run -- stress --workloads checkerboard", "\"checkerboard\" is not known");

@@ -36,7 +36,7 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
     ("cargo run -- stress --seconds 60 --workloads remote,storm --seed 0x2a --json report.json", "a minute"),
     ("cargo run -- stress --allocator octopod,magazine,locked", "a minute"),
     (
-        "cargo run -- stress --allocator octopod,magazine,locked --seconds 30 --pictures ci/pictures",
+        "cargo run -- stress --allocator octopod,magazine,locked --seconds 60 --pictures ci/pictures",
         "a minute",
     ),
     (

@@ -75,6 +75,42 @@ fn a_churn_has_a_score_before_its_rounds_and_after_each() {
     assert!(all_rounds("churn9_50", 64).run().scores[0] > 100);
 }
 
+#[test]
+fn a_run_that_is_split_is_freed_in_parts() {
+    // Parts are freed by both CPUs, split again, and left over.
+    let text = b"+0 11 0\n=0 9 4 1\n-1 0\n=2 0 512 0\n-5 1\n-516 0\n-4 1\n+517 0 1\n";
+    let tables = replay::TraceTables::new(&replay::measure(text).unwrap());
+    let trace = tables.load(text).unwrap();
+    for (allocator, check_every_frame) in
+        <&Allocator>::all().iter().flat_map(|allocator| [(allocator, false), (allocator, true)])
+    {
+        let run = HostRun {
+            allocator,
+            workload: &workloads::REPLAY,
+            threads: 2,
+            bound: Bound::Operations(1_000),
+            trace: Some(&trace),
+            check_every_frame,
+            ..all_rounds("pairs", 8)
+        };
+        let outcome = run.run();
+        assert_eq!(outcome.verdict, Ok(()), "{allocator}");
+        // The first round succeeds. Later ones may not, as a thread cannot obtain frames that the other caches.
+        assert!(outcome.figures.failed_allocations < outcome.figures.rounds, "{:?}", outcome.figures);
+    }
+    // In less memory than the run has, it fails, and so do its parts.
+    let run = HostRun {
+        workload: &workloads::REPLAY,
+        threads: 2,
+        bound: Bound::Operations(100),
+        trace: Some(&trace),
+        ..all_rounds("pairs", 2)
+    };
+    let outcome = run.run();
+    assert_eq!(outcome.verdict, Ok(()));
+    assert_eq!(outcome.figures.failed_allocations, outcome.figures.rounds);
+}
+
 /// Allocates the same block of 2 MiB to every caller that asks for one.
 struct SameBlock<'a>(Hosted<'a>, std::sync::OnceLock<Option<FrameNumber>>);
 

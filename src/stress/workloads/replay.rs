@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::run_word::{pack, unpack};
 use super::worker::{Timed, Worker, Workload};
+use crate::memory::frames::Order;
 use crate::stress::replay::{AllocEvent, AllocTrace};
 
 /// The state of a failed allocation. It is 0 before the allocation, and the run's word after it.
@@ -61,6 +62,13 @@ impl Worker<'_> {
                 };
                 trace.runs[id as usize].store(word, Ordering::Release);
             }
+            AllocEvent::Split { id, order, count, first } => {
+                let run = &trace.runs[id as usize];
+                self.platform.wait_until(&|| run.load(Ordering::Acquire) != 0);
+                let parts = &trace.runs[first as usize..][..count as usize];
+                self.split(run.swap(0, Ordering::AcqRel), order, parts);
+                return;
+            }
             AllocEvent::Free { id } => {
                 let run = &trace.runs[id as usize];
                 self.platform.wait_until(&|| run.load(Ordering::Acquire) != 0);
@@ -70,11 +78,29 @@ impl Worker<'_> {
         self.count(1);
     }
 
-    /// Frees what this CPU has allocated and the trace does not free.
+    /// Makes a run's parts of this order runs of this CPU. If the run was not allocated, neither are its parts.
+    fn split(&mut self, run: u64, order: Order, parts: &[AtomicU64]) {
+        let whole =
+            unpack(run).filter(|(frame, order, rank)| self.disown(*frame, *order, self.shared.ids[*rank]));
+        for (index, part) in parts.iter().enumerate() {
+            let word = whole.and_then(|(first, ..)| {
+                let frame = first + index * order.frames();
+                self.acquired(frame, order).then(|| pack(frame, order, self.rank))
+            });
+            part.store(word.unwrap_or(FAILED), Ordering::Release);
+        }
+    }
+
+    /// Frees what this CPU has allocated or split off and the trace does not free.
     fn free_leftovers(&mut self, trace: &AllocTrace) {
         for event in trace.of(self.rank) {
-            if let AllocEvent::Alloc { id, .. } = event {
-                self.free_run(&trace.runs[id as usize]);
+            let (first, count) = match event {
+                AllocEvent::Alloc { id, .. } => (id, 1),
+                AllocEvent::Split { first, count, .. } => (first, count),
+                AllocEvent::Free { .. } => continue,
+            };
+            for run in &trace.runs[first as usize..][..count as usize] {
+                self.free_run(run);
             }
         }
     }

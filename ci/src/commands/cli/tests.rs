@@ -43,25 +43,28 @@ fn help_shows_what_a_command_takes_and_nothing_else() {
 #[test]
 fn an_option_of_another_command_is_refused_with_a_hint() {
     for (words, hint) in [
-        (&["boot", "--seed", "7"][..], "--seed is an option of stress, not of boot"),
-        (&["matrix", "--seed", "2"], "--seed is an option of stress, not of matrix"),
+        (&["boot", "--seed", "7"][..], "--seed is an option of stress and alloc-trace, not of boot"),
+        (&["matrix", "--seed", "2"], "--seed is an option of stress and alloc-trace, not of matrix"),
         (
             &["matrix", "--smp", "2"],
-            "--smp is an option of boot, stress, bench, run, shell and gdb, not of matrix",
+            "--smp is an option of boot, stress, bench, run, shell, gdb and test, not of matrix",
         ),
         (&["boot", "--tier", "full"], "--tier is an option of matrix, not of boot"),
         (&["boot", "--count", "2"], "--count is an option of soak, not of boot"),
         (&["soak", "--tier", "full"], "--tier is an option of matrix, not of soak"),
         (
             &["report", "--smp", "2"],
-            "--smp is an option of boot, stress, bench, run, shell and gdb, not of report",
+            "--smp is an option of boot, stress, bench, run, shell, gdb and test, not of report",
         ),
         (&["report", "--tier", "full"], "--tier is an option of matrix, not of report"),
         (&["stress", "--example", "hello"], "--example is an option of run and gdb, not of stress"),
         (&["shell", "--type", "help"], "--type is now --command LINE, or -c LINE"),
         (&["boot", "--fault", "skip_sipi"], "--fault is now --inject NAME"),
         (&["--smp", "2", "boot"], "the command comes first: octopod boot"),
-        (&["bot"], "the commands are boot, stress, bench, run, shell, gdb, matrix, soak, report, doctor"),
+        (
+            &["bot"],
+            "the commands are boot, stress, bench, run, shell, gdb, test, matrix, soak, new, report, alloc-trace, doctor",
+        ),
     ] {
         let text = refusal(words);
         assert!(text.contains(hint), "{words:?}: {text}");

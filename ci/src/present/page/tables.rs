@@ -18,6 +18,9 @@ const MAX_CPU_COLUMNS: usize = 8;
 /// Orders are shown in groups, each up to this one.
 const LAST_ORDERS: [usize; 6] = [0, 4, 8, 9, 13, ORDERS - 1];
 
+/// The column of what the latencies include.
+const TIMED: &str = "latency of";
+
 /// The columns of a workload after its name and its allocator's.
 const FIGURES: [&str; 12] = [
     "CPUs",
@@ -27,7 +30,7 @@ const FIGURES: [&str; 12] = [
     "double-allocated",
     "refused",
     "unsupported",
-    "latency of",
+    TIMED,
     "p50",
     "p99",
     "p99.9",
@@ -133,7 +136,7 @@ pub(crate) fn stress(report: &Report) -> Markup {
         names(|result| &result.allocator).filter_map(|name| Some((name, descriptions::allocator(name)?)));
     html! {
         h2 { "Workloads" }
-        div.scroll.tall { table.stack {
+        div.scroll.tall { table.stack.wrap {
             tr {
                 th { "workload" } th { "allocator" }
                 @for name in FIGURES { th.number { (name) } }
@@ -160,7 +163,7 @@ pub(crate) fn stress(report: &Report) -> Markup {
                     td data-label="allocator" { (text(&result.allocator)) }
                     @for (at, (name, figure)) in FIGURES.into_iter().zip(figures).enumerate() {
                         @let is_bad = at.checked_sub(FIRST_COUNT).and_then(|at| counts.get(at)).is_some_and(|count| *count > 0);
-                        td.number.bad[is_bad] data-label=(name) { (figure) }
+                        td.number.bad[is_bad].words[name == TIMED] data-label=(name) { (figure) }
                     }
                 }
             }

@@ -152,8 +152,20 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
     seen.frame_counts = vec![octopod::wire::FrameCounts::default()];
     let html = parsed(&page_of(&report(&seen)));
     let rows = Selector::parse("table tr").unwrap();
+    let rows_of_table = Selector::parse("tr").unwrap();
     let columns = html.select(&rows).map(|row| row.child_elements().count()).max();
     assert_eq!(columns, Some(14), "the workloads, which are stacked on a narrow screen, have the most");
+    // Measured in a browser, 14 columns fit into the page's width if their heads and words are wrapped.
+    let tables = Selector::parse("table").unwrap();
+    let wide = html.select(&tables).filter(|table| {
+        let heads = table.select(&rows_of_table).next().map(|row| row.child_elements().count());
+        heads > Some(11)
+    });
+    let classes: Vec<_> = wide.map(|table| table.attr("class").unwrap_or_default()).collect();
+    assert_eq!(classes.len(), 3, "{classes:?}");
+    assert!(classes.iter().all(|class| class.split(' ').any(|one| one == "wrap")), "{classes:?}");
+    let timed = Selector::parse("td.words[data-label='latency of']").unwrap();
+    assert_eq!(html.select(&timed).count(), count(&html, "td[data-label=workload]"));
     // 3 frames of each order, in groups of 1, 4, 4, 1, 4 and 5 orders.
     let text: String = html.root_element().text().collect::<Vec<_>>().join(" ");
     assert!(text.contains("524,288 3 12 12 3 12 15"), "{text}");
