@@ -244,7 +244,7 @@ octopod::workload! {
         while worker.has_next_round() {
             for _ in 0..MOST.get() {
                 if let Some(frame) = worker.allocate(Order::FRAME) {
-                    worker.free_run(frame);
+                    worker.free_held(frame);
                 }
             }
         }

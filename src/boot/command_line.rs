@@ -22,7 +22,7 @@ pub use error::{CommandLineError, MAX_MESSAGE_BYTES};
 pub use kernel::{KernelParameters, MAX_RESERVED, TraceLevel};
 pub use list::NameList;
 pub use names::{Named, Names, Switch};
-pub use parameter::{MAX_SETS, Parameter, ParameterList};
+pub use parameter::{MAX_SETS, Parameter, ParameterList, SetParameter};
 pub use registered::{PARAMETERS, Setting, registered};
 pub use set::{ParameterSet, Unknown, parse};
 pub use value::{Bounded, FromText, ParameterValue, Ranges, parse_u64};

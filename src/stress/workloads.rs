@@ -72,7 +72,7 @@ pub static WORKLOAD_NAMES: [Header];
 ///     run: |worker| {
 ///         while worker.has_next_round() {
 ///             if let Some(frame) = worker.allocate(Order::FRAME) {
-///                 worker.free_run(frame);
+///                 worker.free_held(frame);
 ///             }
 ///         }
 ///     },

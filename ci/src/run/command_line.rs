@@ -120,6 +120,7 @@ mod tests {
         };
         assert_eq!(line("work=selftest").work(), Some(Work::SelfTest));
         assert_eq!(line("work=selftest work=boot").work(), Some(Work::Boot));
-        assert_eq!(line("fro=1").work(), None);
+        assert_eq!(line("stress.seed=x").work(), None);
+        assert_eq!(line("fro=1").work(), Some(Work::Stress), "a program may have registered it");
     }
 }

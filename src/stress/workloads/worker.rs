@@ -407,7 +407,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// A run that a workload holds: returned to its allocator by [`Worker::free_run`]. One that is dropped is lost, which the check at the
+/// A run that a workload holds: returned to its allocator by [`Worker::free_held`]. One that is dropped is lost, which the check at the
 /// workload's end finds.
 #[derive(Debug)]
 #[must_use = "a run that is dropped is lost"]
@@ -446,7 +446,7 @@ impl Worker<'_> {
     }
 
     /// Checks that this run still has its owner, and frees it.
-    pub fn free_run(&mut self, run: HeldRun) {
+    pub fn free_held(&mut self, run: HeldRun) {
         self.release(run.frame, run.order);
         self.count(1);
     }

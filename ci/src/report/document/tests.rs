@@ -239,6 +239,7 @@ fn full() -> Report {
         lateness_histogram: Default::default(),
     });
     report.facts = vec![Fact { subject: word(), name: word(), value: Some(1), text: Some(word()) }];
+    report.tests = vec![TestReport { number: 1, passed: true }];
     let warning = &mut report.warnings[0];
     (warning.table, warning.address, warning.offset) = (Some(word()), Some(word()), Some(1));
     report.trace = Some(TraceReport { cpus: 1, events: 1, lost: 0 });

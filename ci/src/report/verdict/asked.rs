@@ -124,7 +124,8 @@ mod tests {
             ("max_cpus=3", Some(3)),
             ("reserve=0-0x100000", Some(4)),
             ("allow_missing_cpus=on", None),
-            ("fro=1", None),
+            ("max_cpus=no", None),
+            ("fro=1", Some(4)),
         ] {
             assert_eq!(cpus(&with("4"), parameters), expected, "{parameters}");
         }
