@@ -1,5 +1,6 @@
 //! The kernel command line as a whole: the parameter sets of all layers, and the work to do.
 
+use crate::bench::parameters::BenchParameters;
 use crate::boot::command_line::{
     self, CommandLineError, FromText, KernelParameters, Parameter, ParameterList, ParameterSet,
     ParameterValue, TraceLevel, ValueError,
@@ -25,6 +26,8 @@ pub struct Options {
     pub time: ClockParameters,
     /// The stress.
     pub stress: StressParameters,
+    /// The bench.
+    pub bench: BenchParameters,
     /// The self-test.
     pub selftest: SelfTestParameters,
     /// Fault injection.
@@ -122,6 +125,7 @@ impl Options {
             kernel: KernelParameters::default(),
             time: ClockParameters::default(),
             stress: StressParameters::default(),
+            bench: BenchParameters::default(),
             selftest: SelfTestParameters::default(),
             faults: FaultParameters::new(built_in.faults),
             tests: TestParameters::default(),
@@ -143,6 +147,7 @@ impl Options {
         [
             &mut self.work,
             &mut self.stress,
+            &mut self.bench,
             &mut self.selftest,
             &mut self.kernel,
             &mut self.time,
