@@ -143,7 +143,7 @@ impl Options {
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
-    fn sets(&mut self) -> [&mut dyn ParameterSet; 7] {
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 8] {
         [
             &mut self.work,
             &mut self.stress,

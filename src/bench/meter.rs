@@ -86,8 +86,8 @@ impl Benchmark {
     }
 
     /// A repetition that handles many pages; the cost of one page is reported.
-    pub(super) const fn per_page(run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Self {
-        Self { empty, repetitions: 16, operations: super::frames::BULK as u32, ..Self::each(run) }
+    pub(super) const fn per_page(pages: usize, run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Self {
+        Self { empty, repetitions: 16, operations: pages as u32, ..Self::each(run) }
     }
 
     /// A repetition that allocates most of the machine's memory.

@@ -7,6 +7,9 @@
 //! To add a benchmark, write a function that repeats the operation inside `Meter::count`, and add a line to `benchmarks!` and its
 //! limit to `config/bench.toml`.
 
+use crate::boot::command_line::Named;
+use crate::named_values;
+
 #[cfg(target_os = "none")]
 mod error;
 #[cfg(target_os = "none")]
@@ -35,9 +38,24 @@ pub(crate) use meter::faults::begin as become_unsteady;
 use meter::{Benchmark, empty_loop, empty_windows};
 #[cfg(all(target_os = "none", feature = "shell"))]
 pub(crate) use on_demand::{Cost, run_now};
-use parameters::BenchName;
 #[cfg(target_os = "none")]
 pub(crate) use runner::run;
+
+/// The name of a benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BenchName(&'static str);
+
+impl Named for BenchName {
+    fn all() -> &'static [BenchName] {
+        LIST
+    }
+
+    fn name(&self) -> &'static str {
+        self.0
+    }
+}
+
+named_values!(BenchName);
 
 /// Declares the benchmarks, in the order of the report: the names, which the launcher knows too, and the functions, which only the
 /// kernel has.
@@ -85,9 +103,9 @@ benchmarks! {
     "frame_pair_order11" => Benchmark::each(frames::pair::<11>),
     "frame_pair_order12" => Benchmark::each(frames::pair::<12>),
     "frame_pair_order18" => Benchmark { is_default: false, ..Benchmark::each(frames::pair::<18>) },
-    "frame_bulk512_per_page" => Benchmark::per_page(frames::bulk, empty_loop),
-    "frame_bulk512_free_per_page" => Benchmark::per_page(frames::bulk_free, empty_windows),
-    "frame_bulk_call_per_page" => Benchmark::per_page(frames::bulk_call, empty_loop),
+    "frame_bulk512_per_page" => Benchmark::per_page(frames::BULK, frames::bulk, empty_loop),
+    "frame_bulk512_free_per_page" => Benchmark::per_page(frames::BULK, frames::bulk_free, empty_windows),
+    "frame_bulk_call_per_page" => Benchmark::per_page(frames::BULK, frames::bulk_call, empty_loop),
     "frame_free_random_order6" => Benchmark::of_memory(many_frames::free_random::<6>),
     "frame_free_random_order9" => Benchmark::of_memory(many_frames::free_random::<9>),
     "frame_alloc_mixed_90" => Benchmark::of_memory(many_frames::alloc_mixed),
