@@ -110,8 +110,7 @@ mod shell;
 
 #[cfg(target_os = "none")]
 mod audit;
-#[cfg(target_os = "none")]
-mod bench;
+pub mod bench;
 pub mod selftest;
 
 pub mod faults;

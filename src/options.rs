@@ -1,5 +1,6 @@
 //! The kernel command line as a whole: the parameter sets of all layers, and the work to do.
 
+use crate::bench::parameters::BenchParameters;
 use crate::boot::command_line::{
     self, CommandLineError, FromText, KernelParameters, Parameter, ParameterList, ParameterSet,
     ParameterValue, TraceLevel, Unknown, ValueError,
@@ -25,6 +26,8 @@ pub struct Options {
     pub time: ClockParameters,
     /// The stress.
     pub stress: StressParameters,
+    /// The bench.
+    pub bench: BenchParameters,
     /// The self-test.
     pub selftest: SelfTestParameters,
     /// Fault injection.
@@ -123,6 +126,7 @@ impl Options {
             kernel: KernelParameters::default(),
             time: ClockParameters::default(),
             stress: StressParameters::default(),
+            bench: BenchParameters::default(),
             selftest: SelfTestParameters::default(),
             faults: FaultParameters::new(built_in.faults),
             tests: TestParameters::default(),
@@ -160,10 +164,11 @@ impl Options {
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
-    fn sets(&mut self) -> [&mut dyn ParameterSet; 7] {
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 8] {
         [
             &mut self.work,
             &mut self.stress,
+            &mut self.bench,
             &mut self.selftest,
             &mut self.kernel,
             &mut self.time,

@@ -412,7 +412,7 @@ fn work(machine: &Machine) -> Result<(), Reason> {
     match options.work() {
         Work::Program => program::run(machine)?,
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
-        Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
+        Work::Bench => bench::run(&options.bench, report::free_before_work).map_err(Reason::Bench)?,
         Work::SelfTest => self_test(machine)?,
         Work::Shell => is_to_reset = shell(machine)?,
         Work::Stress => run_stress(machine)?,

@@ -8,7 +8,7 @@ use crate::memory::{self, KernelAllocator, OwnedFrame, ZeroedSlice};
 /// Pages of a bulk: those of a block of 2 MiB, several times as many as a CPU caches.
 pub(crate) const BULK: usize = 512;
 
-const NO_MEMORY: &str = "a machine with too little memory for the bench";
+pub(super) const NO_MEMORY: &str = "a machine with too little memory for the bench";
 
 /// Frames of partly used blocks, allocated so that all measurements take frames of whole blocks. The number of the former
 /// depends on the machine.
@@ -76,19 +76,24 @@ fn context() -> AllocContext {
 }
 
 #[inline(always)]
-fn alloc(order: Order) -> FrameNumber {
-    FrameNumber::new(opaque(SOURCE.alloc(&mut context(), order).expect(NO_MEMORY).get()))
+pub(super) fn alloc(order: Order) -> FrameNumber {
+    FrameNumber::new(opaque(try_alloc(order).expect(NO_MEMORY).get()))
 }
 
 #[inline(always)]
-fn free(frame: FrameNumber, order: Order) {
+pub(super) fn try_alloc(order: Order) -> Option<FrameNumber> {
+    SOURCE.alloc(&mut context(), order)
+}
+
+#[inline(always)]
+pub(super) fn free(frame: FrameNumber, order: Order) {
     // SAFETY: the frames must be allocated, and their memory unused. Each caller frees what it has allocated, once, and does
     // not use the memory.
     unsafe { SOURCE.free(&mut context(), frame, order) }.expect("the bench frees its own frames");
 }
 
 /// Resets the caches, so that all measurements begin alike: an empty magazine, no block to refill from.
-fn reset() {
+pub(super) fn reset() {
     SOURCE.drain(&mut context());
 }
 

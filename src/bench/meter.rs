@@ -17,6 +17,8 @@ const MEASUREMENTS: u32 = 5;
 #[derive(Default)]
 pub(crate) struct Meter {
     total: u64,
+    /// How many operations these were, if each repetition may have another number of them.
+    operations: u64,
 }
 
 impl Meter {
@@ -26,6 +28,13 @@ impl Meter {
         let begin = read_tsc();
         f();
         self.total += read_tsc().wrapping_sub(begin);
+    }
+
+    /// Counts the instructions of `f`, which are `operations` operations, plus those of two reads of the TSC.
+    #[inline(always)]
+    pub(crate) fn count_many(&mut self, operations: u64, f: impl FnOnce()) {
+        self.operations += operations;
+        self.count(f);
     }
 
     /// Adds instructions that were counted elsewhere, as from here to a handler.
@@ -44,13 +53,52 @@ pub(super) struct Benchmark {
     pub empty: fn(&mut Meter, u32),
     /// Repetitions in one measurement.
     pub repetitions: u32,
-    /// Operations in one repetition: the pages of a bulk, or 1.
+    /// Operations in one repetition: the pages of a bulk, or 1. [`Meter::count_many`] overrides it.
     pub operations: u32,
+    /// The number of measurements that must agree.
+    pub measurements: u32,
+    /// Whether one call is a measurement, instead of the difference of two: it counts nothing but the operations.
+    pub counts_itself: bool,
+    /// Whether it runs if the command line names no benchmark.
+    pub is_default: bool,
     /// The number of CPUs that it needs.
     pub cpus: usize,
     /// Whether it can run only where instructions are counted, as no time but its own may pass.
     #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "only the shell measures in cycles"))]
     pub counted_only: bool,
+}
+
+impl Benchmark {
+    /// An operation that is repeated in one counted loop.
+    pub(super) const fn each(run: fn(&mut Meter, u32)) -> Self {
+        Self {
+            name: "",
+            run,
+            empty: empty_loop,
+            repetitions: 1000,
+            operations: 1,
+            measurements: MEASUREMENTS,
+            counts_itself: false,
+            is_default: true,
+            cpus: 1,
+            counted_only: false,
+        }
+    }
+
+    /// A repetition that handles many pages; the cost of one page is reported.
+    pub(super) const fn per_page(pages: usize, run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Self {
+        Self { empty, repetitions: 16, operations: pages as u32, ..Self::each(run) }
+    }
+
+    /// A repetition that allocates most of the machine's memory.
+    pub(super) const fn of_memory(run: fn(&mut Meter, u32)) -> Self {
+        Self { repetitions: 1, measurements: 2, counts_itself: true, is_default: false, ..Self::each(run) }
+    }
+
+    /// An operation of this CPU that concerns the other one, counted by itself.
+    pub(super) const fn of_two_cpus(run: fn(&mut Meter, u32)) -> Self {
+        Self { empty: empty_windows, repetitions: 100, cpus: 2, ..Self::each(run) }
+    }
 }
 
 /// Repeats `body`, in a loop that the compiler does not unroll or optimise.
@@ -102,31 +150,41 @@ pub(crate) fn check() -> Result<(), BenchError> {
     if counted == executed { Ok(()) } else { Err(BenchError::NotCounting { executed, counted }) }
 }
 
+/// The instructions of a number of operations.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count {
+    pub instructions: u64,
+    pub operations: u64,
+}
+
 /// Measures the instructions of all repetitions of a benchmark together.
 ///
 /// # Errors
 /// Two measurements differ, or the result is negative.
-pub(crate) fn measure(benchmark: &Benchmark) -> Result<u64, BenchError> {
-    let Benchmark { name, repetitions, cpus, .. } = *benchmark;
+pub(super) fn measure(benchmark: &Benchmark) -> Result<Count, BenchError> {
+    let Benchmark { name, repetitions, measurements, cpus, .. } = *benchmark;
     // Not counted: it leaves the state that later repetitions find.
     benchmark.take(repetitions);
     let first = benchmark.take(repetitions);
     let mut lowest = first;
-    for _ in 1..MEASUREMENTS {
+    for _ in 1..measurements {
         let later = benchmark.take(repetitions);
         if later != first && cpus == 1 {
+            let (first, later) = (first.instructions, later.instructions);
             return Err(BenchError::Unsteady { name, first, later });
         }
-        lowest = lowest.min(later);
+        if later.instructions < lowest.instructions {
+            lowest = later;
+        }
     }
-    if lowest > i64::MAX as u64 { Err(BenchError::Negative { name }) } else { Ok(lowest) }
+    if lowest.instructions > i64::MAX as u64 { Err(BenchError::Negative { name }) } else { Ok(lowest) }
 }
 
 /// The lowest TSC difference of all repetitions of a benchmark together. `None` if it is less than the noise.
 #[cfg(feature = "shell")]
-pub(crate) fn lowest(benchmark: &Benchmark) -> Option<u64> {
-    let all = (0..=MEASUREMENTS).map(|_| benchmark.take(benchmark.repetitions) as i64);
-    all.skip(1).filter_map(|cycles| u64::try_from(cycles).ok()).min()
+pub(super) fn lowest(benchmark: &Benchmark) -> Option<Count> {
+    let all = (0..=benchmark.measurements).map(|_| benchmark.take(benchmark.repetitions));
+    all.skip(1).filter(|count| count.instructions <= i64::MAX as u64).min_by_key(|count| count.instructions)
 }
 
 /// Fault injection: `unsteady_cost`.
@@ -149,17 +207,25 @@ pub(crate) mod faults {
 
 impl Benchmark {
     /// One measurement.
-    fn take(&self, repetitions: u32) -> u64 {
+    fn take(&self, repetitions: u32) -> Count {
         #[cfg(feature = "faults")]
         let repetitions = repetitions + faults::more();
-        let slope = |run: fn(&mut Meter, u32)| {
-            let counted = |repetitions| {
-                let mut meter = Meter::default();
-                run(&mut meter, repetitions);
-                meter.total
-            };
-            counted(2 * repetitions).wrapping_sub(counted(repetitions))
+        let counted = |run: fn(&mut Meter, u32), repetitions| {
+            let mut meter = Meter::default();
+            run(&mut meter, repetitions);
+            meter
         };
-        slope(self.run).wrapping_sub(slope(self.empty))
+        if self.counts_itself {
+            let Meter { total, operations } = counted(self.run, repetitions);
+            return Count { instructions: total, operations };
+        }
+        let slope = |run| {
+            let (twice, once) = (counted(run, 2 * repetitions), counted(run, repetitions));
+            (twice.total.wrapping_sub(once.total), twice.operations.wrapping_sub(once.operations))
+        };
+        let ((with, counted), (without, _)) = (slope(self.run), slope(self.empty));
+        let operations =
+            if counted > 0 { counted } else { u64::from(self.repetitions) * u64::from(self.operations) };
+        Count { instructions: with.wrapping_sub(without), operations }
     }
 }

@@ -1,120 +1,115 @@
 //! Layer 9: exact costs of operations, in instructions.
 //!
 //! Under QEMU's TCG with `-icount shift=0` the TSC advances by one for each instruction, on every host alike. So costs can be
-//! compared, and a test can enforce a limit. `work=bench` measures each `Benchmark` of `ALL` and sends one record for it; the
-//! launcher compares it with `config/bench.toml`. `meter` measures, and detects inexact figures.
+//! compared, and a test can enforce a limit. `work=bench` measures benchmarks and sends one record for each; the launcher compares
+//! it with `config/bench.toml`. `meter` measures, and detects inexact figures.
 //!
-//! To add a benchmark, write a function that repeats the operation inside `Meter::count`, and add a line to `ALL` and its limit
-//! to `config/bench.toml`.
+//! To add a benchmark, write a function that repeats the operation inside `Meter::count`, and add a line to `benchmarks!` and its
+//! limit to `config/bench.toml`.
 
+use crate::boot::command_line::Named;
+use crate::named_values;
+
+#[cfg(target_os = "none")]
 mod error;
+#[cfg(target_os = "none")]
 mod frames;
+#[cfg(target_os = "none")]
 mod interrupts;
+#[cfg(target_os = "none")]
+mod many_frames;
+#[cfg(target_os = "none")]
 mod meter;
-#[cfg(feature = "shell")]
+#[cfg(all(target_os = "none", feature = "shell"))]
 mod on_demand;
+pub mod parameters;
+#[cfg(target_os = "none")]
 mod primitives;
+#[cfg(target_os = "none")]
+mod remote_frames;
+#[cfg(target_os = "none")]
+mod runner;
 
-use crate::console;
-use crate::cpu::IrqGuard;
-use crate::memory;
-use crate::smp;
-use crate::wire::{self, Record};
-
+#[cfg(target_os = "none")]
 pub(crate) use error::BenchError;
-#[cfg(feature = "faults")]
+#[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use meter::faults::begin as become_unsteady;
-use meter::{Benchmark, Meter, empty_loop, empty_windows};
-#[cfg(feature = "shell")]
-pub(crate) use on_demand::{Cost, NAMES, run_now};
+#[cfg(target_os = "none")]
+use meter::{Benchmark, empty_loop, empty_windows};
+#[cfg(all(target_os = "none", feature = "shell"))]
+pub(crate) use on_demand::{Cost, run_now};
+#[cfg(target_os = "none")]
+pub(crate) use runner::run;
 
-/// An operation that is repeated in one counted loop.
-const fn each(name: &'static str, run: fn(&mut Meter, u32)) -> Benchmark {
-    Benchmark { name, run, empty: empty_loop, repetitions: 1000, operations: 1, cpus: 1, counted_only: false }
-}
+/// The name of a benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BenchName(&'static str);
 
-/// A repetition that handles many pages; the cost of one page is reported.
-const fn per_page(name: &'static str, run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Benchmark {
-    let operations = frames::BULK as u32;
-    Benchmark { name, run, empty, repetitions: 16, operations, cpus: 1, counted_only: false }
-}
-
-/// All benchmarks, in the order of the report.
-const ALL: &[Benchmark] = &[
-    each("per_cpu_add", primitives::per_cpu_add),
-    each("spin_irqsave_pair", primitives::spin_irqsave_pair),
-    each("clock_now", primitives::clock_now),
-    each("trace_off", primitives::trace_off),
-    each("trace_on", primitives::trace_on),
-    each("irq_entry_exit", interrupts::entry_exit),
-    Benchmark { empty: empty_windows, ..each("self_ipi", interrupts::self_ipi) },
-    Benchmark { empty: empty_windows, counted_only: true, ..each("timer_expiry", interrupts::timer_expiry) },
-    Benchmark { cpus: 2, ..each("call_round_trip", interrupts::call_round_trip) },
-    each("frame_pair_order0", frames::pair::<0>),
-    each("owned_frame_pair", frames::owned_pair),
-    each("frame_pair_order1", frames::pair::<1>),
-    each("frame_pair_order2", frames::pair::<2>),
-    each("frame_pair_order3", frames::pair::<3>),
-    each("frame_pair_order4", frames::pair::<4>),
-    each("frame_pair_order5", frames::pair::<5>),
-    each("frame_pair_order6", frames::pair::<6>),
-    each("frame_pair_order7", frames::pair::<7>),
-    each("frame_pair_order8", frames::pair::<8>),
-    each("frame_pair_order9", frames::pair::<9>),
-    each("frame_pair_order10", frames::pair::<10>),
-    each("frame_pair_order11", frames::pair::<11>),
-    each("frame_pair_order12", frames::pair::<12>),
-    per_page("frame_bulk512_per_page", frames::bulk, empty_loop),
-    per_page("frame_bulk512_free_per_page", frames::bulk_free, empty_windows),
-    per_page("frame_bulk_call_per_page", frames::bulk_call, empty_loop),
-];
-
-/// The longest time that a logging CPU holds the console with interrupts off, in instructions.
-fn held_by_lines() -> u64 {
-    // More lines than a screen has rows, so that it scrolls.
-    const LINES: usize = 30;
-    console::take_longest_hold();
-    for line in 0..LINES {
-        log::info!(
-            "line {line} of {LINES}, as long as most are, for the time that interrupts are off meanwhile"
-        );
+impl Named for BenchName {
+    fn all() -> &'static [BenchName] {
+        LIST
     }
-    console::take_longest_hold()
-}
 
-/// Logs a figure and sends its record. Returns the longest time that the record held the console.
-fn report(name: &'static str, instructions: u64, operations: u64) -> u64 {
-    log::info!("{name}: {instructions} instructions for {operations}");
-    console::take_longest_hold();
-    let total = instructions;
-    console::send(&Record::Bench(wire::Bench { name, unit: "instructions", total, operations }));
-    console::take_longest_hold()
-}
-
-/// Runs all benchmarks and sends a record for each. Calls `begin` with the number of free frames before. Benchmarks for two
-/// CPUs are skipped on a machine with one.
-///
-/// **Context:** the thread of the BSP, interrupts on, while it is the only CPU or the AP is idle.
-///
-/// # Errors
-/// The TSC does not count instructions, or two measurements differ.
-#[inline(never)]
-pub(crate) fn run(begin: fn(u64)) -> Result<(), BenchError> {
-    let partial = frames::PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
-    memory::drain_this_cpu(&IrqGuard::new());
-    begin(memory::frames().free_frames() as u64 + partial.count() as u64);
-    meter::check()?;
-    let cpus = smp::online().count();
-    let mut longest = 0;
-    for benchmark in ALL.iter().filter(|benchmark| benchmark.cpus <= cpus) {
-        let Benchmark { name, operations, repetitions, .. } = *benchmark;
-        let instructions = meter::measure(benchmark)?;
-        let held = report(name, instructions, u64::from(operations) * u64::from(repetitions));
-        longest = longest.max(held);
+    fn name(&self) -> &'static str {
+        self.0
     }
-    report("record_irqs_off", longest, 1);
-    report("log_line_irqs_off", held_by_lines(), 1);
-    partial.release();
-    memory::drain_this_cpu(&IrqGuard::new());
-    Ok(())
+}
+
+named_values!(BenchName);
+
+/// Declares the benchmarks, in the order of the report: the names, which the launcher knows too, and the functions, which only the
+/// kernel has.
+macro_rules! benchmarks {
+    ($($name:literal => $benchmark:expr,)*) => {
+        /// The names of all benchmarks, as parameters take them.
+        const LIST: &[BenchName] = &[$(BenchName($name),)*];
+
+        /// The names of all benchmarks.
+        #[cfg(all(target_os = "none", feature = "shell"))]
+        pub(crate) const NAMES: &[&str] = &[$($name,)*];
+
+        /// All benchmarks.
+        #[cfg(target_os = "none")]
+        const ALL: &[Benchmark] = &[$(Benchmark { name: $name, ..$benchmark },)*];
+    };
+}
+
+benchmarks! {
+    "per_cpu_add" => Benchmark::each(primitives::per_cpu_add),
+    "spin_irqsave_pair" => Benchmark::each(primitives::spin_irqsave_pair),
+    "clock_now" => Benchmark::each(primitives::clock_now),
+    "trace_off" => Benchmark::each(primitives::trace_off),
+    "trace_on" => Benchmark::each(primitives::trace_on),
+    "irq_entry_exit" => Benchmark::each(interrupts::entry_exit),
+    "self_ipi" => Benchmark { empty: empty_windows, ..Benchmark::each(interrupts::self_ipi) },
+    "timer_expiry" => Benchmark {
+        empty: empty_windows,
+        counted_only: true,
+        ..Benchmark::each(interrupts::timer_expiry)
+    },
+    "call_round_trip" => Benchmark { cpus: 2, ..Benchmark::each(interrupts::call_round_trip) },
+    "frame_pair_order0" => Benchmark::each(frames::pair::<0>),
+    "owned_frame_pair" => Benchmark::each(frames::owned_pair),
+    "frame_pair_order1" => Benchmark::each(frames::pair::<1>),
+    "frame_pair_order2" => Benchmark::each(frames::pair::<2>),
+    "frame_pair_order3" => Benchmark::each(frames::pair::<3>),
+    "frame_pair_order4" => Benchmark::each(frames::pair::<4>),
+    "frame_pair_order5" => Benchmark::each(frames::pair::<5>),
+    "frame_pair_order6" => Benchmark::each(frames::pair::<6>),
+    "frame_pair_order7" => Benchmark::each(frames::pair::<7>),
+    "frame_pair_order8" => Benchmark::each(frames::pair::<8>),
+    "frame_pair_order9" => Benchmark::each(frames::pair::<9>),
+    "frame_pair_order10" => Benchmark::each(frames::pair::<10>),
+    "frame_pair_order11" => Benchmark::each(frames::pair::<11>),
+    "frame_pair_order12" => Benchmark::each(frames::pair::<12>),
+    "frame_pair_order18" => Benchmark { is_default: false, ..Benchmark::each(frames::pair::<18>) },
+    "frame_bulk512_per_page" => Benchmark::per_page(frames::BULK, frames::bulk, empty_loop),
+    "frame_bulk512_free_per_page" => Benchmark::per_page(frames::BULK, frames::bulk_free, empty_windows),
+    "frame_bulk_call_per_page" => Benchmark::per_page(frames::BULK, frames::bulk_call, empty_loop),
+    "frame_free_random_order6" => Benchmark::of_memory(many_frames::free_random::<6>),
+    "frame_free_random_order9" => Benchmark::of_memory(many_frames::free_random::<9>),
+    "frame_alloc_mixed_90" => Benchmark::of_memory(many_frames::alloc_mixed),
+    "frame_alloc_remote_steal" => Benchmark::of_two_cpus(remote_frames::steal_block),
+    "frame_alloc_remote_split" => Benchmark::of_two_cpus(remote_frames::split_block),
+    "frame_alloc_remote_drain" => Benchmark::of_two_cpus(remote_frames::drain_magazine),
 }

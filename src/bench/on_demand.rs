@@ -2,8 +2,9 @@
 //! machine, the emulator and the host as much as on the kernel.
 
 use super::error::BenchError;
-use super::meter::Benchmark;
-use super::{ALL, frames, meter};
+use super::frames::PartialBlocks;
+use super::meter::{Benchmark, Count};
+use super::{ALL, meter};
 use crate::cpu::IrqGuard;
 use crate::{memory, smp};
 
@@ -22,17 +23,6 @@ pub(crate) enum Cost {
     CountedOnly,
 }
 
-/// The names of the benchmarks, in the order of the report.
-pub(crate) const NAMES: &[&str] = &{
-    let mut names = [""; ALL.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = ALL[index].name;
-        index += 1;
-    }
-    names
-};
-
 /// Runs the benchmark of this name, or all, and reports each result.
 ///
 /// **Context:** the thread of the BSP, interrupts on, while the APs are idle.
@@ -43,9 +33,9 @@ pub(crate) fn run_now(
     name: Option<&str>,
     report: &mut dyn FnMut(&'static str, Cost),
 ) -> Result<(), BenchError> {
-    let partial = frames::PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
+    let partial = PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
-    let wanted = |benchmark: &&Benchmark| name.is_none_or(|name| name == benchmark.name);
+    let wanted = |benchmark: &&Benchmark| name.map_or(benchmark.is_default, |name| name == benchmark.name);
     let measured = ALL.iter().filter(wanted).try_for_each(|benchmark| {
         report(benchmark.name, measure(benchmark)?);
         Ok(())
@@ -59,12 +49,15 @@ fn measure(benchmark: &Benchmark) -> Result<Cost, BenchError> {
     if benchmark.cpus > 1 && smp::online().count() != benchmark.cpus {
         return Ok(Cost::TwoCpus);
     }
-    let operations = u64::from(benchmark.operations) * u64::from(benchmark.repetitions);
+    let result = |Count { instructions, operations }| (instructions, operations);
     if meter::check().is_ok() {
-        return meter::measure(benchmark).map(|total| Cost::Instructions(total, operations));
+        return meter::measure(benchmark)
+            .map(result)
+            .map(|(total, operations)| Cost::Instructions(total, operations));
     }
     if benchmark.counted_only {
         return Ok(Cost::CountedOnly);
     }
-    Ok(meter::lowest(benchmark).map_or(Cost::Noise, |total| Cost::Cycles(total, operations)))
+    let lowest = meter::lowest(benchmark).map(result);
+    Ok(lowest.map_or(Cost::Noise, |(total, operations)| Cost::Cycles(total, operations)))
 }

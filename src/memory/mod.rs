@@ -102,7 +102,7 @@ pub use paging::MapError;
 #[cfg(target_os = "none")]
 pub(crate) use paging::{load_root, root};
 #[cfg(target_os = "none")]
-pub(crate) use reclaim::{DrainScope, set_drain_hook};
+pub(crate) use reclaim::{DrainScope, RemoteCaches, set_drain_hook};
 #[cfg(target_os = "none")]
 pub(crate) use stacks::map_stacks;
 #[cfg(target_os = "none")]

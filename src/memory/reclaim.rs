@@ -5,31 +5,56 @@
 
 use core::hint::spin_loop;
 
-use super::frames::{FrameNumber, Order};
+use super::frames::{FrameNumber, Order, Stolen};
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::sync::{Deadline, Hook};
 use crate::trace;
 
-/// Makes other CPUs drain their frame caches, as far as that may free a run of that order, and waits for them. Returns `false` if no
-/// CPU caches such frames. It is called with interrupts enabled.
-pub(crate) type DrainHook = fn(Order, DrainScope) -> bool;
+/// Access to the frame caches of other CPUs.
+#[derive(Clone, Copy)]
+pub(crate) struct RemoteCaches {
+    /// Takes whole blocks that a CPU caches, at least as many as of that order, without an interrupt. It is called with interrupts
+    /// disabled.
+    pub(crate) steal: fn(Order) -> Stolen,
+    /// Makes other CPUs drain their frame caches, as far as that may free a run of that order, and waits for them. Returns `false` if no
+    /// CPU caches such frames. It is called with interrupts enabled.
+    pub(crate) drain: fn(Order, DrainScope) -> bool,
+}
 
-static DRAIN_HOOK: Hook<DrainHook> = Hook::new();
+static DRAIN_HOOK: Hook<RemoteCaches> = Hook::new();
 
 /// Which CPUs drain their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainScope {
-    /// The CPUs that cache a part of one run that would become free.
+    /// The CPUs that cache a part of one run that would become free. If frames are in flight, so that this is unknown, none.
     Holders,
-    /// All CPUs that cache any frame.
-    All,
+    /// So many of the CPUs that cache any frame.
+    Some(usize),
 }
 
-/// Sets the hook that makes other CPUs drain their caches. Once, before the APs run; later calls have no effect.
+/// The requests of an allocation, one after the other until it succeeds. A CPU has drained its cache after its request, so the next
+/// request is to others. Each makes more CPUs drain than the one before, so the last of few requests is to all.
+const REQUESTS: [DrainScope; 6] = [
+    DrainScope::Holders,
+    DrainScope::Holders,
+    DrainScope::Holders,
+    DrainScope::Some(2),
+    DrainScope::Some(8),
+    DrainScope::Some(usize::MAX),
+];
+
+/// Sets the hook that reaches the caches of other CPUs. Once, before the APs run; later calls have no effect.
 ///
 /// **Context:** boot, on the BSP.
-pub(crate) fn set_drain_hook(drain: DrainHook) {
-    DRAIN_HOOK.set(drain);
+pub(crate) fn set_drain_hook(caches: RemoteCaches) {
+    DRAIN_HOOK.set(caches);
+}
+
+/// Takes whole blocks that a CPU caches, at least as many as of that order.
+///
+/// **Context:** any but NMI, interrupts disabled.
+pub(super) fn steal_blocks(order: Order) -> Stolen {
+    DRAIN_HOOK.get().map_or(Stolen::Nothing, |caches| (caches.steal)(order))
 }
 
 /// The result of one search, for which the cache of this CPU was drained.
@@ -47,8 +72,8 @@ pub(super) enum Attempt {
 
 /// Allocates after a first search has failed. `is_in_flight` says whether that search met frames in flight; `attempt` is the search.
 ///
-/// It makes the CPUs drain their caches that hold parts of one run. If another CPU has taken that run meanwhile, it makes all CPUs
-/// drain. So it uses the hook twice at most, and it waits for frames in flight for [`IPI_CALL_TIMEOUT_MS`] at most.
+/// It makes the CPUs drain their caches that hold parts of one run. If other CPUs have taken such a run several times meanwhile, it
+/// makes more and more CPUs drain, and at last all: see [`REQUESTS`]. It waits for frames in flight for [`IPI_CALL_TIMEOUT_MS`] at most.
 ///
 /// **Context:** thread context with interrupts enabled, so that this CPU serves the requests of others meanwhile.
 pub(super) fn alloc_slow_path(
@@ -58,7 +83,7 @@ pub(super) fn alloc_slow_path(
 ) -> Option<FrameNumber> {
     let deadline = Deadline::after_ms(IPI_CALL_TIMEOUT_MS);
     let first = is_in_flight.then_some(None);
-    for scope in first.into_iter().chain([Some(DrainScope::Holders), Some(DrainScope::All)]) {
+    for scope in first.into_iter().chain(REQUESTS.map(Some)) {
         // The search follows also if no CPU was asked: a CPU may have drained its cache for a third one since the last search.
         let is_last = scope.is_some_and(|scope| !drain_others(order, scope));
         loop {
@@ -86,5 +111,5 @@ pub(super) fn alloc_slow_path(
 /// Calls the hook. Returns whether a run of that order may have become free.
 fn drain_others(order: Order, scope: DrainScope) -> bool {
     trace!(DrainOthers, order.get().into());
-    DRAIN_HOOK.get().is_some_and(|drain_others| drain_others(order, scope))
+    DRAIN_HOOK.get().is_some_and(|caches| (caches.drain)(order, scope))
 }

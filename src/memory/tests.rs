@@ -6,6 +6,8 @@ extern crate std;
 mod accounting;
 #[cfg(not(any(loom, shuttle)))]
 mod concurrent;
+#[cfg(not(any(loom, shuttle)))]
+mod fragmentation;
 mod inserting;
 mod invalid_use;
 mod model;

@@ -3,15 +3,22 @@
 use core::sync::atomic::Ordering;
 
 use super::{Cpu, call_online, cpus, other_online};
-use crate::cpu::{self, CpuSet, IrqGuard};
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory;
-use crate::memory::DrainScope;
 use crate::memory::cache::{Reclaimable, RemoteMagazine};
-use crate::memory::frames::{FrameNumber, Order};
+use crate::memory::frames::{FrameNumber, Order, Stolen};
+use crate::memory::{DrainScope, RemoteCaches};
 
 /// Registers the hook. Once, on the BSP.
 pub(crate) fn register() {
-    memory::set_drain_hook(drain_others);
+    memory::set_drain_hook(RemoteCaches { steal: steal_blocks, drain: drain_others });
+}
+
+/// Takes whole blocks that a CPU caches, online or offline.
+///
+/// **Context:** any but NMI, interrupts disabled.
+fn steal_blocks(order: Order) -> Stolen {
+    memory::frames().steal_blocks(order, cpus().iter().filter_map(magazine))
 }
 
 /// Makes the CPUs of that scope drain their frame caches, and waits for them. A CPU that does not respond keeps its
@@ -38,8 +45,11 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
                 |cpu: &&Cpu| magazine(cpu).is_some_and(|magazine| magazine.has_any_of(run.start, run.end));
             cpus().iter().filter(|cpu| cpu.id() != cpu::current()).filter(has_any).map(Cpu::id).collect()
         }
-        (Reclaimable::Run(_) | Reclaimable::Unknown, _) => {
-            other_online().iter().filter(|cpu| has_cached_frames(&cpus()[cpu.index()])).collect()
+        // The frames in flight are found by another search.
+        (Reclaimable::Unknown, DrainScope::Holders) => return true,
+        (Reclaimable::Run(_) | Reclaimable::Unknown, DrainScope::Some(most)) => {
+            let has_cached = |cpu: &CpuId| has_cached_frames(&cpus()[cpu.index()]);
+            other_online().iter().filter(has_cached).take(most).collect()
         }
     };
     if let Err(error) = call_online(&targets, &|| memory::drain_this_cpu(&IrqGuard::new())) {

@@ -20,13 +20,13 @@ pub struct BenchReport {
     pub linux: Option<f64>,
 }
 
-pub(super) fn report(bench: &Bench<String>) -> BenchReport {
-    BenchReport {
-        name: bench.name.clone(),
-        unit: bench.unit.clone(),
-        value: bench.total as f64 / bench.operations as f64,
-        limit: None,
-        goal: None,
-        linux: None,
+impl BenchReport {
+    /// A figure that is not compared with a limit yet.
+    pub fn new(name: &str, unit: &str, value: f64) -> Self {
+        Self { name: name.to_owned(), unit: unit.to_owned(), value, limit: None, goal: None, linux: None }
     }
+}
+
+pub(super) fn report(bench: &Bench<String>) -> BenchReport {
+    BenchReport::new(&bench.name, &bench.unit, bench.total as f64 / bench.operations as f64)
 }

@@ -7,6 +7,7 @@ use crate::memory::frames::bitmap;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
 use crate::memory::frames::number::{FrameNumber, Order};
+use crate::memory::frames::search::Extent;
 use crate::memory::frames::search_target::Ownership;
 use crate::memory::frames::state;
 
@@ -26,7 +27,21 @@ impl Frames {
         }
     }
 
-    /// Allocates the cached run of this order, 1 to 11. After `None`, [`alloc`](Self::alloc) may still find one.
+    /// Allocates as [`alloc`](Self::alloc) does, but does not try every block, and drains nothing. After `None`,
+    /// [`alloc`](Self::alloc) may still find one.
+    ///
+    /// **Context:** as for [`alloc`](Self::alloc). Takes a bounded time for each zone.
+    pub(crate) fn alloc_marked(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+        if order == Order::FRAME {
+            if magazine.is_empty() {
+                self.fill(magazine, Extent::Marked);
+            }
+            return magazine.pop();
+        }
+        self.find_run(magazine, order, Extent::Marked)
+    }
+
+    /// Allocates the cached run of this order, 1 or above. After `None`, [`alloc`](Self::alloc) may still find one.
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     #[inline(always)]
@@ -45,13 +60,14 @@ impl Frames {
         if order == Order::FRAME || order.frames() >= bitmap::WORD_BITS {
             return None;
         }
-        let block = magazine.hint.reserved.get()?;
-        let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word.get() % bitmap::WORDS);
+        let reserved = magazine.hint.reserved(order);
+        let block = reserved.block.get()?;
+        let (bitmap, word) = (self.table.bitmap(block), reserved.word.get() % bitmap::WORDS);
         let seen = bitmap.see_run_in(word, order)?;
-        state::update(self.table.cell(block), |state| state.take(order.frames()))?;
+        let (old, _) = state::update(self.table.cell(block), |state| state.take(order.frames()))?;
         let Some(index) = bitmap.take_seen(word, seen) else {
             // Another CPU has changed the word meanwhile, which is rare.
-            self.undo_take(block, order.frames(), Ownership::Reserved);
+            self.undo_take(block, order.frames(), old.largest(), Ownership::Reserved);
             return None;
         };
         Some(block.first_frame() + index)
@@ -73,9 +89,9 @@ impl Frames {
             }
             // A small rest goes through the magazine: what it has too many, the next calls use.
             let taken = if room.len() < BATCH {
-                self.fill(magazine)
+                self.fill(magazine, Extent::All)
             } else {
-                let taken = self.take_singles(&magazine.hint, AtomicFrame::from_mut(room));
+                let taken = self.take_singles(&magazine.hint, AtomicFrame::from_mut(room), Extent::All);
                 done += taken;
                 taken
             };
@@ -88,17 +104,17 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn refill(&self, magazine: &Magazine) -> Option<FrameNumber> {
-        if self.fill(magazine) == 0 {
+        if self.fill(magazine, Extent::All) == 0 {
             self.refill_after_drain(magazine);
         }
         magazine.pop()
     }
 
     /// Refills an empty magazine with up to a batch of frames; how many.
-    pub(in crate::memory) fn fill(&self, magazine: &Magazine) -> usize {
+    pub(in crate::memory) fn fill(&self, magazine: &Magazine, extent: Extent) -> usize {
         magazine.transfer_seq.begin();
         let room = magazine.room();
-        let taken = self.take_singles(&magazine.hint, room);
+        let taken = self.take_singles(&magazine.hint, room, extent);
         #[cfg(feature = "faults")]
         if let Some(frame) = faults::after_refill(room[..taken].first().map(AtomicFrame::get)) {
             let _ = self.return_singles(&[frame]);
@@ -112,35 +128,37 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn refill_after_drain(&self, magazine: &Magazine) -> usize {
-        if magazine.cached_frames() == 0 {
+        if !magazine.may_have(Order::FRAME) {
             return 0;
         }
         // A double free that the drain finds is counted; there is no caller to return it to.
         let _ = self.drain(magazine);
-        self.fill(magazine)
+        self.fill(magazine, Extent::All)
     }
 
     /// Orders 1 and above.
     fn alloc_many(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         let at_hand =
             self.alloc_cached(magazine, order).or_else(|| self.alloc_from_reserved(magazine, order));
-        let found = at_hand.or_else(|| self.find_run(magazine, order)).or_else(|| {
+        at_hand.or_else(|| self.find_run(magazine, order, Extent::All)).or_else(|| {
+            if !magazine.may_have(order) {
+                return None;
+            }
             // The missing frames may be in the magazine or in its reserved blocks. A double free that the drain finds is counted;
             // there is no caller to return it to.
             let _ = self.drain(magazine);
-            self.find_run(magazine, order)
-        });
-        #[cfg(feature = "faults")]
-        let found = found.map(faults::returned_run);
-        found
+            self.find_run(magazine, order, Extent::All)
+        })
     }
 
     /// A run from the shared allocator. It is a [transfer](super::transfer_seq): a run of several words is taken word by word, and
     /// released if one is missing.
-    fn find_run(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    fn find_run(&self, magazine: &Magazine, order: Order, extent: Extent) -> Option<FrameNumber> {
         magazine.transfer_seq.begin();
-        let found = self.find_many(&magazine.hint, order);
+        let found = self.find_many(&magazine.hint, order, extent);
         magazine.transfer_seq.end();
+        #[cfg(feature = "faults")]
+        let found = found.map(faults::returned_run);
         found
     }
 

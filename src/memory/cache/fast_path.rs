@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU32;
 
 use super::magazine::{CAPACITY, Full, Magazine};
 use super::remote::RemoteMagazine;
-use super::run_cache::{MAX_ORDER, NONE};
+use super::run_cache::NONE;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, RawAccess, RawArrayAccess};
 use crate::memory::frames::bitmap::WORD_BITS;
@@ -152,15 +152,15 @@ pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
     Ok(())
 }
 
-/// Takes the run of this order, 1 to [`MAX_ORDER`], from this CPU's run cache, through GS. `None` if there is none, or the cache is
+/// Takes the run of this order, 1 or above, from this CPU's run cache, through GS. `None` if there is none, or the cache is
 /// not active.
 #[inline(always)]
 pub(super) fn take_run(_: &IrqGuard, order: Order) -> Option<FrameNumber> {
-    if is_inactive() || order == Order::FRAME || order > MAX_ORDER {
+    if is_inactive() || order == Order::FRAME {
         return None;
     }
     let index = usize::from(order.get()) - 1;
-    // SAFETY: the order is one of the cached ones, so the index is below their number. The word is an atomic.
+    // SAFETY: the order is not 0, and each order above is cached, so the index is below their number. The word is an atomic.
     let run = FrameNumber::new(unsafe { MAGAZINE::load_word::<{ Magazine::RUNS_AT }>(index) } as usize);
     if run == NONE {
         return None;
@@ -172,15 +172,15 @@ pub(super) fn take_run(_: &IrqGuard, order: Order) -> Option<FrameNumber> {
     (order < Order::BLOCK || frames().uncache_blocks(run.block(), order)).then_some(run)
 }
 
-/// Puts an allocated run of this order, 1 to [`MAX_ORDER`], into this CPU's run cache, through GS; whether it has. It has not if the
+/// Puts an allocated run of this order, 1 or above, into this CPU's run cache, through GS; whether it has. It has not if the
 /// cache has a run of this order or is not active, or if there is no such allocation.
 #[inline(always)]
 pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
-    if is_inactive() || order == Order::FRAME || order > MAX_ORDER || !run.is_aligned_to(order) {
+    if is_inactive() || order == Order::FRAME || !run.is_aligned_to(order) {
         return false;
     }
     let index = usize::from(order.get()) - 1;
-    // SAFETY: the order is one of the cached ones, so the index is below their number. The word is an atomic.
+    // SAFETY: the order is not 0, and each order above is cached, so the index is below their number. The word is an atomic.
     if unsafe { MAGAZINE::load_word::<{ Magazine::RUNS_AT }>(index) } != NONE.get() as u64 {
         return false;
     }

@@ -143,7 +143,7 @@ impl Frames {
     /// Whether a run of the run cache is still there: another CPU may have taken one of whole blocks.
     #[inline(always)]
     fn is_still_cached(&self, run: FrameNumber, order: Order) -> bool {
-        order < Order::BLOCK || self.table.state(run.block()) == State::cached(order)
+        order < Order::BLOCK || self.is_cached(run, order)
     }
 
     /// Orders 1 and above.

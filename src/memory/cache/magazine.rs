@@ -131,6 +131,13 @@ impl Magazine {
         self.len() + self.run_cache.runs().map(|(_, order)| order.frames()).sum::<usize>()
     }
 
+    /// Whether a drain may give a search for this order what it has not found: cached frames, or, for whole blocks, a reserved block.
+    /// Reserved blocks are part of every search for frames.
+    pub(in crate::memory) fn may_have(&self, order: Order) -> bool {
+        let is_reserved = || self.hint.all_reserved().any(|block| block.get().is_some());
+        self.cached_frames() > 0 || (order >= Order::BLOCK && is_reserved())
+    }
+
     /// The block of which frames were in flight when the last search failed: its first frame. A caller that can wait searches again.
     pub(crate) fn in_flight(&self) -> Option<FrameNumber> {
         self.hint.in_flight.get().map(BlockNumber::first_frame)

@@ -1,6 +1,6 @@
 //! The per-CPU frame cache: a magazine for each CPU, on top of the [shared allocator](super::frames).
 //!
-//! A [magazine](mod@magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 11. Below
+//! A [magazine](mod@magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 18. Below
 //! order 9, an allocation or a free that it can serve needs no locked instruction and touches no cache line of another CPU;
 //! from there on, one locked instruction on the state word of the block. A refill or a flush moves [`BATCH`] frames between the
 //! magazine and the block table.

@@ -16,7 +16,7 @@ use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
-use crate::memory::frames::{FrameNumber, FrameRequest, Frames, FreeError, NodeId, Order};
+use crate::memory::frames::{FrameNumber, FrameRequest, Frames, FreeError, NodeId, Order, Stolen};
 use crate::memory::reclaim::{self, Attempt};
 use crate::trace;
 
@@ -86,8 +86,8 @@ fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber>
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     count_alloc(order);
-    if is_inactive() {
-        return alloc_with_search(guard, order);
+    if is_inactive() && !activate(&guard) {
+        return None;
     }
     let found = with_magazine(&guard, |frames, magazine| frames.alloc_from_buddy(magazine, order));
     if let Some(frame) = found {
@@ -109,7 +109,9 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
     if order == Order::FRAME {
         REFILLS.increment();
     }
-    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
+    // `alloc_blocks` has tried the buddies.
+    let search = if order < Order::BLOCK { alloc_or_steal } else { steal_or_search };
+    if let Some(frame) = with_magazine(&guard, |frames, magazine| search(frames, magazine, order)) {
         trace!(FrameRefill, order.get().into(), frame.get() as u64);
         return Some(frame);
     }
@@ -136,11 +138,26 @@ pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     if !activate(&guard) {
         return None;
     }
-    let found = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order));
+    let found = with_magazine(&guard, |frames, magazine| alloc_or_steal(frames, magazine, order));
     if found.is_none() {
         count_failure(order);
     }
     found
+}
+
+/// Searches the blocks that are probably free; then takes blocks that another CPU caches; then searches everywhere.
+fn alloc_or_steal(frames: &Frames, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    frames.alloc_marked(magazine, order).or_else(|| steal_or_search(frames, magazine, order))
+}
+
+/// [`alloc_or_steal`] after its first search.
+fn steal_or_search(frames: &Frames, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    let found = match reclaim::steal_blocks(order) {
+        Stolen::Nothing => None,
+        Stolen::Freed => frames.alloc_marked(magazine, order),
+        Stolen::Run(run) => Some(run),
+    };
+    found.or_else(|| frames.alloc(magazine, order))
 }
 
 /// Counts a failed allocation.

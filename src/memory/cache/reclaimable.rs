@@ -22,7 +22,12 @@ use core::ops::Range;
 use super::remote::RemoteMagazine;
 use crate::memory::frames::allocator::Frames;
 use crate::memory::frames::bitmap::{self, WORDS};
+#[cfg(feature = "faults")]
+use crate::memory::frames::faults;
+use crate::memory::frames::free_runs::Stolen;
 use crate::memory::frames::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+#[cfg(feature = "faults")]
+use crate::memory::frames::state;
 use crate::memory::frames::state::{Kind, State};
 use crate::memory::frames::sync::{Ordering, fence, spin_loop};
 
@@ -79,8 +84,37 @@ impl Frames {
             order >= Order::BLOCK && run < range.end && range.start < run + order.frames()
         };
         for (run, order) in magazines.flat_map(RemoteMagazine::cached).filter(overlaps) {
-            self.return_cached_blocks(run.block(), order);
+            self.return_stolen_blocks(run.block(), order);
         }
+    }
+
+    /// Takes the smallest run of whole blocks that a CPU caches, of those that are at least as large as `order`, without an interrupt on
+    /// that CPU. If it is of that order, it is allocated, else it moves to its buddy.
+    ///
+    /// **Context:** any but NMI, interrupts disabled. Takes a time that grows with the number of CPUs, and holds the lock of a zone.
+    pub(crate) fn steal_blocks(
+        &self,
+        order: Order,
+        magazines: impl Iterator<Item = RemoteMagazine>,
+    ) -> Stolen {
+        let runs = magazines.flat_map(|magazine| magazine.cached_blocks(order));
+        // A run that another CPU has taken stays in the entry until its CPU uses the entry.
+        let cached = runs.filter(|&(run, order)| self.is_cached(run, order));
+        match cached.min_by_key(|&(_, order)| order) {
+            Some((run, cached)) if cached == order && self.uncache_blocks(run.block(), order) => {
+                Stolen::Run(run)
+            }
+            Some((run, cached)) if self.return_stolen_blocks(run.block(), cached) => Stolen::Freed,
+            _ => Stolen::Nothing,
+        }
+    }
+
+    fn return_stolen_blocks(&self, block: BlockNumber, order: Order) -> bool {
+        #[cfg(feature = "faults")]
+        if faults::is_armed(faults::FrameFault::LoseStolenBlock) {
+            return state::replace(self.table.cell(block), State::cached(order), State::huge(order));
+        }
+        self.return_cached_blocks(block, order)
     }
 
     fn estimate_once(

@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering;
 use super::magazine::{CAPACITY, Magazine};
 use super::run_cache::{CACHED_ORDERS, NONE};
 use crate::memory::frames::atomic_frame::AtomicFrame;
+use crate::memory::frames::hint::AtomicBlock;
 use crate::memory::frames::number::{FrameNumber, Order};
 
 /// Another CPU's magazine. Only its atomic fields are borrowed.
@@ -47,6 +48,23 @@ impl RemoteMagazine {
         singles.chain(runs.filter(|&(frame, _)| frame != NONE))
     }
 
+    /// The cached runs of whole blocks of this order or above, the smallest first. Of each, the state word tells whether it is still
+    /// cached.
+    #[inline(always)]
+    pub(in crate::memory) fn cached_blocks(self, order: Order) -> impl Iterator<Item = (FrameNumber, Order)> {
+        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`, which lives
+        // longer than this value and its copies are used, so than the iterator.
+        let runs = unsafe { &(*self.0).run_cache.runs };
+        let first = order.max(Order::BLOCK);
+        let entries = runs[usize::from(first.get()) - 1..].iter();
+        let mut next = first.get();
+        entries.filter_map(move |entry| {
+            let (run, order) = (entry.get(), next);
+            next += 1;
+            if run == NONE { None } else { Some((run, Order::new(order)?)) }
+        })
+    }
+
     /// Whether its CPU caches any frame from `first` up to `end`, or has reserved a block of them. Runs of whole blocks do not count:
     /// [`Frames::reclaim_blocks`](crate::memory::frames::Frames::reclaim_blocks) takes them.
     pub(crate) fn has_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
@@ -59,11 +77,8 @@ impl RemoteMagazine {
     fn has_reserved_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
         // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field whose parts are `Sync`.
         let hint = unsafe { &(*self.0).hint };
-        let reserved = [hint.reserved.get(), hint.previous.get()];
-        reserved
-            .into_iter()
-            .flatten()
-            .any(|block| (first.block()..=FrameNumber::new(end.get() - 1).block()).contains(&block))
+        let blocks = first.block()..=FrameNumber::new(end.get() - 1).block();
+        hint.all_reserved().filter_map(AtomicBlock::get).any(|block| blocks.contains(&block))
     }
 
     /// How many single frames there are; the capacity while the allocator is disabled on its CPU, because the length is unknown then.

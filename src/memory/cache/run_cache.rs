@@ -1,9 +1,10 @@
-//! The run cache: of each order from 1 to 11, the run that this CPU freed last, if it is not allocated again.
+//! The run cache: of each order from 1 to 18, the run that this CPU freed last, if it is not allocated again.
 //!
 //! Like a single frame, a freed run is usually allocated again soon, on the same CPU. A cached run costs no locked instruction and no
-//! cache line that other CPUs write. A second run of the same order goes to the shared allocator, so a CPU caches less than 16 MiB in
-//! runs. For the shared allocator a cached run is allocated: its bits stay clear. Only runs of whole blocks have a state of their own,
-//! [cached](crate::memory::frames::state::Kind::Cached), and another CPU that finds no other may take them by it.
+//! cache line that other CPUs write. A second run of the same order goes to the shared allocator, so a CPU caches less than 2 MiB in
+//! runs of orders 1 to 8. For the shared allocator these are allocated: their bits stay clear. Runs of whole blocks have a state of their
+//! own, [cached](crate::memory::frames::state::Kind::Cached), and another CPU that finds no other takes them by it: see
+//! [`Frames::steal_blocks`](crate::memory::frames::Frames::steal_blocks). So memory is short for no CPU because another one caches it.
 //!
 //! **Invalid frees.** Before a run is cached, its bits are checked in its block. So a run that is free there, is not managed, or is
 //! larger than its allocation is refused, as is the very run that is cached. Debug builds also check for parts of it, and for what it
@@ -16,14 +17,8 @@
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::number::{FrameNumber, Order};
 
-/// Orders 1 to 11.
-pub(in crate::memory) const CACHED_ORDERS: usize = Order::BLOCK.get() as usize + 2;
-
-/// The largest order of which a CPU caches a run.
-pub(in crate::memory) const MAX_ORDER: Order = match Order::new(CACHED_ORDERS as u8) {
-    Some(order) => order,
-    None => Order::BLOCK,
-};
+/// Orders 1 to 18.
+pub(in crate::memory) const CACHED_ORDERS: usize = Order::MAX.get() as usize;
 
 /// How many frames a CPU caches in runs at most, except for whole blocks: 2 + 4 + … + 256.
 #[cfg(test)]
@@ -46,7 +41,7 @@ impl RunCache {
         Self { runs: [const { AtomicFrame::new(NONE) }; CACHED_ORDERS] }
     }
 
-    /// Takes the run of this order, 1 to 11.
+    /// Takes the run of this order, 1 or above.
     #[inline(always)]
     pub(in crate::memory) fn take(&self, order: Order) -> Option<FrameNumber> {
         let place = self.runs.get(index(order))?;
@@ -91,7 +86,7 @@ impl RunCache {
     }
 }
 
-/// The index of an order. That of order 0 is out of bounds, like those of orders above 11.
+/// The index of an order. That of order 0 is out of bounds.
 #[inline(always)]
 const fn index(order: Order) -> usize {
     (order.get() as usize).wrapping_sub(1)

@@ -61,10 +61,19 @@ impl Bitmap {
         (0..WORDS).all(|index| self.word(index) == 0)
     }
 
-    /// Sets the bits of `mask` in a word. Returns which of them were set before.
+    /// Sets the bits of `mask` in a word. Returns the word before.
     #[inline(always)]
     pub(in crate::memory) fn set(&self, index: usize, mask: u64) -> u64 {
-        self.words[index].fetch_or(mask, Ordering::AcqRel) & mask
+        self.words[index].fetch_or(mask, Ordering::AcqRel)
+    }
+
+    /// The order, 0 to 8, of the largest aligned run that is free at this moment; 0 if none is.
+    pub(in crate::memory) fn largest(&self) -> Order {
+        let words = self.load();
+        let within_words = words.iter().fold(Order::FRAME, |largest, &word| largest_in(word, largest));
+        let orders = (Order::WORD.get()..Order::BLOCK.get()).filter_map(Order::new);
+        let above = orders.rev().find(|&order| runs_by_order(&words, order) != 0);
+        above.unwrap_or(within_words.min(Order::WORD))
     }
 
     /// Takes as many set bits as `out` has room for, and writes their frames there. Returns the word at which it stopped.
@@ -96,9 +105,9 @@ impl Bitmap {
         }
     }
 
-    /// Sets the bits of `mask` in a word if none of them is set: all or nothing.
+    /// Sets the bits of `mask` in a word if none of them is set: all or nothing. Returns the word with them.
     #[inline(always)]
-    pub(in crate::memory) fn set_if_clear(&self, index: usize, mask: u64) -> bool {
+    pub(in crate::memory) fn set_if_clear(&self, index: usize, mask: u64) -> Option<u64> {
         let mut word = self.word(index);
         while word & mask == 0 {
             match self.words[index].compare_exchange_weak(
@@ -107,11 +116,11 @@ impl Bitmap {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return true,
+                Ok(_) => return Some(word | mask),
                 Err(now) => word = now,
             }
         }
-        false
+        None
     }
 
     /// The lowest aligned run of this order, 0 to 6, that is free in this word at this moment.
@@ -131,6 +140,9 @@ impl Bitmap {
 
     /// Whether an aligned run of this order, 1 to 8, is free at this moment.
     pub(in crate::memory) fn has_run(&self, order: Order) -> bool {
+        if order.frames() <= WORD_BITS {
+            return (0..WORDS).any(|index| lowest_run(self.word(index), order).is_some());
+        }
         runs_by_order(&self.load(), order) != 0
     }
 
@@ -285,6 +297,20 @@ pub(in crate::memory) const fn starts_of_runs(word: u64, order: Order) -> u64 {
         shift *= 2;
     }
     runs & ALIGNED[order.get() as usize]
+}
+
+/// The order of the largest aligned run of set bits in a word; at least `known`. That of a word that is set as a whole is 8, because it
+/// may be part of a larger run.
+#[inline(always)]
+pub(in crate::memory) fn largest_in(word: u64, known: Order) -> Order {
+    if word == u64::MAX {
+        return Order::BLOCK.half();
+    }
+    let mut largest = known;
+    while largest < Order::WORD && lowest_run(word, largest.double()).is_some() {
+        largest = largest.double();
+    }
+    largest
 }
 
 /// How many aligned runs of 2^order set bits there are, order 0 to 9, those inside longer ones counted as well.

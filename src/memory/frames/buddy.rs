@@ -6,6 +6,8 @@
 //!
 //! A list is used last in, first out. The run that was freed last is the most likely to be in the processor's caches.
 
+#[cfg(feature = "faults")]
+use super::faults;
 use super::number::{BlockNumber, Order};
 use super::state::State;
 use super::table::Table;
@@ -107,6 +109,8 @@ impl Buddy {
     fn link(&mut self, table: &Table, block: BlockNumber, list: usize) {
         let next = self.first[list];
         table.set(block, State::buddy(order_of(list), next, None));
+        #[cfg(feature = "faults")]
+        let next = next.filter(|_| !faults::strikes_block(faults::FrameFault::ForgeListWord));
         if let Some(next) = next {
             table.set(next, table.state(next).with_previous(Some(block)));
         }

@@ -18,6 +18,10 @@ macro_rules! frame_faults {
             SkipBuddyInsert = "skip_buddy_insert",
             /// A free block is not merged with its free buddy.
             SkipBuddyMerge = "skip_buddy_merge",
+            /// A word of a list of free runs has a wrong link.
+            ForgeListWord = "forge_list_word",
+            /// A block that is taken from another CPU's cache is lost.
+            LoseStolenBlock = "lose_stolen_block",
             /// A block that has free frames again is not entered in the summary.
             SkipSummaryUpdate = "skip_summary_update",
             /// A double free is accepted.

@@ -4,7 +4,7 @@
 //! set before. A frame with an error is reported and left as it is; the other frames of the call are free.
 
 use super::allocator::Frames;
-use super::bitmap::WORD_BITS;
+use super::bitmap::{WORD_BITS, largest_in};
 use super::error::FreeError;
 #[cfg(feature = "faults")]
 use super::faults;
@@ -38,9 +38,9 @@ impl Frames {
                     continue;
                 }
             };
-            let mut count = 0;
+            let (mut count, mut largest) = (0, state.largest());
             while let Some((run, mask, after)) = split_word(rest, block) {
-                match self.set_bits(state, run[0], mask) {
+                match self.set_bits(state, run[0], mask, &mut largest) {
                     (newly_free, Ok(())) if newly_free == run.len() => count += newly_free,
                     (newly_free, outcome) => {
                         count += newly_free;
@@ -52,7 +52,7 @@ impl Frames {
                     break;
                 }
             }
-            self.put(block, count);
+            self.put(block, count, largest);
         }
         (frames.len() - rest.len(), result)
     }
@@ -101,18 +101,23 @@ impl Frames {
     }
 
     /// Sets bits in the bitmap word of `frame`. Returns how many frames became free, which the caller has to [`put`](Self::put), and the
-    /// error of the others.
+    /// error of the others. Raises `largest` to the largest order that a run with these
+    /// frames may have.
     #[inline(always)]
     pub(in crate::memory) fn set_bits(
         &self,
         state: State,
         frame: FrameNumber,
         mask: u64,
+        largest: &mut Order,
     ) -> (usize, Result<(), FreeError>) {
         let (word, _) = place(frame);
         let foreign = self.foreign(state, word, mask);
         let mask = mask & !foreign;
-        let doubled = self.table.bitmap(frame.block()).set(word, mask);
+        let bitmap = self.table.bitmap(frame.block());
+        let before = bitmap.set(word, mask);
+        *largest = largest_in(before | mask, *largest);
+        let doubled = before & mask;
         #[cfg(feature = "faults")]
         let doubled = if faults::is_armed(faults::FrameFault::AcceptDoubleFree) { 0 } else { doubled };
         if foreign | doubled == 0 {
@@ -128,20 +133,20 @@ impl Frames {
         ((mask & !doubled).count_ones() as usize, result)
     }
 
-    /// Adds frames whose bits this CPU has set to the count of their block.
+    /// Adds frames whose bits this CPU has set to the count of their block. None of them is in a larger run than `largest`.
     #[inline(always)]
-    pub(in crate::memory) fn put(&self, block: BlockNumber, count: usize) {
+    pub(in crate::memory) fn put(&self, block: BlockNumber, count: usize, largest: Order) {
         #[cfg(feature = "faults")]
         let count = if count > 0 { faults::counted(count) } else { 0 };
         if count > 0 {
-            let change = state::update(self.table.cell(block), |state| state.put(count));
+            let change = state::update(self.table.cell(block), |state| state.put(count, largest));
             debug_assert!(change.is_some(), "more frames freed than managed in {block:?}");
             self.finish_update(block, change);
         }
     }
 
     /// Completes an update of a state word that may have raised its count or released it: a free block goes to the buddy, a block that
-    /// became available is marked in the summary.
+    /// became available, or has a larger run, is marked in the summary.
     #[inline(always)]
     pub(in crate::memory) fn finish_update(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
@@ -153,7 +158,9 @@ impl Frames {
                 state::store(self.table.cell(block), State::whole(FRAMES_PER_BLOCK));
             }
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
-            Some((old, new)) if new.is_offered() && !old.is_offered() => self.table.mark_available(block),
+            Some((old, new)) if new.is_offered() && (!old.is_offered() || new.largest() > old.largest()) => {
+                self.table.mark_available(block, new.largest());
+            }
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The return of runs and blocks, and of parts of blocks, to the block table and the buddies.
 
 use super::allocator::Frames;
-use super::bitmap::WORD_BITS;
+use super::bitmap::{WORD_BITS, largest_in};
 use super::error::FreeError;
 #[cfg(feature = "faults")]
 use super::faults;
@@ -10,6 +10,17 @@ use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::zone::LockedZone;
 use core::ops::Range;
+
+/// The result of `Frames::steal_blocks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stolen {
+    /// No CPU caches such a run, or another CPU has taken it meanwhile.
+    Nothing,
+    /// A larger run than that of the order is free now.
+    Freed,
+    /// This run is allocated.
+    Run(FrameNumber),
+}
 
 impl Frames {
     /// Whether every frame of an aligned run of order 1 to 8, which has bits in `words` words, is managed and allocated by the bitmap of
@@ -44,15 +55,25 @@ impl Frames {
             return Ok(());
         }
         let state = self.table.state(block);
-        if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
+        if order <= Order::WORD && state.kind() == Kind::Frames {
             // The typical case: one word, no error.
             let (word, mask) = bits_of(frame, order);
-            if self.foreign(state, word, mask) == 0 && self.table.bitmap(block).set_if_clear(word, mask) {
-                self.put(block, order.frames());
+            let bitmap = self.table.bitmap(block);
+            if self.foreign(state, word, mask) == 0
+                && let Some(now) = bitmap.set_if_clear(word, mask)
+            {
+                let largest = largest_in(now, state.largest().max(order));
+                self.put(block, order.frames(), largest);
                 return Ok(());
             }
         }
         self.return_run_slow(frame, order)
+    }
+
+    /// Whether this run of whole blocks is cached by a CPU.
+    #[inline(always)]
+    pub(in crate::memory) fn is_cached(&self, run: FrameNumber, order: Order) -> bool {
+        self.table.state(run.block()) == State::cached(order)
     }
 
     /// Allocates a cached run of this order, 9 or above, unless another CPU has taken it.
@@ -61,11 +82,13 @@ impl Frames {
         state::replace(self.table.cell(block), State::cached(order), State::huge(order))
     }
 
-    /// Moves a cached run of whole blocks to the buddy, unless another CPU has taken it.
-    pub(in crate::memory) fn return_cached_blocks(&self, block: BlockNumber, order: Order) {
-        if state::replace(self.table.cell(block), State::cached(order), State::transit(order)) {
+    /// Moves a cached run of whole blocks to the buddy, unless another CPU has taken it; whether it has.
+    pub(in crate::memory) fn return_cached_blocks(&self, block: BlockNumber, order: Order) -> bool {
+        let is_ours = state::replace(self.table.cell(block), State::cached(order), State::transit(order));
+        if is_ours {
             self.return_to_buddy(&mut self.zone_lock(block).lock(), block, order);
         }
+        is_ours
     }
 
     /// [`return_run`](Self::return_run) for runs of several words, blocks that were allocated as a whole, and all
@@ -89,14 +112,14 @@ impl Frames {
                 return Err(self.double_free(lowest(frame, doubled), 1));
             }
         }
-        let mut count = 0;
+        let (mut count, mut largest) = (0, state.largest());
         let mut result = Ok(());
         for frame in words {
-            let (newly_free, outcome) = self.set_bits(state, frame, mask);
+            let (newly_free, outcome) = self.set_bits(state, frame, mask, &mut largest);
             count += newly_free;
             result = result.and(outcome);
         }
-        self.put(frame.block(), count);
+        self.put(frame.block(), count, largest);
         result
     }
 

@@ -1,9 +1,9 @@
-//! Where the searches of a CPU begin: [`Hint`].
+//! Where the searches of a CPU begin, and the blocks that it has reserved: [`Hint`].
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::number::BlockNumber;
+use super::number::{BlockNumber, Order};
 use super::zone::Scope;
 
 /// A block number or none, in one word. Other CPUs may read it while its own CPU writes.
@@ -39,19 +39,44 @@ impl AtomicBlock {
     }
 }
 
+/// How many groups of orders have a reserved block of their own on each CPU.
+const GROUPS: usize = 3;
+
+/// The group of an order below 9: single frames, small runs, large runs.
+#[inline(always)]
+const fn group(order: Order) -> usize {
+    match order.get() {
+        0 => 0,
+        1..=3 => 1,
+        _ => 2,
+    }
+}
+
+/// A block that a CPU has reserved for the orders of one group. Its state word says that it is reserved.
+///
+/// Runs of about one size stay together: when they are freed, they leave room for others of that size. Frames between large runs would
+/// keep the block from becoming free.
+#[derive(Debug)]
+pub(in crate::memory) struct ReservedBlock {
+    pub(in crate::memory) block: AtomicBlock,
+    /// The word of its bitmap at which a search begins.
+    pub(in crate::memory) word: Cell<usize>,
+}
+
+impl ReservedBlock {
+    const fn none() -> Self {
+        Self { block: AtomicBlock::none(), word: Cell::new(0) }
+    }
+}
+
 /// Where the searches of a CPU begin, and the blocks that it has reserved.
 #[derive(Debug)]
 pub(in crate::memory) struct Hint {
-    /// The block that this CPU allocates from. Its state word says that it is reserved.
-    pub(in crate::memory) reserved: AtomicBlock,
-    /// The block that it has reserved before, still reserved. A CPU that allocates and frees somewhat more than one block of frames
-    /// alternates between the two, and neither goes to the buddy and back each time.
+    /// By group.
+    reserved: [ReservedBlock; GROUPS],
+    /// The block that was reserved for single frames before, still reserved. A CPU that allocates and frees somewhat more than one block
+    /// of frames alternates between the two, and neither goes to the buddy and back each time.
     pub(in crate::memory) previous: AtomicBlock,
-    /// The word of the reserved block's bitmap at which a search begins.
-    pub(in crate::memory) word: Cell<usize>,
-    /// The block at which the search for another block begins. It differs between CPUs once they have reserved one, so that they use
-    /// different blocks.
-    pub(in crate::memory) near: Cell<BlockNumber>,
     /// The zones that a search may use.
     pub(in crate::memory) scope: Cell<Scope>,
     /// A block of which frames were in flight when the last search failed.
@@ -62,20 +87,28 @@ impl Hint {
     /// A hint without a reserved block.
     pub(in crate::memory) const fn new(scope: Scope) -> Self {
         Self {
-            reserved: AtomicBlock::none(),
+            reserved: [const { ReservedBlock::none() }; GROUPS],
             previous: AtomicBlock::none(),
-            word: Cell::new(0),
-            near: Cell::new(BlockNumber(0)),
             scope: Cell::new(scope),
             in_flight: Cell::new(None),
         }
     }
 
+    /// The reserved block for an order below 9.
+    #[inline(always)]
+    pub(in crate::memory) const fn reserved(&self, order: Order) -> &ReservedBlock {
+        &self.reserved[group(order)]
+    }
+
+    /// The entries of all blocks that the CPU may have reserved.
+    pub(in crate::memory) fn all_reserved(&self) -> impl Iterator<Item = &AtomicBlock> {
+        self.reserved.iter().map(|reserved| &reserved.block).chain([&self.previous])
+    }
+
     /// Resets all but the scope. No block is reserved.
     pub(in crate::memory) fn reset(&self) {
-        debug_assert!(self.reserved.get().is_none() && self.previous.get().is_none());
-        self.word.set(0);
-        self.near.set(BlockNumber(0));
+        debug_assert!(self.all_reserved().all(|block| block.get().is_none()));
+        self.reserved.iter().for_each(|reserved| reserved.word.set(0));
         self.in_flight.set(None);
     }
 }

@@ -168,6 +168,7 @@ impl Frames {
         for (word, bits) in piece.masks() {
             bitmap.set(word, bits);
         }
-        self.finish_update(block, state::update(cell, |state| state.put(count)));
+        let largest = bitmap.largest();
+        self.finish_update(block, state::update(cell, |state| state.put(count, largest)));
     }
 }

@@ -58,6 +58,7 @@ pub(super) mod zones;
 
 pub(crate) use allocator::Frames;
 pub use error::{FreeError, InsertError, Invalid};
+pub(crate) use free_runs::Stolen;
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
 pub use request::{FrameRequest, Nodes};
 pub(crate) use stats::ZoneStats;

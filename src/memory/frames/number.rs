@@ -96,6 +96,8 @@ pub struct Order(u8);
 impl Order {
     /// One frame, 4 KiB.
     pub const FRAME: Self = Self(0);
+    /// The frames of a bitmap word, 256 KiB.
+    pub(in crate::memory) const WORD: Self = Self(6);
     /// One block, 2 MiB: the smallest order of the buddy.
     pub const BLOCK: Self = Self(9);
     /// The largest order, 1 GiB.

@@ -68,6 +68,10 @@ impl SearchTarget for LowRun {
         bitmap.has_run_below(Self::WORDS, self.order)
     }
 
+    fn order(&self) -> Order {
+        self.order
+    }
+
     fn frames(&self) -> usize {
         self.order.frames()
     }
@@ -89,9 +93,9 @@ impl SearchTarget for LowRun {
         if state.kind() != Kind::Frames || !table.bitmap(block).has_run_below(Self::WORDS, self.order) {
             return None;
         }
-        let (_, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
+        let (old, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
         let Some(index) = table.bitmap(block).take_run_below(Self::WORDS, self.order) else {
-            frames.undo_take(block, count, ownership);
+            frames.undo_take(block, count, old.largest(), ownership);
             return None;
         };
         if new.free() == 0 {

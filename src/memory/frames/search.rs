@@ -1,21 +1,21 @@
 //! The search of the block table for single frames, runs and blocks.
 //!
-//! A search tries, in this order: the reserved blocks of the CPU; in each zone, nearest first, blocks that the summary marks as available,
-//! then a new block from the buddy; and at last every block.
+//! A search tries, in this order: the reserved blocks of the CPU; in each zone, nearest first, blocks that the summary marks for the order,
+//! then a new block from the buddy; the blocks that the CPU has reserved for other orders; and at last every block.
 
 use super::allocator::Frames;
 use super::atomic_frame::AtomicFrame;
 use super::bitmap;
-use super::hint::Hint;
+use super::hint::{AtomicBlock, Hint};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::search_target::{Ownership, Run, SearchTarget, SingleFrames};
 use super::state::{self, Kind, State};
 use super::sync::{MODELLED, spin_loop};
 use super::zone::{Scope, ZoneRef};
 
-/// How many available blocks are tried before a whole block is split. With more, a search in very fragmented memory would cost more
-/// than a whole block is worth.
-const MAX_CANDIDATES: usize = 16;
+/// How many marked blocks are tried before a whole block is split. Each that has no match is marked so no longer, so a search tries a
+/// block without effect at most once for each allocation that has taken its last match.
+const MAX_CANDIDATES: usize = 64;
 
 /// How many blocks a full search reads while it sees frames in flight. It scans all blocks [`LEAST_SCANS`] times at least.
 ///
@@ -26,18 +26,32 @@ const MAX_CANDIDATES: usize = 16;
 const PATIENCE_BLOCKS: usize = if MODELLED || cfg!(target_os = "none") { 64 } else { 1 << 28 };
 const LEAST_SCANS: usize = 4;
 
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::memory) enum Extent {
+    /// The reserved blocks, those that a summary marks, and the buddies: a bounded time for each zone.
+    Marked,
+    /// Every block.
+    All,
+}
+
 impl Frames {
     /// Takes up to `out.len()` single frames, as many as one block has; how many.
-    pub(in crate::memory) fn take_singles(&self, hint: &Hint, out: &[AtomicFrame]) -> usize {
-        self.search(hint, SingleFrames { out }).unwrap_or(0)
+    pub(in crate::memory) fn take_singles(&self, hint: &Hint, out: &[AtomicFrame], extent: Extent) -> usize {
+        self.search(hint, SingleFrames { out }, extent).unwrap_or(0)
     }
 
     #[inline]
-    pub(in crate::memory) fn find_many(&self, hint: &Hint, order: Order) -> Option<FrameNumber> {
+    pub(in crate::memory) fn find_many(
+        &self,
+        hint: &Hint,
+        order: Order,
+        extent: Extent,
+    ) -> Option<FrameNumber> {
         if order >= Order::BLOCK {
             return self.alloc_blocks(hint.scope.get(), order);
         }
-        self.search(hint, Run { order })
+        self.search(hint, Run { order }, extent)
     }
 
     /// Takes a run of order 9 or above from a buddy.
@@ -52,39 +66,59 @@ impl Frames {
     }
 
     /// Searches in the order that the module describes.
-    pub(in crate::memory) fn search<W: SearchTarget>(&self, hint: &Hint, mut want: W) -> Option<W::Output> {
-        if let Some(block) = hint.reserved.get()
-            && let Some(got) = want.try_take(self, block, Ownership::Reserved, &hint.word)
-        {
-            return Some(got);
+    pub(in crate::memory) fn search<W: SearchTarget>(
+        &self,
+        hint: &Hint,
+        mut want: W,
+        extent: Extent,
+    ) -> Option<W::Output> {
+        let order = want.order();
+        let reserved = hint.reserved(order);
+        if let Some(block) = reserved.block.get() {
+            if let Some(got) = want.try_take(self, block, Ownership::Reserved, &reserved.word) {
+                return Some(got);
+            }
+            self.lower_largest(block, order);
         }
-        if let Some(block) = hint.previous.get()
-            && let Some(got) = want.try_take(self, block, Ownership::Reserved, &hint.word)
+        if order == Order::FRAME
+            && let Some(block) = hint.previous.get()
+            && let Some(got) = want.try_take(self, block, Ownership::Reserved, &reserved.word)
         {
-            hint.previous.set(hint.reserved.replace(Some(block)));
+            hint.previous.set(reserved.block.replace(Some(block)));
             return Some(got);
         }
         let found = self.find_in_zones(hint.scope.get(), |zone| {
             self.search_zone(zone, hint, &mut want).or_else(|| self.break_block(zone, hint, &mut want))
         });
-        found.or_else(|| self.search_everywhere(hint, &mut want))
+        found
+            .or_else(|| {
+                let mut own = hint.all_reserved().filter_map(AtomicBlock::get);
+                own.find_map(|block| want.try_take(self, block, Ownership::Reserved, &reserved.word))
+            })
+            .or_else(|| (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want)).flatten())
     }
 
-    /// Tries blocks of a zone that the summary marks as available.
+    /// Tries blocks of a zone that the summary marks for the order, lowest address first. So the lower blocks stay full, and the upper
+    /// ones become free as a whole.
     fn search_zone<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
         hint: &Hint,
         want: &mut W,
     ) -> Option<W::Output> {
-        let near = hint.near.get();
+        let order = want.order();
+        let word = &hint.reserved(order).word;
         let mut candidates = 0;
         for span in zone.spans(self.table.all()) {
-            for block in self.table.candidates(span, near) {
-                if let Some(got) = want.try_take(self, block, Ownership::Reserve, &hint.word) {
-                    self.reserve_block(hint, block);
+            for block in self.table.candidates(span, order) {
+                if let Some(got) = want.try_take(self, block, Ownership::Reserve, word) {
+                    self.reserve_block(hint, block, order);
                     return Some(got);
                 }
+                if self.table.state(block).offers(order) {
+                    self.lower_largest(block, order);
+                }
+                self.table.mark_unavailable(block);
                 candidates += 1;
                 if candidates == MAX_CANDIDATES {
                     return None;
@@ -92,6 +126,27 @@ impl Frames {
             }
         }
         None
+    }
+
+    /// After a try for a run of this order that has failed: lowers the largest order of the block to that of its bits. For a block that
+    /// is not allocated by its bitmap any more it does nothing.
+    #[cold]
+    #[inline(never)]
+    fn lower_largest(&self, block: BlockNumber, order: Order) {
+        let (cell, bitmap) = (self.table.cell(block), self.table.bitmap(block));
+        let state = state::load(cell);
+        if state.kind() != Kind::Frames || state.largest() < order || order == Order::FRAME {
+            return;
+        }
+        let largest = bitmap.largest();
+        if largest >= order || !state::replace(cell, state, state.with_largest(largest)) {
+            return;
+        }
+        // A CPU that has set bits before, and has seen the old order, has not raised it.
+        let now = bitmap.largest();
+        if now > largest {
+            self.finish_update(block, state::update(cell, |state| state.put(0, now)));
+        }
     }
 
     /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on.
@@ -111,8 +166,9 @@ impl Frames {
         self.table.bitmap(block).reset_to_free_from(taken);
         let state = State::whole(FRAMES_PER_BLOCK - taken).reserve()?;
         state::store(self.table.cell(block), state);
-        hint.word.set(taken / bitmap::WORD_BITS);
-        self.reserve_block(hint, block);
+        let order = want.order();
+        hint.reserved(order).word.set(taken / bitmap::WORD_BITS);
+        self.reserve_block(hint, block, order);
         Some(want.take_fresh(block))
     }
 
@@ -123,12 +179,13 @@ impl Frames {
     fn search_everywhere<W: SearchTarget>(&self, hint: &Hint, want: &mut W) -> Option<W::Output> {
         let scan_cost = self.table.blocks() + 4;
         hint.in_flight.set(None);
+        let word = &hint.reserved(want.order()).word;
         let mut seen = None;
         for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost).max(LEAST_SCANS) {
             let mut in_flight = None;
             let mut visit = |block: BlockNumber, state: State| match state.kind() {
                 Kind::Frames => {
-                    let got = want.try_take(self, block, Ownership::Steal, &hint.word);
+                    let got = want.try_take(self, block, Ownership::Steal, word);
                     // Bits without a count: frames that are taken and not collected yet, or freed and not counted yet. The state is
                     // not read again: it may allow by now what it did not allow when it was tried.
                     if got.is_none() && want.matches(self.table.bitmap(block)) {
@@ -160,17 +217,15 @@ impl Frames {
         None
     }
 
-    /// Makes this block, whose state says so already, the reserved one. The older one of the two before it is released.
-    fn reserve_block(&self, hint: &Hint, block: BlockNumber) {
-        hint.near.set(block);
-        let oldest = hint.previous.replace(hint.reserved.replace(Some(block)));
-        self.release_block(oldest);
+    /// Makes this block, whose state says so already, the reserved one for this order. The oldest one before it is released.
+    fn reserve_block(&self, hint: &Hint, block: BlockNumber, order: Order) {
+        let before = hint.reserved(order).block.replace(Some(block));
+        self.release_block(if order == Order::FRAME { hint.previous.replace(before) } else { before });
     }
 
-    /// Releases both reserved blocks.
+    /// Releases all reserved blocks.
     pub(in crate::memory) fn release_all(&self, hint: &Hint) {
-        self.release_block(hint.reserved.replace(None));
-        self.release_block(hint.previous.replace(None));
+        hint.all_reserved().for_each(|block| self.release_block(block.replace(None)));
     }
 
     /// Releases a block. It goes to the buddy if all of it is free.

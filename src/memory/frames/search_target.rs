@@ -44,6 +44,9 @@ pub(in crate::memory) trait SearchTarget {
     /// counted it yet.
     fn matches(&self, bitmap: &Bitmap) -> bool;
 
+    /// The order of the runs that it takes, 0 to 8.
+    fn order(&self) -> Order;
+
     /// How many frames it takes from a whole block.
     fn frames(&self) -> usize;
 
@@ -73,6 +76,10 @@ impl SearchTarget for SingleFrames<'_> {
 
     fn matches(&self, bitmap: &Bitmap) -> bool {
         !bitmap.is_empty()
+    }
+
+    fn order(&self) -> Order {
+        Order::FRAME
     }
 
     fn frames(&self) -> usize {
@@ -120,6 +127,10 @@ impl SearchTarget for Run {
         bitmap.has_run(self.order)
     }
 
+    fn order(&self) -> Order {
+        self.order
+    }
+
     fn frames(&self) -> usize {
         self.order.frames()
     }
@@ -137,20 +148,21 @@ impl SearchTarget for Run {
         word: &Cell<usize>,
     ) -> Option<FrameNumber> {
         let (table, count) = (&frames.table, self.order.frames());
+        let state = table.state(block);
+        if state.kind() != Kind::Frames || state.free() < count || state.largest() < self.order {
+            return None;
+        }
         // Frames that are taken from the count are invisible to other CPUs until they are released. So the bits of a block that
         // this CPU has not reserved are checked first.
-        if ownership != Ownership::Reserved {
-            let state = table.state(block);
-            if state.kind() != Kind::Frames
-                || state.free() < count
-                || !table.bitmap(block).has_run(self.order)
-            {
-                return None;
-            }
+        if ownership != Ownership::Reserved
+            && (state.is_reserved() && ownership == Ownership::Reserve
+                || !table.bitmap(block).has_run(self.order))
+        {
+            return None;
         }
-        let (_, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
+        let (old, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
         let Some(index) = table.bitmap(block).take_run(word.get(), self.order) else {
-            frames.undo_take(block, count, ownership);
+            frames.undo_take(block, count, old.largest(), ownership);
             return None;
         };
         word.set(index / WORD_BITS);
@@ -163,14 +175,20 @@ impl SearchTarget for Run {
 
 impl Frames {
     /// Releases frames that were taken from the count and not found in the bitmap, and releases the block if it was reserved with
-    /// them.
+    /// them. `largest` is the largest order that the block may have had before.
     #[cold]
     #[inline(never)]
-    pub(in crate::memory) fn undo_take(&self, block: BlockNumber, count: usize, ownership: Ownership) {
+    pub(in crate::memory) fn undo_take(
+        &self,
+        block: BlockNumber,
+        count: usize,
+        largest: Order,
+        ownership: Ownership,
+    ) {
         self.finish_update(
             block,
             state::update(self.table.cell(block), |state| {
-                let state = state.put(count)?;
+                let state = state.put(count, largest)?;
                 if ownership == Ownership::Reserve { state.release() } else { Some(state) }
             }),
         );

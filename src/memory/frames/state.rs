@@ -26,6 +26,10 @@
 //! **Lists.** The word of a run in the buddy holds the links of the list of its order. So the lists lie in the metadata: a stray write
 //! to free memory cannot forge them.
 //!
+//! **Largest run.** The word of a block in `Frames` has an order above which no free run of it is. A free raises it with the count, after
+//! it has set the bits. Only a search lowers it, by a compare-and-swap on the word that it has read before the bits; then it reads the bits
+//! again, because a free may have relied on the old order.
+//!
 //! **Count first.** An allocation lowers `free` by what it takes, then collects that many bits from the bitmap. A free sets the bits first,
 //! then raises `free`. So at any moment *bits set >= free + frames taken but not yet collected*: an allocation finds its bits, and
 //! `free` = 512 implies that no allocation is between the two steps, so the transition to `Transit` needs no further check.
@@ -75,7 +79,8 @@ type ReservedField = Field<3, 1>;
 type OrderField = Field<4, 5>;
 type FreeField = Field<12, 10>;
 type ManagedField = Field<22, 10>;
-type MaskField = Field<32, 32>;
+type MaskField = Field<32, 28>;
+type LargestField = Field<60, 4>;
 type NextField = Field<9, LINK_BITS>;
 type PreviousField = Field<{ 9 + LINK_BITS }, LINK_BITS>;
 
@@ -97,6 +102,9 @@ const _: () = {
     assert!(CACHED <= KindField::MAX);
     assert!(ALL <= FreeField::MAX && ALL <= ManagedField::MAX);
     assert!(Order::MAX.get() as u64 <= OrderField::MAX);
+    assert!(Order::BLOCK.get() as u64 <= LargestField::MAX);
+    // Each block may have a mask of its own.
+    assert!(LINK_BITS < 28);
     let fields = [
         KindField::MASK,
         ReservedField::MASK,
@@ -104,6 +112,7 @@ const _: () = {
         FreeField::MASK,
         ManagedField::MASK,
         MaskField::MASK,
+        LargestField::MASK,
     ];
     let mut seen = 0;
     let mut index = 0;
@@ -112,7 +121,11 @@ const _: () = {
         seen |= fields[index];
         index += 1;
     }
-    assert!(seen & NextField::MASK & !(FreeField::MASK | ManagedField::MASK | MaskField::MASK) == 0);
+    assert!(
+        seen & NextField::MASK
+            & !(FreeField::MASK | ManagedField::MASK | MaskField::MASK | LargestField::MASK)
+            == 0
+    );
     assert!(NextField::MASK & (PreviousField::MASK | OrderField::MASK) == 0);
     // Zeroed metadata must read as a table of blocks that are not managed.
     assert!(State::BLANK.0 == 0);
@@ -188,9 +201,10 @@ impl State {
         Self(OrderField::set(CACHED, order.get() as u64))
     }
 
-    /// A block whose frames are all managed, and of which this many are free.
+    /// A block whose frames are all managed, and of which this many are free, in runs of any size.
     pub(in crate::memory) const fn whole(free: usize) -> Self {
-        Self(FreeField::set(ManagedField::set(FRAMES, ALL), free as u64))
+        let largest = if free == 0 { 0 } else { Order::BLOCK.half().get() };
+        Self(LargestField::set(FreeField::set(ManagedField::set(FRAMES, ALL), free as u64), largest as u64))
     }
 
     /// A block of which no frame is managed yet. `mask` is the index of the mask that will say which are.
@@ -259,6 +273,34 @@ impl State {
         !self.is_reserved() && self.free() > 0
     }
 
+    /// Frames: an order, 0 to 8, above which no free run of the block is. A run of that order is not certain.
+    #[inline(always)]
+    pub(in crate::memory) const fn largest(self) -> Order {
+        match Order::new(LargestField::get(self.0) as u8) {
+            Some(order) => order,
+            None => Order::FRAME,
+        }
+    }
+
+    /// Frames, with another [`largest`](Self::largest) order.
+    #[inline(always)]
+    pub(in crate::memory) const fn with_largest(self, largest: Order) -> Self {
+        Self(LargestField::set(self.0, largest.get() as u64))
+    }
+
+    /// Frames: whether the block is available, and may have a free run of this order. The summary of the order marks these.
+    #[inline(always)]
+    pub(in crate::memory) fn offers(self, order: Order) -> bool {
+        self.is_offered() && self.largest() >= order
+    }
+
+    /// Frames: with `free` frames, of which none are a run if there are none.
+    #[inline(always)]
+    const fn with_free(self, free: usize) -> Self {
+        let word = FreeField::set(self.0, free as u64);
+        Self(if free == 0 { LargestField::set(word, 0) } else { word })
+    }
+
     /// How many blocks the run that begins here has; 1 for every other block.
     #[inline(always)]
     pub(in crate::memory) fn blocks(self) -> usize {
@@ -278,15 +320,14 @@ impl State {
     #[inline(always)]
     pub(in crate::memory) fn take_up_to(self, want: usize) -> Option<Self> {
         let free = self.free();
-        (self.is_frames() && free > 0 && want > 0)
-            .then(|| Self(FreeField::set(self.0, (free - free.min(want)) as u64)))
+        (self.is_frames() && free > 0 && want > 0).then(|| self.with_free(free - free.min(want)))
     }
 
     /// Takes exactly `count` frames from the count.
     #[inline(always)]
     pub(in crate::memory) fn take(self, count: usize) -> Option<Self> {
         let rest = self.free().checked_sub(count)?;
-        self.is_frames().then(|| Self(FreeField::set(self.0, rest as u64)))
+        self.is_frames().then(|| self.with_free(rest))
     }
 
     /// Reserves the block for one CPU's allocations. It then stays in the table, even when it is free as a whole: otherwise a CPU that
@@ -302,12 +343,15 @@ impl State {
             .then(|| Self(ReservedField::set(self.0, 0)).retired_if_free())
     }
 
-    /// Adds `count` frames to the count. Their bits are set already.
+    /// Adds `count` frames to the count. Their bits are set already, and none of them is in a larger run than `largest`.
     #[inline(always)]
-    pub(in crate::memory) fn put(self, count: usize) -> Option<Self> {
+    pub(in crate::memory) fn put(self, count: usize, largest: Order) -> Option<Self> {
         let free = self.free() + count;
-        (self.is_frames() && free <= self.managed())
-            .then(|| Self(FreeField::set(self.0, free as u64)).retired_if_free())
+        (self.is_frames() && free <= self.managed()).then(|| {
+            Self(FreeField::set(self.0, free as u64))
+                .with_largest(self.largest().max(largest))
+                .retired_if_free()
+        })
     }
 
     /// Adds `count` managed frames. They are not free until [`put`](Self::put).

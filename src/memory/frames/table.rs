@@ -1,7 +1,7 @@
 //! The block table: a state word and a bitmap for each block of 2 MiB, masks of partially managed blocks, and the summary.
 //!
 //! Only this file knows where the metadata of a block is: a sparse layout would change this file alone. Start-up zeroes the states and the
-//! summary, 8⅛ bytes per block and at most 512 more. A bitmap is not touched before its block is split into frames, a mask not before its
+//! summary, 9¼ bytes per block and a few cache lines more. A bitmap is not touched before its block is split into frames, a mask not before its
 //! block is managed in part.
 
 use super::bitmap::Bitmap;
@@ -9,7 +9,7 @@ use super::bitmap::Bitmap;
 use super::faults;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
-use super::summary::Summary;
+use super::summary::{MAX_LEVELS, Rows, Summary};
 use super::sync::{AtomicU64, MODELLED, place, place_as_is};
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -23,8 +23,9 @@ const STATES_PER_LINE: usize = LINE_BYTES / 8;
 struct TableLayout {
     blocks: usize,
     masks: usize,
-    summary_blocks_at: usize,
-    summary_words_at: usize,
+    summary_at: usize,
+    /// Words in each level of the summary.
+    levels: [usize; MAX_LEVELS],
     masks_at: usize,
     bitmaps_at: usize,
     bytes: usize,
@@ -33,13 +34,18 @@ struct TableLayout {
 impl TableLayout {
     const fn new(end: FrameNumber, masks: usize) -> Self {
         let blocks = end.get().div_ceil(FRAMES_PER_BLOCK);
-        let (summary_blocks, summary_words) = Summary::words_needed(blocks);
-        let summary_blocks_at = cells(blocks) * 8;
-        let summary_words_at = summary_blocks_at + (summary_blocks * 8).next_multiple_of(LINE_BYTES);
-        let masks_at = summary_words_at + (summary_words * 8).next_multiple_of(LINE_BYTES);
+        let levels = Summary::words_needed(blocks);
+        let (mut summary_words, mut level) = (0, 0);
+        while level < MAX_LEVELS {
+            // Each level begins in a line of its own.
+            summary_words += levels[level].next_multiple_of(STATES_PER_LINE);
+            level += 1;
+        }
+        let summary_at = cells(blocks) * 8;
+        let masks_at = summary_at + summary_words * 8;
         let bitmaps_at = masks_at + masks * LINE_BYTES;
         let bytes = bitmaps_at + blocks * LINE_BYTES;
-        Self { blocks, masks, summary_blocks_at, summary_words_at, masks_at, bitmaps_at, bytes }
+        Self { blocks, masks, summary_at, levels, masks_at, bitmaps_at, bytes }
     }
 }
 
@@ -111,7 +117,6 @@ impl Table {
         partial_blocks: usize,
     ) -> Self {
         let layout = TableLayout::new(end, partial_blocks);
-        let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
         let zero = || AtomicU64::new(0);
         // SAFETY: the offsets of the layout lie within the memory that the caller guarantees (see # Safety).
         let at = |offset: usize| unsafe { metadata.add(offset) };
@@ -121,13 +126,15 @@ impl Table {
         // SAFETY: the part is disjoint from the others, aligned to lines, and within the memory that the caller guarantees (see
         // # Safety). All bit patterns are valid for an atomic integer, and so for an array of them.
         let bitmaps = |offset: usize, count: usize| unsafe { place_as_is(at(offset), count, Bitmap::new) };
+        let mut next_level = layout.summary_at;
         Self {
             blocks: layout.blocks,
             states: words(0, cells(layout.blocks)),
-            summary: Summary::new(
-                words(layout.summary_blocks_at, summary_blocks),
-                words(layout.summary_words_at, summary_words),
-            ),
+            summary: Summary::new(layout.levels.map(|count| {
+                let at = next_level;
+                next_level += count.next_multiple_of(STATES_PER_LINE) * 8;
+                words(at, count)
+            })),
             masks: bitmaps(layout.masks_at, layout.masks),
             bitmaps: bitmaps(layout.bitmaps_at, layout.blocks),
         }
@@ -224,38 +231,42 @@ impl Table {
         if state.is_whole() { 0 } else { bits & !self.mask(state).word(word) }
     }
 
-    /// Marks in the summary that the block is available.
+    /// Marks in the summary that the block is available, with runs up to this order. The caller has changed its state before.
     #[cold]
     #[inline(never)]
-    pub(in crate::memory) fn mark_available(&self, block: BlockNumber) {
+    pub(in crate::memory) fn mark_available(&self, block: BlockNumber, largest: Order) {
         #[cfg(feature = "faults")]
         if faults::strikes_block(faults::FrameFault::SkipSummaryUpdate) {
             return;
         }
-        self.summary.set(block);
+        self.summary.set(block, Rows::up_to(largest));
     }
 
-    /// Marks in the summary that the block is not available: it has no free frames, or a CPU has reserved it.
+    /// Ends the marks of a block in the summary that its state does not justify: it has no such run, or a CPU has reserved it.
     #[cold]
     #[inline(never)]
     pub(in crate::memory) fn mark_unavailable(&self, block: BlockNumber) {
-        self.summary.clear(block, || {
-            let state = self.state(block);
-            state.kind() == Kind::Frames && state.is_offered()
-        });
+        let wrong = self.offered_rows(block).others();
+        self.summary.clear(block, wrong, || self.offered_rows(block));
     }
 
-    /// Whether the summary marks the block as available.
-    pub(in crate::memory) fn is_marked_available(&self, block: BlockNumber) -> bool {
-        self.summary.candidates(block..BlockNumber(block.0 + 1), block).next().is_some()
+    fn offered_rows(&self, block: BlockNumber) -> Rows {
+        let state = self.state(block);
+        let is_offered = state.kind() == Kind::Frames && state.is_offered();
+        if is_offered { Rows::up_to(state.largest()) } else { Rows::NONE }
     }
 
-    /// Blocks of this range that are probably available, from `start` on and then from the first on.
+    /// Whether the summary marks the block for every order up to this one.
+    pub(in crate::memory) fn is_marked_available(&self, block: BlockNumber, order: Order) -> bool {
+        self.summary.rows_of(block).has(Rows::up_to(order))
+    }
+
+    /// Blocks of this range that are probably available and have a run of this order, in ascending order.
     pub(in crate::memory) fn candidates(
         &self,
         range: Range<BlockNumber>,
-        start: BlockNumber,
+        order: Order,
     ) -> impl Iterator<Item = BlockNumber> {
-        self.summary.candidates(range, start)
+        self.summary.candidates(range, order)
     }
 }

@@ -122,7 +122,9 @@ impl Frames {
         if state.free() == FRAMES_PER_BLOCK && !state.is_reserved() {
             return Err(Invalid::Stranded { block: first });
         }
-        if state.free() > 0 && !state.is_reserved() && !self.table.is_marked_available(block) {
+        let largest = self.table.bitmap(block).largest();
+        let is_marked = self.table.is_marked_available(block, largest);
+        if state.is_offered() && (largest > state.largest() || !is_marked) {
             return Err(Invalid::NotInSummary { block: first });
         }
         if state.is_whole() {

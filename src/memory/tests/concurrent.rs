@@ -5,6 +5,7 @@ use super::{World, order};
 use crate::memory::cache::Magazine;
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::bitmap::Bitmap;
+use crate::memory::frames::search::Extent;
 use crate::memory::frames::{FrameNumber, Order};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
@@ -308,12 +309,12 @@ fn frames_reserved_and_released_are_not_out_of_memory() {
         let (world, stop) = (&world, &stop);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                assert_eq!(world.frames.find_many(&holder.hint, order(1)), None);
+                assert_eq!(world.frames.find_many(&holder.hint, order(1), Extent::All), None);
             }
         });
         for _ in 0..rounds(20_000) {
             let mut one = [FrameNumber::new(0)];
-            let got = world.frames.take_singles(&magazine.hint, AtomicFrame::from_mut(&mut one));
+            let got = world.frames.take_singles(&magazine.hint, AtomicFrame::from_mut(&mut one), Extent::All);
             if got == 0 {
                 stop.store(true, Ordering::Relaxed);
                 panic!("two frames were free, and none was found");

@@ -3,10 +3,12 @@
 use super::order;
 use crate::memory::cache::magazine::{BATCH, CAPACITY, Full, Magazine};
 use crate::memory::frames::atomic_frame::AtomicFrame;
-use crate::memory::frames::bitmap::{Bitmap, WORDS, lowest_run, maximal_runs, runs_by_order, starts_of_runs};
+use crate::memory::frames::bitmap::{
+    Bitmap, WORDS, largest_in, lowest_run, maximal_runs, runs_by_order, starts_of_runs,
+};
 use crate::memory::frames::number::{BlockNumber, FrameNumber, Order};
 use crate::memory::frames::state::{self, Kind, State};
-use crate::memory::frames::summary::Summary;
+use crate::memory::frames::summary::{Rows, Summary};
 use crate::memory::frames::sync::{AtomicU64, Ordering};
 use crate::memory::frames::table;
 use crate::memory::frames::{Frames, ORDERS};
@@ -65,8 +67,9 @@ fn taking_and_putting_back_never_leave_the_bounds() {
             assert_eq!(some.map(State::free), (free > 0).then(|| free.saturating_sub(count)));
             let exact = state.take(count);
             assert_eq!(exact.map(State::free), free.checked_sub(count));
-            assert_eq!(exact.and_then(|state| state.put(count)), exact.map(|_| state));
-            assert_eq!(state.put(count).is_some(), free + count <= 512);
+            let largest = state.largest();
+            assert_eq!(exact.and_then(|exact| exact.put(count, largest)), exact.map(|_| state));
+            assert_eq!(state.put(count, Order::FRAME).is_some(), free + count <= 512);
         }
     }
     assert_eq!(State::whole(5).take_up_to(0), None);
@@ -74,9 +77,9 @@ fn taking_and_putting_back_never_leave_the_bounds() {
 
 #[test]
 fn a_free_block_leaves_the_table_unless_reserved() {
-    let full = State::whole(500).put(12).expect("it fits");
+    let full = State::whole(500).put(12, Order::FRAME).expect("it fits");
     assert_eq!(full.kind(), Kind::Transit);
-    let held = State::whole(500).reserve().and_then(|state| state.put(12)).expect("it fits");
+    let held = State::whole(500).reserve().and_then(|state| state.put(12, Order::FRAME)).expect("it fits");
     assert_eq!((held.kind(), held.free(), held.is_reserved()), (Kind::Frames, 512, true));
     assert_eq!(held.reserve(), None);
     assert_eq!(held.release().map(State::kind), Some(Kind::Transit));
@@ -86,14 +89,15 @@ fn a_free_block_leaves_the_table_unless_reserved() {
 
 #[test]
 fn a_partial_block_stays_until_it_is_whole() {
-    let part = State::partial(77).adopt(511).and_then(|state| state.put(511)).expect("they fit");
+    let part =
+        State::partial(77).adopt(511).and_then(|state| state.put(511, Order::FRAME)).expect("they fit");
     assert_eq!((part.kind(), part.free(), part.managed(), part.mask()), (Kind::Frames, 511, 511, 77));
     assert!(!part.is_whole());
-    assert_eq!(part.put(1), None, "more free than managed");
+    assert_eq!(part.put(1, Order::FRAME), None, "more free than managed");
     assert_eq!(part.adopt(2), None, "more managed than a block has");
     let whole = part.adopt(1).expect("it fits");
     assert!(whole.is_whole());
-    assert_eq!(whole.put(1).map(State::kind), Some(Kind::Transit));
+    assert_eq!(whole.put(1, Order::FRAME).map(State::kind), Some(Kind::Transit));
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn only_frames_can_be_taken_from() {
         assert_ne!(state.kind(), Kind::Frames);
         assert!(state.take_up_to(1).is_none());
         assert!(state.take(0).is_none());
-        assert!(state.put(0).is_none());
+        assert!(state.put(0, Order::FRAME).is_none());
         assert!(state.reserve().is_none());
         assert!(state.release().is_none());
         assert!(state.adopt(1).is_none());
@@ -200,10 +204,10 @@ fn starts_of_runs_agree_with_a_check_of_each_bit() {
 #[test]
 fn a_run_is_put_into_a_word_whole_or_not_at_all() {
     let bitmap = Bitmap::new();
-    assert!(bitmap.set_if_clear(3, 0xff00));
-    assert!(!bitmap.set_if_clear(3, 0x1ff));
+    assert_eq!(bitmap.set_if_clear(3, 0xff00), Some(0xff00));
+    assert_eq!(bitmap.set_if_clear(3, 0x1ff), None);
     assert_eq!(bitmap.word(3), 0xff00);
-    assert!(bitmap.set_if_clear(3, 0xff));
+    assert_eq!(bitmap.set_if_clear(3, 0xff), Some(0xffff));
     assert_eq!(bitmap.word(3), 0xffff);
 }
 
@@ -302,58 +306,87 @@ fn a_run_is_taken_from_the_word_that_is_named_or_the_next() {
 }
 
 #[test]
-fn setting_bits_returns_which_were_set() {
+fn setting_bits_returns_the_word_before() {
     let bitmap = Bitmap::new();
     assert_eq!(bitmap.set(3, 0b1100), 0);
-    assert_eq!(bitmap.set(3, 0b0110), 0b0100);
+    assert_eq!(bitmap.set(3, 0b0110), 0b1100);
     assert_eq!(bitmap.word(3), 0b1110);
 }
 
 #[test]
 fn the_summary_finds_what_is_set_and_nothing_else() {
-    let blocks = 64 * 64 * 2 + 70;
-    let (low, high) = Summary::words_needed(blocks);
-    let level = |count: usize| -> &'static [AtomicU64] {
+    for blocks in [1, 64, 65, 512, 8191, 64 * 64 * 66 + 70] {
+        summary_of(blocks);
+    }
+}
+
+fn summary_of(blocks: usize) {
+    let levels = Summary::words_needed(blocks).map(|count| -> &'static [AtomicU64] {
         Box::leak((0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().into_boxed_slice())
-    };
-    let (blocks_level, words_level) = (level(low), level(high));
-    let summary = Summary::new(blocks_level, words_level);
-    let within = |range: core::ops::Range<usize>, start: usize| {
+    });
+    let summary = Summary::new(levels);
+    let within = |range: core::ops::Range<usize>, order: Order| {
         let range = BlockNumber(range.start)..BlockNumber(range.end);
-        summary.candidates(range, BlockNumber(start)).map(|block| block.0).collect::<Vec<_>>()
+        summary.candidates(range, order).map(|block| block.0).collect::<Vec<_>>()
     };
-    let found = |start: usize| within(0..blocks, start);
-    assert!(found(5).is_empty());
-    let set = [0, 63, 64, 4095, 4096, 5000, 8191, 8192, blocks - 1];
-    for block in set {
-        summary.set(BlockNumber(block));
+    let found = |order: Order| within(0..blocks, order);
+    let set = [0, 1, 7, 8, 63, 64, 511, 4095, 4096, 5000, 8190, 8192, 262_143, 262_144, blocks - 1];
+    let mut set: Vec<_> = set.into_iter().filter(|&block| block < blocks).collect();
+    set.sort_unstable();
+    set.dedup();
+    assert!(found(Order::FRAME).is_empty());
+    // Every second one of them has runs up to order 3 only.
+    let largest = |index: usize| order(if index.is_multiple_of(2) { 8 } else { 3 });
+    for (index, &block) in set.iter().enumerate() {
+        summary.set(BlockNumber(block), Rows::up_to(largest(index)));
+        assert_eq!(summary.rows_of(BlockNumber(block)), Rows::up_to(largest(index)));
     }
-    assert_eq!(found(0), set);
-    assert_eq!(found(64), [64, 4095, 4096, 5000, 8191, 8192, blocks - 1, 0, 63]);
-    assert_eq!(found(blocks - 1), [blocks - 1, 0, 63, 64, 4095, 4096, 5000, 8191, 8192]);
-    assert_eq!(within(63..5000, 64), [64, 4095, 4096, 63]);
-    assert_eq!(
-        within(63..5001, 7),
-        [63, 64, 4095, 4096, 5000],
-        "from the first on where the start is elsewhere"
-    );
-    assert!(within(65..4095, 4000).is_empty());
-    for block in [63, 64, 5000, blocks - 1] {
-        summary.clear(BlockNumber(block), || false);
+    let large: Vec<_> = set.iter().copied().step_by(2).collect();
+    for number in 0..=8 {
+        assert_eq!(found(order(number)), if number <= 3 { set.clone() } else { large.clone() }, "{blocks}");
     }
-    assert_eq!(found(100), [4095, 4096, 8191, 8192, 0]);
-    summary.clear(BlockNumber(4096), || true);
-    assert_eq!(found(4096), [4096, 8191, 8192, 0, 4095], "a block that has got frames again keeps its bit");
-    // Clearing leaves no bit behind, in either level, and hides no other block.
-    let left = found(0);
-    for (index, block) in left.iter().enumerate() {
-        summary.clear(BlockNumber(*block), || false);
-        assert_eq!(found(0), left[index + 1..]);
+    for first in 0..set.len() {
+        for end in first..set.len() {
+            assert_eq!(within(set[first]..set[end], order(2)), set[first..end]);
+        }
+    }
+    // A search stops at a block whose marks were right after all.
+    summary.clear(BlockNumber(set[0]), Rows::NONE.others(), || Rows::up_to(order(4)));
+    assert_eq!(found(order(4)), large);
+    assert_eq!(found(order(5)), large[1..]);
+    summary.clear(BlockNumber(set[0]), Rows::up_to(order(2)).others(), || Rows::NONE);
+    assert_eq!((found(order(2)), found(order(3))), (set.clone(), set[1..].to_vec()));
+    // Clearing leaves no bit behind, in any level, and hides no other block.
+    for (index, &block) in set.iter().enumerate() {
+        summary.clear(BlockNumber(block), Rows::NONE.others(), || Rows::NONE);
+        assert_eq!(found(Order::FRAME), set[index + 1..]);
     }
     let is_zero = |level: &[AtomicU64]| level.iter().all(|word| word.load(Ordering::Relaxed) == 0);
-    assert!(is_zero(blocks_level) && is_zero(words_level));
-    summary.clear(BlockNumber(7), || true);
-    assert_eq!(found(0), [7], "it has frames again");
+    assert!(levels.into_iter().all(is_zero));
+}
+
+#[test]
+fn the_largest_free_run_of_a_bitmap_is_exact() {
+    let bitmap = Bitmap::new();
+    assert_eq!(bitmap.largest(), Order::FRAME);
+    // Each step completes an aligned run twice as long.
+    for number in 0..=8 {
+        let frames = order(number).frames();
+        for frame in 0..frames {
+            bitmap.set(frame / 64, 1 << (frame % 64));
+        }
+        assert_eq!(bitmap.largest(), order(number));
+        let expected = if number < 6 { number } else { 8 };
+        assert_eq!(
+            largest_in(bitmap.word(0), Order::FRAME),
+            order(expected),
+            "an upper bound for a whole word"
+        );
+        assert_eq!(largest_in(bitmap.word(0), order(8)), order(8));
+    }
+    // What is left of it is the other half.
+    assert_eq!(bitmap.take_run(0, Order::FRAME.double()), Some(0));
+    assert_eq!(bitmap.largest(), order(7));
 }
 
 #[test]

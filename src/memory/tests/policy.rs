@@ -89,17 +89,17 @@ fn a_reserved_block_is_not_available() {
     let magazine = Magazine::new();
     let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
     let block = frame.block();
-    assert!(!world.frames.table.is_marked_available(block), "held");
+    assert!(!world.frames.table.is_marked_available(block, Order::FRAME), "held");
     assert_eq!(world.frames.drain(&magazine), Ok(()));
-    assert!(world.frames.table.is_marked_available(block));
+    assert!(world.frames.table.is_marked_available(block, Order::FRAME));
     world.take_everything(&magazine);
-    assert!(!world.frames.table.is_marked_available(block), "nothing is left");
+    assert!(!world.frames.table.is_marked_available(block, Order::FRAME), "nothing is left");
 }
 
 /// The path that the kernel tries first, without the search.
 #[test]
 fn the_fast_paths_allocate_what_the_search_would() {
-    let world = World::new(4);
+    let world = World::new(8);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
     assert_eq!(world.frames.alloc_from_reserved(&magazine, order(3)), None, "it holds no block");
@@ -108,10 +108,21 @@ fn the_fast_paths_allocate_what_the_search_would() {
     assert_eq!(world.frames.validate(), Ok(()));
 
     let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
-    assert_eq!(magazine.hint.word.get(), BATCH / 64, "where the refill stopped");
-    let word = frame.block().first_frame() + magazine.hint.word.get() * 64;
+    assert_eq!(magazine.hint.reserved(Order::FRAME).word.get(), BATCH / 64, "where the refill stopped");
     let mut runs = Vec::new();
     for number in 1..=5 {
+        let reserved = magazine.hint.reserved(order(number));
+        if reserved.block.get().is_none() {
+            assert_eq!(
+                world.frames.alloc_from_reserved(&magazine, order(number)),
+                None,
+                "none is reserved for it"
+            );
+            let first = world.frames.alloc(&magazine, order(number)).expect("there is memory");
+            runs.push((first, order(number)));
+        }
+        let block = reserved.block.get().expect("the search has reserved it");
+        let word = block.first_frame() + reserved.word.get() * 64;
         let run = world.frames.alloc_from_reserved(&magazine, order(number)).expect("a word is free");
         assert!(run.is_aligned_to(order(number)) && (word..word + 64).contains(&run), "order {number}");
         runs.push((run, order(number)));

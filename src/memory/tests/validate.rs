@@ -143,6 +143,12 @@ fn a_block_missing_in_the_summary_is_found() {
     world.frames.table.mark_unavailable(block);
     set(&world, block, state);
     assert_eq!(world.frames.validate(), Err(Invalid::NotInSummary { block: block.first_frame() }));
+    world.frames.table.mark_available(block, order(6));
+    assert_eq!(world.frames.validate(), Err(Invalid::NotInSummary { block: block.first_frame() }));
+    world.frames.table.mark_available(block, order(8));
+    assert_eq!(world.frames.validate(), Ok(()));
+    set(&world, block, state.with_largest(order(7)));
+    assert_eq!(world.frames.validate(), Err(Invalid::NotInSummary { block: block.first_frame() }));
 }
 
 #[test]

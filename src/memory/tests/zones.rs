@@ -200,6 +200,7 @@ fn zones_are_not_set_across_an_allocated_run() {
         Err(SetZonesError::AcrossBorder { frame: at(512), order: order(13) })
     );
     assert_eq!(world.frames.free(&magazine, all, order(13)), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     let before = world.frames.free_by_order();
     assert_eq!(before[13], world.len);
     assert_eq!(world.frames.validate(), Ok(()));

@@ -9,7 +9,7 @@ use std::path::Path;
 use octopod::wire::{Bench, BootStage};
 
 use crate::base::{Message, Observer, Silent, VerdictKind};
-use crate::commands::launch::{Launch, OutputConfig, launch_on};
+use crate::commands::launch::{Launch, LaunchKind, OutputConfig, launch_on};
 use crate::kernel::{KernelConfig, KernelSource};
 use crate::machine::accelerator::Host;
 use crate::machine::qemu::COUNTED_CPU;
@@ -132,7 +132,7 @@ impl BootBenchmark {
     ) -> Result<u64, Failure> {
         let (cpus, memory) = of;
         let run = |number: u32| {
-            let mut launch = machine(cpus, memory);
+            let mut launch = counted_machine(LaunchKind::Boot, cpus, memory);
             launch.machine.qemu.clone_from(&config.qemu);
             launch.kernel.source = KernelSource::File(kernel.to_owned());
             launch.output.out = Some(folder.join(format!("{cpus}-{memory}-{number}")));
@@ -157,9 +157,9 @@ impl BootBenchmark {
     }
 }
 
-/// A boot with counted instructions. KASLR is off: the TSC that it draws from without RDSEED would be the same, but an
+/// A run with counted instructions, in sparse memory. KASLR is off: the TSC that it draws from without RDSEED would be the same, but an
 /// address with more bits set costs more instructions.
-fn machine(cpus: u32, memory: &str) -> Launch {
+pub(super) fn counted_machine(kind: LaunchKind, cpus: u32, memory: &str) -> Launch {
     let backend = format!("memory-backend-ram,id=ram,size={memory},reserve=off");
     let words = ["-object", &backend, "-M", "memory-backend=ram"];
     let parsed = "a number of CPUs and a size";
@@ -167,16 +167,18 @@ fn machine(cpus: u32, memory: &str) -> Launch {
         accel: AccelChoice::Tcg,
         smp: cpus.to_string().parse().expect(parsed),
         mem: memory.parse().expect(parsed),
-        cpu: COUNTED_CPU.parse().ok(),
+        // Addresses of 42 bits: 1 TiB of RAM ends above 1 TiB.
+        cpu: format!("{COUNTED_CPU},phys-bits=42").parse().ok(),
         counts_instructions: true,
         qemu_arguments: words.map(Into::into).to_vec(),
         ..MachineConfig::default()
     };
     let appended = vec!["kaslr=off".to_owned()];
     Launch {
+        kind,
         machine,
         kernel: KernelConfig::default(),
-        command_line: CommandLine { appended, ..CommandLine::for_work("boot") },
+        command_line: CommandLine { appended, ..CommandLine::for_work(kind.work()) },
         output: OutputConfig::default(),
         ..Launch::default()
     }
@@ -190,7 +192,7 @@ mod tests {
     fn every_machine_is_accepted() {
         for BootBenchmark { machine: of, to, .. } in ALL {
             for (cpus, memory) in [Some(*of), *to].into_iter().flatten() {
-                machine(cpus, memory).check().unwrap();
+                counted_machine(LaunchKind::Boot, cpus, memory).check().unwrap();
             }
         }
     }

@@ -2,6 +2,7 @@
 //! under TCG, on one CPU; a second CPU answers calls.
 
 mod boots;
+mod sizes;
 
 use clap::Args;
 
@@ -37,14 +38,22 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> O
         let workspace = Workspace::find()?;
         Ok((Limits::of(&workspace)?, workspace.project().is_none()))
     };
-    let (limits, measures_boots) = match read() {
+    // The kernel of a project may have other benches, and boots otherwise.
+    let (limits, is_octopod) = match read() {
         Ok(limits) => limits,
         Err(error) => return with_report(launch, observer, |_, _| Err(error)),
     };
     launch::launch_on(launch, host, observer, &mut |report, kernel, folder, observer| {
-        if report.verdict == VerdictKind::Pass && measures_boots {
-            match boots::measure(&launch.machine, &kernel.path, &folder.path, observer) {
-                Ok(figures) => report.add_bench(&figures),
+        if report.verdict == VerdictKind::Pass && is_octopod {
+            let machine = &launch.machine;
+            let measured = sizes::measure(machine, &kernel.path, &folder.path, observer).and_then(|sized| {
+                Ok((sized, boots::measure(machine, &kernel.path, &folder.path, observer)?))
+            });
+            match measured {
+                Ok((sized, boots)) => {
+                    report.bench.extend(sized);
+                    report.add_bench(&boots);
+                }
                 Err(failure) => report.fail(failure.to_string()),
             }
         }

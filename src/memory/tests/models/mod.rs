@@ -14,6 +14,7 @@ mod summaries;
 use crate::memory::cache::Magazine;
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::number::BlockNumber;
+use crate::memory::frames::search::Extent;
 use crate::memory::frames::state::Kind;
 use crate::memory::frames::zone::Scope;
 use crate::memory::frames::{FrameNumber, Frames, NodeId, Order};
@@ -109,9 +110,13 @@ impl Model {
         let table = &self.frames().table;
         for block in BlockNumber::each(table.all()) {
             let state = table.state(block);
-            let is_found = table.candidates(table.all(), block).any(|found| found == block);
-            let is_offered = state.kind() == Kind::Frames && state.is_offered();
-            assert!(is_found || !is_offered, "{block:?} is hidden: {state:?}");
+            if state.kind() != Kind::Frames || !state.is_offered() {
+                continue;
+            }
+            for order in (0..=table.bitmap(block).largest().get()).filter_map(Order::new) {
+                let is_found = table.candidates(table.all(), order).any(|found| found == block);
+                assert!(is_found, "{block:?} is hidden at {order}: {state:?}");
+            }
         }
     }
 
@@ -168,7 +173,11 @@ impl Cpu {
     /// Takes up to so many single frames from the table, as a refill does; how many.
     fn refill(&mut self, count: usize) -> usize {
         let mut frames = std::vec![FrameNumber::new(0); count];
-        let got = self.model.frames().take_singles(&self.magazine.hint, AtomicFrame::from_mut(&mut frames));
+        let got = self.model.frames().take_singles(
+            &self.magazine.hint,
+            AtomicFrame::from_mut(&mut frames),
+            Extent::All,
+        );
         frames[..got].iter().for_each(|frame| self.model.take(*frame, Order::FRAME));
         got
     }

@@ -3,6 +3,7 @@
 use super::super::order;
 use super::*;
 use crate::memory::cache::{Reclaimable, RemoteMagazine};
+use crate::memory::frames::Stolen;
 use crate::memory::frames::search_target::{Ownership, SearchTarget, SingleFrames};
 use core::cell::{Cell, UnsafeCell};
 
@@ -69,7 +70,7 @@ fn assert_seen(
 
 #[test]
 fn a_refill_hides_no_run() {
-    assert_seen(2..4, 0..0, |frames, magazine| assert_eq!(frames.fill(magazine), 2));
+    assert_seen(2..4, 0..0, |frames, magazine| assert_eq!(frames.fill(magazine, Extent::All), 2));
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_drain_hides_no_run() {
 fn a_drain_and_a_refill_hide_no_run() {
     assert_seen(2..3, 3..4, |frames, magazine| {
         assert_eq!(frames.drain(magazine), Ok(()));
-        assert_eq!(frames.fill(magazine), 2);
+        assert_eq!(frames.fill(magazine, Extent::All), 2);
     });
 }
 
@@ -147,6 +148,34 @@ fn a_cached_block_is_taken_by_its_cpu_or_by_another() {
         let kept = owner.join().expect("the thread has not panicked");
         assert!(kept.is_some() != reclaimed.is_some(), "{kept:?} and {reclaimed:?}");
         model.take(kept.or(reclaimed).expect("one of them is some"), Order::BLOCK);
+        model.end([here, Seen::end(seen)]);
+    });
+}
+
+/// Of a CPU that allocates the block that it caches and two that steal it, one gets it.
+#[test]
+fn a_cached_block_is_stolen_once() {
+    check(Some(3), || {
+        let model = Model::new(1);
+        let (here, mut there) = (Cpu::new(&model), Cpu::new(&model));
+        let block = there.alloc(Order::BLOCK).expect("all is free");
+        there.free(block, Order::BLOCK);
+        let seen = Seen::of(there);
+        let owner = seen.clone().on_thread(|frames, magazine| frames.alloc_cached(magazine, Order::BLOCK));
+        let thief = here.on_thread({
+            let seen = seen.clone();
+            // For single frames: the block is freed.
+            move |cpu| cpu.model.frames().steal_blocks(Order::FRAME, [seen.remote()].into_iter())
+        });
+        let stolen = model.frames().steal_blocks(Order::BLOCK, [seen.remote()].into_iter());
+        let (here, freed) = join(thief);
+        let kept = owner.join().expect("the thread has not panicked");
+        let takers = [stolen != Stolen::Nothing, freed != Stolen::Nothing, kept.is_some()];
+        assert_eq!(takers.iter().filter(|has| **has).count(), 1, "{stolen:?}, {freed:?}, {kept:?}");
+        if freed == Stolen::Freed {
+            assert_eq!(model.frames().alloc_blocks(ANYWHERE, Order::BLOCK), Some(block));
+        }
+        model.take(block, Order::BLOCK);
         model.end([here, Seen::end(seen)]);
     });
 }

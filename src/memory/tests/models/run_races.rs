@@ -14,7 +14,7 @@ fn frames_reserved_and_released_are_not_out_of_memory() {
         assert_eq!(here.refill(1), 1);
         here.flush(&[model.frame(0, 1), model.frame(0, 130)]);
         let there = there.on_thread(|cpu| cpu.refill(1));
-        assert_eq!(here.model.frames().find_many(&here.magazine.hint, order(1)), None);
+        assert_eq!(here.model.frames().find_many(&here.magazine.hint, order(1), Extent::All), None);
         let (there, got) = join(there);
         assert_eq!(got, 1);
         model.end([here, there]);
@@ -30,7 +30,7 @@ fn a_run_over_words_is_taken_whole_or_not_at_all() {
         let free: Vec<_> = (128..256).chain([300]).map(|index| model.frame(0, index)).collect();
         here.flush(&free);
         // The frame comes from the second word, when the first may have been taken for the run.
-        there.magazine.hint.word.set(3);
+        there.magazine.hint.reserved(Order::FRAME).word.set(3);
         let there = there.on_thread(|cpu| {
             if cpu.refill(1) == 1 {
                 let taken = cpu.model.out.iter().enumerate().skip(128).take(128);
@@ -38,7 +38,7 @@ fn a_run_over_words_is_taken_whole_or_not_at_all() {
                 assert!(only == 1 || only == 128 || only == 0 || only == 129, "{only}");
             }
         });
-        let run = here.model.frames().find_many(&here.magazine.hint, order(7));
+        let run = here.model.frames().find_many(&here.magazine.hint, order(7), Extent::All);
         if let Some(frame) = run {
             here.model.take(frame, order(7));
         }
@@ -203,5 +203,27 @@ fn a_failed_search_names_the_block_in_flight() {
         assert_eq!(search(order(2)), Some(second));
         bitmap.reset_to_free_from(512);
         model.end([cpu]);
+    });
+}
+
+/// A search for a run lowers the largest order of a block, because a frame of the last run is allocated. Meanwhile that frame is freed.
+#[test]
+fn a_run_that_is_complete_again_as_a_search_misses_it_is_marked() {
+    check(Some(4), || {
+        let (model, [mut here, there]) = Cpu::all_taken(1);
+        here.flush(&[model.frame(0, 2), model.frame(0, 3)]);
+        assert_eq!(here.refill(1), 1);
+        here.drain();
+        let taken = [2, 3].map(|index| model.frame(0, index));
+        let taken =
+            taken.into_iter().find(|frame| model.out[model.world.index(*frame)].load(Ordering::Relaxed));
+        let taken = taken.expect("one of the two was allocated");
+        let there = there.on_thread(move |cpu| cpu.flush(&[taken]));
+        if let Some(run) = model.frames().find_many(&here.magazine.hint, order(1), Extent::Marked) {
+            model.take(run, order(1));
+        }
+        let (there, ()) = join(there);
+        here.drain();
+        model.end([here, there]);
     });
 }

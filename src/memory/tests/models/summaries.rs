@@ -1,7 +1,7 @@
-//! The two levels of the summary: a word of blocks, and the bit of the upper level that marks the word as not empty.
+//! The levels of a summary: a word of blocks, and the bits of the upper levels that mark the word as not empty.
 
 use super::*;
-use crate::memory::frames::summary::Summary;
+use crate::memory::frames::summary::{Rows, Summary};
 use crate::memory::frames::sync::{AtomicUsize, place};
 use core::ptr::NonNull;
 
@@ -12,37 +12,40 @@ struct Two {
 }
 
 /// The blocks.
-const BLOCKS: [BlockNumber; 2] = [BlockNumber(64), BlockNumber(65)];
+const BLOCKS: [BlockNumber; 2] = [BlockNumber(8), BlockNumber(9)];
+
+/// Their marks.
+const ROWS: Rows = Rows::up_to(Order::FRAME);
 
 impl Two {
     fn new(has_free: [usize; 2]) -> Arc<Two> {
         let zero = || crate::memory::frames::sync::AtomicU64::new(0);
         // SAFETY: in a model they have memory of their own.
-        let summary =
-            unsafe { Summary::new(place(NonNull::dangling(), 2, zero), place(NonNull::dangling(), 1, zero)) };
+        let level = |count| unsafe { place(NonNull::dangling(), count, zero) };
+        let summary = Summary::new([2, 1, 0, 0, 0, 0].map(level));
         let two = Two { summary, has_free: has_free.map(AtomicUsize::new) };
-        (0..2).filter(|index| has_free[*index] != 0).for_each(|index| two.summary.set(BLOCKS[index]));
+        (0..2).filter(|index| has_free[*index] != 0).for_each(|index| two.summary.set(BLOCKS[index], ROWS));
         Arc::new(two)
     }
 
     /// Frees a frame of the block.
     fn free(&self, index: usize) {
         if self.has_free[index].fetch_add(1, Ordering::AcqRel) == 0 {
-            self.summary.set(BLOCKS[index]);
+            self.summary.set(BLOCKS[index], ROWS);
         }
     }
 
     /// Takes a frame of the block, which has one.
     fn take(&self, index: usize) {
         if self.has_free[index].fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.summary.clear(BLOCKS[index], || self.has_free[index].load(Ordering::Acquire) != 0);
+            let has_free = || self.has_free[index].load(Ordering::Acquire) != 0;
+            self.summary.clear(BLOCKS[index], ROWS, || if has_free() { ROWS } else { Rows::NONE });
         }
     }
 
     /// A search that begins in the other word finds every block that has free frames.
     fn end(self: Arc<Self>) {
-        let found: Vec<_> =
-            self.summary.candidates(BlockNumber(0)..BlockNumber(128), BlockNumber(0)).collect();
+        let found: Vec<_> = self.summary.candidates(BlockNumber(0)..BlockNumber(16), Order::FRAME).collect();
         for (index, block) in BLOCKS.iter().enumerate() {
             let has_free = self.has_free[index].load(Ordering::Relaxed) != 0;
             assert!(found.contains(block) || !has_free, "{block:?} is hidden");

@@ -1,0 +1,16 @@
+//! The parameters of the bench.
+
+use super::{BenchName, LIST};
+use crate::boot::command_line::NameList;
+use crate::parameters;
+
+/// Names of benchmarks.
+pub type BenchList = NameList<BenchName, { LIST.len() }>;
+
+parameters! {
+    /// The parameters of the bench.
+    pub struct BenchParameters {
+        /// The benchmarks to run. By default those that need little memory.
+        pub only: BenchList = BenchList::EMPTY, "bench.only";
+    }
+}
