@@ -75,7 +75,7 @@ fn the_example_runs_under_the_checks() {
 fn larger_orders_are_counted_as_unsupported() {
     let words: Vec<_> = (0..WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
     let figures = run("random").run_on(WORDS * 64, &Bitmap(&words)).figures;
-    assert!(figures.unsupported > 0 && figures.allocations > figures.unsupported, "{figures:?}");
+    assert!(figures.unsupported > 0 && figures.allocations > 0, "{figures:?}");
     assert_eq!(figures.refused, 0);
     let figures = run("storm").run_on(WORDS * 64, &Bitmap(&words)).figures;
     assert!(figures.refused > 0, "{figures:?}");
