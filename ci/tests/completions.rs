@@ -75,7 +75,8 @@ fn each_script_names_each_command() {
     for (name, _) in SHELLS {
         let (_, script) = write_script(folder.path(), name);
         let is_word = |text: &str, word: &str| {
-            text.split(|character: char| !character.is_alphanumeric()).any(|part| part == word)
+            text.split(|character: char| !character.is_alphanumeric() && character != '-')
+                .any(|part| part == word)
         };
         let missing: Vec<_> = commands.iter().filter(|command| !is_word(&script, command)).collect();
         assert!(missing.is_empty(), "{name}: {missing:?}");

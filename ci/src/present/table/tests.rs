@@ -16,21 +16,10 @@ fn report(workloads: &[&str], operations: u64) -> Report {
         ..sample::boot(8)
     };
     let stress = |name: &&str| Stress {
-        workload: name.to_string(),
-        allocator: "octopod".to_owned(),
-        cpus: 8,
         operations,
         elapsed_us: 1_000_000,
-        allocations: 4,
-        refused: 2,
-        unsupported: 1,
-        lost: 0,
-        double_allocated: 0,
-        rounds: 0,
-        failed_allocations: 0,
-        offline_cycles: 0,
-        timed: Some("pair".to_owned()),
         cycles: Cycles { p50: 120, p99: 4_321, p999: 99_999, max: 123_456_789 },
+        ..sample::stress(name, "octopod", 8)
     };
     let seen = Seen {
         boot: Some(boot),

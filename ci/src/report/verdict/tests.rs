@@ -86,23 +86,7 @@ fn a_named_kernel_without_the_work_is_a_mistake_of_the_user() {
 fn records_that_contradict_a_pass_make_it_a_failure() {
     let mut garbled = said(true);
     garbled.read(&Framing::new(draw_nonce()).read("@octopod {"));
-    let lossy = octopod::wire::Stress {
-        workload: "pairs".to_owned(),
-        allocator: "octopod".to_owned(),
-        cpus: 8,
-        operations: 1,
-        elapsed_us: 1,
-        allocations: 1,
-        refused: 0,
-        unsupported: 0,
-        lost: 1,
-        double_allocated: 0,
-        rounds: 0,
-        failed_allocations: 0,
-        offline_cycles: 0,
-        timed: None,
-        cycles: Default::default(),
-    };
+    let lossy = octopod::wire::Stress { lost: 1, ..sample::stress("pairs", "octopod", 8) };
     let refused = Seen { refused: Some("no NX".to_owned()), ..said(true) };
     let lost = Seen { stress: vec![lossy], ..said(true) };
     let panic = Seen { verdict: said(true).verdict, ..panicked() };
