@@ -1,0 +1,62 @@
+//! The GitHub action: its shell steps run here as a runner would run them, and its file names what exists.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use octopod_ci::base::Workspace;
+
+/// Runs the action's step with this command. Returns its status, the step's summary, and the folder of the results.
+fn run(command: &str, smp: &str) -> (Option<i32>, String, String) {
+    let checkout = Workspace::find().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let launcher = Path::new(env!("CARGO_BIN_EXE_octopod"));
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let bin = launcher.parent().unwrap().to_owned();
+    let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&paths))).unwrap();
+    let [summary, output] = ["summary.md", "output"].map(|name| folder.path().join(name));
+    let status = Command::new(checkout.root.join("ci/action/run"))
+        .current_dir(&checkout.root)
+        .env("PATH", path)
+        .env("RUNNER_TEMP", folder.path())
+        .env("GITHUB_OUTPUT", &output)
+        .env("GITHUB_STEP_SUMMARY", &summary)
+        .env("OCTOPOD_COMMAND", command)
+        .env("OCTOPOD_SMP", smp)
+        .env("OCTOPOD_ACCEL", "tcg")
+        .output()
+        .unwrap()
+        .status;
+    let results = fs::read_to_string(output).unwrap();
+    let results = results.trim().strip_prefix("folder=").unwrap().to_owned();
+    let files = fs::read_dir(Path::new(&results).join("run")).into_iter().flatten();
+    let files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    (status.code(), fs::read_to_string(summary).unwrap(), files.join(" "))
+}
+
+#[test]
+fn a_pass_and_a_refusal_are_the_steps_own() {
+    let (status, summary, files) = run("boot --quiet", "2");
+    assert_eq!(status, Some(0), "{summary}");
+    assert!(summary.contains("PASS  2 CPUs"), "{summary}");
+    assert!(["report.json", "report.html", "serial.log"].iter().all(|file| files.contains(file)), "{files}");
+    let (status, summary, _) = run("boot --no-such-option", "");
+    assert_eq!(status, Some(2), "{summary}");
+    assert!(summary.contains("--no-such-option"), "{summary}");
+}
+
+#[test]
+fn its_file_names_its_scripts_and_inputs() {
+    let root = Workspace::find().unwrap().root;
+    let text = fs::read_to_string(root.join("action.yml")).unwrap();
+    for script in ["ci/action/install", "ci/action/run"] {
+        assert!(text.contains(script) && root.join(script).is_file(), "{script}");
+    }
+    let script = fs::read_to_string(root.join("ci/action/run")).unwrap();
+    for input in ["command", "smp", "accel"] {
+        let variable = format!("OCTOPOD_{}", input.to_uppercase());
+        assert!(text.contains(&format!("{variable}: ${{{{ inputs.{input} }}}}")), "{input}");
+        let is_read = script.contains(&variable) || script.contains("for name in smp accel");
+        assert!(is_read, "{input}");
+    }
+}
