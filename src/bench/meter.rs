@@ -15,7 +15,7 @@ const MEASUREMENTS: u32 = 5;
 
 /// The sum of the counted instructions.
 #[derive(Default)]
-pub(crate) struct Meter {
+pub struct Meter {
     total: u64,
     /// How many operations these were, if each repetition may have another number of them.
     operations: u64,
@@ -44,28 +44,28 @@ impl Meter {
 }
 
 /// An operation whose cost is measured.
-pub(super) struct Benchmark {
+pub struct Benchmark {
     /// Its name in reports and in `config/bench.toml`.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Repeats the operation that many times, inside `Meter::count`.
-    pub run: fn(&mut Meter, u32),
+    pub(super) run: fn(&mut Meter, u32),
     /// The same without the operation: the cost of the repetition, which is subtracted.
-    pub empty: fn(&mut Meter, u32),
+    pub(super) empty: fn(&mut Meter, u32),
     /// Repetitions in one measurement.
-    pub repetitions: u32,
+    pub(super) repetitions: u32,
     /// Operations in one repetition: the pages of a bulk, or 1. [`Meter::count_many`] overrides it.
-    pub operations: u32,
+    pub(super) operations: u32,
     /// The number of measurements that must agree.
-    pub measurements: u32,
+    pub(super) measurements: u32,
     /// Whether one call is a measurement, instead of the difference of two: it counts nothing but the operations.
-    pub counts_itself: bool,
+    pub(super) counts_itself: bool,
     /// Whether it runs if the command line names no benchmark.
-    pub is_default: bool,
+    pub(super) is_default: bool,
     /// The number of CPUs that it needs.
-    pub cpus: usize,
+    pub(super) cpus: usize,
     /// Whether it can run only where instructions are counted, as no time but its own may pass.
     #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "only the shell measures in cycles"))]
-    pub counted_only: bool,
+    pub(super) counted_only: bool,
 }
 
 impl Benchmark {
@@ -83,6 +83,11 @@ impl Benchmark {
             cpus: 1,
             counted_only: false,
         }
+    }
+
+    /// A benchmark of the program's own: an operation that is repeated in one counted loop.
+    pub const fn registered(name: &'static str, run: fn(&mut Meter, u32)) -> Self {
+        Self { name, ..Self::each(run) }
     }
 
     /// A repetition that handles many pages; the cost of one page is reported.

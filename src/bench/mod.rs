@@ -26,6 +26,8 @@ pub mod parameters;
 #[cfg(target_os = "none")]
 mod primitives;
 #[cfg(target_os = "none")]
+mod registered;
+#[cfg(target_os = "none")]
 mod remote_frames;
 #[cfg(target_os = "none")]
 mod runner;
@@ -35,9 +37,11 @@ pub(crate) use error::BenchError;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use meter::faults::begin as become_unsteady;
 #[cfg(target_os = "none")]
-use meter::{Benchmark, empty_loop, empty_windows};
+use meter::{empty_loop, empty_windows};
 #[cfg(all(target_os = "none", feature = "shell"))]
 pub(crate) use on_demand::{Cost, run_now};
+#[cfg(target_os = "none")]
+pub use registered::{BENCHES, Benchmark, Meter, count};
 #[cfg(target_os = "none")]
 pub(crate) use runner::run;
 

@@ -4,7 +4,7 @@ use super::error::BenchError;
 use super::frames::PartialBlocks;
 use super::meter::{Benchmark, Count};
 use super::parameters::BenchParameters;
-use super::{ALL, meter};
+use super::{ALL, BENCHES, meter};
 use crate::boot::command_line::Named;
 use crate::console;
 use crate::cpu::IrqGuard;
@@ -54,7 +54,7 @@ pub(crate) fn run(parameters: &BenchParameters, begin: fn(u64)) -> Result<(), Be
         benchmark.cpus <= cpus && (is_named(benchmark) || is_default && benchmark.is_default)
     };
     let mut longest = 0;
-    for benchmark in ALL.iter().filter(is_wanted) {
+    for benchmark in ALL.iter().chain(BENCHES.iter()).filter(is_wanted) {
         let held = report(benchmark.name, meter::measure(benchmark)?);
         longest = longest.max(held);
     }

@@ -100,6 +100,10 @@ fn as_tests(mut words: Vec<OsString>) -> Vec<OsString> {
     if words.get(1).is_none_or(|word| word != "run") || !words.get(2).is_some_and(is_in_deps) {
         return words;
     }
+    if words[3..].iter().any(|word| word == "--bench") {
+        // Of `cargo bench`, the file alone: its limits select what is compared.
+        return vec![words[0].clone(), "bench".into(), "--kernel".into(), words[2].clone()];
+    }
     words[1] = "test".into();
     words.insert(3, "--".into());
     words
