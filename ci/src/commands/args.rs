@@ -198,6 +198,10 @@ pub struct TerminalArgs {
     /// Also print the output of the tools, QEMU's command line, and the records.
     #[arg(long)]
     pub verbose: bool,
+
+    /// Install what is missing without a question; where standard input and output are no terminal, there is none.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Progress without a terminal.

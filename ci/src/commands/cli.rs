@@ -20,6 +20,7 @@ use crate::commands::runs::RunCommand;
 use crate::commands::soak::SoakArgs;
 use crate::commands::test::TestArgs;
 use crate::commands::{defaults, hints, settings};
+use crate::setup::consent;
 
 /// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
 #[derive(Clone, Debug, Parser)]
@@ -135,6 +136,9 @@ impl Cli {
 
     /// Executes the command. Returns the exit status.
     pub fn execute(&self) -> u8 {
+        if self.words.iter().take_while(|word| *word != "--").any(|word| word == "--yes") {
+            consent::give();
+        }
         let runs = |work: &dyn Fn() -> u8| {
             if let Err(error) = interrupt::install() {
                 eprintln!("octopod-ci: cannot handle Ctrl-C: {error}");

@@ -14,7 +14,7 @@ Environment:
   OCTOPOD_QEMU=PATH      as --qemu
   OCTOPOD_BOCHS=PATH     as --bochs
   OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
-  OCTOPOD_NO_INSTALL=1   install nothing; print the command instead
+  OCTOPOD_NO_INSTALL=1   install nothing; print the command instead (at a terminal the launcher asks first)
   OCTOPOD_ROOT=DIR       the checkout to work on, instead of the nearest one
 
 Examples:

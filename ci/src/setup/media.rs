@@ -7,6 +7,7 @@ use crate::base::{Error, Message, Observer};
 use crate::machine::media::iso::{Grub, module_folders};
 use crate::machine::media::{Tools, ovmf};
 use crate::machine::{BootProtocol, Firmware};
+use crate::setup::consent;
 use crate::setup::install::{self, Installer};
 use crate::setup::packages::{Manager, find_program};
 
@@ -138,6 +139,8 @@ fn install_missing(
     if packages.is_empty() {
         return Err(cannot_install(protocol, missing, "no package is known to hold it"));
     }
+    let line = installer.manager.line_for(&packages);
+    consent::obtain(&line).map_err(|obstacle| cannot_install(protocol, missing, &obstacle))?;
     let note = format!(
         "--boot {} needs {}: installing {} with {}",
         protocol.name(),

@@ -3,6 +3,7 @@
 
 pub mod apt;
 pub mod bochs;
+pub mod consent;
 pub mod doctor;
 pub mod emulator;
 pub mod gdb;

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::base::process::{capture, capture_with};
 use crate::base::{Error, Message, Observer, Workspace, cargo};
-use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
+use crate::setup::consent;
+use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, PROBE_LIMIT};
 
 /// Installs nightly Rust with these components if it is missing.
 ///
@@ -76,8 +77,8 @@ fn install(
     command: &mut Command,
     observer: &mut dyn Observer,
 ) -> Result<(), Error> {
-    if !may_install() {
-        return Err(Error::Missing { what, obstacle: format!("{NO_INSTALL} is set"), line });
+    if let Err(obstacle) = consent::obtain(&line) {
+        return Err(Error::Missing { what, obstacle, line });
     }
     observer.receive(Message::Note(&format!("adding {what}: {line}")));
     observer.receive(Message::Step(&line));

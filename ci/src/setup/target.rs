@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::base::cargo::TARGET;
 use crate::base::process::{capture, capture_with};
 use crate::base::{Error, Message, Observer};
-use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
+use crate::setup::consent;
+use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, PROBE_LIMIT};
 
 /// Installs the target if it is missing.
 ///
@@ -26,8 +27,8 @@ pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {
         );
         return Err(Error::MissingByHand { what, advice });
     }
-    if !may_install() {
-        return Err(Error::Missing { what, obstacle: format!("{NO_INSTALL} is set"), line });
+    if let Err(obstacle) = consent::obtain(&line) {
+        return Err(Error::Missing { what, obstacle, line });
     }
     observer.receive(Message::Note(&format!("adding {what}: {line}")));
     observer.receive(Message::Step(&line));

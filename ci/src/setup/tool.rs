@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::process::Captured;
 use crate::base::{Error, Message, Observer};
+use crate::setup::consent;
 use crate::setup::install::{Installer, missing};
 use crate::setup::packages::{Manager, Privilege, find_program};
 
@@ -75,6 +76,11 @@ impl Tool {
         if self.is_by_apt_only && installer.manager != Manager::Apt {
             return Err(self.missing("octopod installs it by apt-get only"));
         }
+        let mut line = installer.manager.line_for(packages);
+        if self.install_by_apt.is_some() && installer.manager == Manager::Apt {
+            line += " (on Debian from its backports, which are added as a source where they are none)";
+        }
+        consent::obtain(&line).map_err(|obstacle| self.missing(&obstacle))?;
         let (title, manager) = (self.title, installer.manager.program());
         observer.receive(Message::Note(&format!("{title} is missing: installing it with {manager}")));
         match self.install_by_apt {
