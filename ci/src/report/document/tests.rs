@@ -232,7 +232,6 @@ fn full() -> Report {
     let warning = &mut report.warnings[0];
     (warning.table, warning.address, warning.offset) = (Some(word()), Some(word()), Some(1));
     report.trace = Some(TraceReport { cpus: 1, events: 1, lost: 0 });
-    report.tests = vec![TestReport { number: 1, passed: true }];
     report
 }
 
