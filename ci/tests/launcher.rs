@@ -178,7 +178,10 @@ fn even_a_killed_launcher_takes_its_machine_with_it() {
 #[test]
 fn wrong_options_say_what_is_allowed() {
     for (arguments, allowed) in [
-        (&["bot"][..], "boot, stress, bench, run, shell, gdb, matrix, soak, report, doctor"),
+        (
+            &["bot"][..],
+            "boot, stress, bench, run, shell, gdb, test, matrix, soak, new, report, alloc-trace, doctor",
+        ),
         (&["--smp", "0"], "a number from 1 to 4096"),
         (&["--mem", "1.5G"], "K, M (the default), G or T"),
         (&["--machine", "isapc"], "pc, q35, microvm"),
@@ -188,18 +191,22 @@ fn wrong_options_say_what_is_allowed() {
         (&["--seconds", "0"], "from 0.001 to 86400 seconds"),
         (&["--workloads", "a b"], "letters, digits"),
         (&["--log", "smp=loud"], "\"loud\" is not a level; allowed: LEVEL and TARGET=LEVEL"),
-        (&["run"], "--example <NAME>"),
+        (&["run"], "run what? --example NAME"),
         (&["--timeout", "0"], "1..=604800"),
         (&["--smpp", "1"], "--smp"),
     ] {
         let output = Command::new(launcher()).args(arguments).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(stderr.contains(allowed), "{arguments:?}: {stderr}");
+        assert!(said.contains(allowed), "{arguments:?}: {said}");
     }
     let output = Command::new(launcher()).args(["boot", "--seed", "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--seed is an option of stress, not of boot"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("--seed is an option of stress and alloc-trace, not of boot")
+    );
 }
 
 #[test]

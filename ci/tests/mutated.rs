@@ -23,7 +23,15 @@ const LOGS: [Log; 4] = [
     Log { text: include_str!("logs/boot.log"), arguments: &["boot", "--smp", "4"], passes: true },
     Log {
         text: include_str!("logs/stress.log"),
-        arguments: &["stress", "--smp", "4", "--seconds", "1"],
+        arguments: &[
+            "stress",
+            "--smp",
+            "4",
+            "--seconds",
+            "1",
+            "--workloads",
+            "pairs,bulk,random,remote,mixed_orders,fragmentation,hotplug,interrupts,storm",
+        ],
         passes: true,
     },
     Log {

@@ -11,7 +11,7 @@ use strum::IntoStaticStr;
 use crate::base::files::{Plan, RunFolder, Scratch, input};
 use crate::base::{Error, Message, Observer, Workspace, WorkspaceKind, interrupt, text};
 use crate::commands::inputs;
-use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build, registry};
+use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build, image, registry};
 use crate::machine::accelerator::Host;
 use crate::machine::emulator::{Emulator, MAX_SOCKET_BYTES, QMP};
 use crate::machine::media::{self, Loaded};
@@ -357,6 +357,12 @@ fn boot(
             path: kernel.symbols.clone(),
             reason: error.to_string(),
         };
+        if launch.kernel.is_from_cargo && !image::has_entry(&elf) {
+            return Err(Error::NotAKernel {
+                path: kernel.symbols.clone(),
+                reason: image::NO_ENTRY.to_owned(),
+            });
+        }
         registry::learn(&elf).map_err(wrong)?;
         launch.command_line.check()?;
     }

@@ -58,6 +58,7 @@ impl TestArgs {
         let entries = registry::tests(&elf).map_err(|error| not_a_kernel(error.to_string()))?;
         let mut launch = self.common.configure(LaunchKind::Test, &self.emulator);
         launch.kernel.source = KernelSource::File(self.elf.clone());
+        launch.kernel.is_from_cargo = true;
         let words = std::mem::take(&mut launch.machine.qemu_arguments);
         let mut arguments = Arguments::from_iter([OsString::from("test")].into_iter().chain(words));
         // Tests of one machine share a boot: they run one after the other, and the output is in their order.

@@ -11,15 +11,10 @@ use crate::base::{Error, Observer, Workspace, WorkspaceKind};
 use crate::kernel::config::{KERNEL, UNPACKER};
 use crate::kernel::image::Image;
 use crate::kernel::isolation::{self, Settings};
-use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example, image, lock, pack};
+use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example, lock, pack};
 
 /// No kernel is larger.
 pub(crate) const MOST_BYTES: u64 = 256 << 20;
-
-/// The reason why no loader can enter a file, and what a program of octopod lacks then.
-const NO_ENTRY: &str = "it has neither a PVH note nor a Multiboot header. A program of octopod names its function by \
-                        `octopod::program!`, is built for x86_64-unknown-none, and is linked by no other script than \
-                        octopod's own (no -T among its flags)";
 
 /// Refuses a kernel that cannot be had, before anything is installed or built.
 ///
@@ -95,9 +90,6 @@ fn given(path: &Path) -> Result<Kernel, Error> {
     let not_a_kernel = |reason: String| Error::NotAKernel { path: path.to_owned(), reason };
     let elf = input::read(path, MOST_BYTES)?;
     let image = Image::of(&elf).map_err(|error| not_a_kernel(error.to_string()))?;
-    if !image::has_entry(&elf) {
-        return Err(not_a_kernel(NO_ENTRY.to_owned()));
-    }
     let path = std::path::absolute(path).map_err(Error::file("find", path))?;
     Ok(Kernel {
         symbols: path.clone(),

@@ -48,6 +48,11 @@ pub struct Image {
     pub end: u64,
 }
 
+/// The reason why no loader can enter a file, and what a program of octopod lacks then.
+pub const NO_ENTRY: &str = "it has neither a PVH note nor a Multiboot header. A program of octopod names its function by \
+                        `octopod::program!`, is built for x86_64-unknown-none, and is linked by no other script than \
+                        octopod's own (no -T among its flags)";
+
 /// The names of sections with a PVH note, in octopod's kernels and in those of others.
 const PVH_NOTES: [&str; 2] = [".note.pvh", ".note.Xen"];
 
@@ -55,7 +60,7 @@ const PVH_NOTES: [&str; 2] = [".note.pvh", ".note.Xen"];
 const MULTIBOOT: [(u32, usize); 2] = [(0x1bad_b002, 8 << 10), (0xe852_50d6, 32 << 10)];
 
 /// Returns whether a loader finds an entry point in a file: a PVH note, or a Multiboot header.
-pub(super) fn has_entry(elf: &[u8]) -> bool {
+pub fn has_entry(elf: &[u8]) -> bool {
     let has_note = object::File::parse(elf)
         .is_ok_and(|file| PVH_NOTES.iter().any(|name| file.section_by_name(name).is_some()));
     let has_header = |(magic, within): (u32, usize)| {

@@ -141,7 +141,11 @@ pub fn names(elf: &[u8], list: NameList) -> Result<Vec<Entry>, RegistryError> {
 /// See [`RegistryError`].
 pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
     let pairs = |list| {
-        let entries = names(elf, list)?;
+        let entries = match names(elf, list) {
+            // Another format than octopod's has no such list.
+            Err(RegistryError::NotElf(_)) => Vec::new(),
+            entries => entries?,
+        };
         Ok::<_, RegistryError>(
             entries.into_iter().map(|entry| (entry.name, entry.summary)).collect::<Vec<_>>(),
         )

@@ -68,7 +68,7 @@ fn each_nmi_of_a_storm_from_the_entry_on_is_counted() {
     assert!(machine.press_nmi_button());
     let starts = machine.kernel.function_starts(MODULES);
     // From there on the kernel sends its counts to the launcher.
-    let end = machine.kernel.function_starts(&["octopod::report::finish"]);
+    let end = machine.kernel.function_starts(&["octopod::report::verdict::finish"]);
     assert_eq!(end.len(), 1);
     starts.union(&end).for_each(|address| machine.stub.set_breakpoint(*address));
     let mut masked = 0;
