@@ -127,7 +127,8 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     let runs = project.target.join("octopod");
     assert!(fs::read_dir(&runs).unwrap().count() > 0, "the runs are in the project's target folder");
 
-    // The project's own rows.
+    // The project's own rows, on the kernel that is built already.
+    project.replace("Cargo.toml", "smp = 8", "profile = \"dev\"\nsmp = 8");
     project.write(
         "machines.toml",
         "[[row]]\nname = \"two\"\nrun = \"run --smp 2\"\nexpect = { status = 0, cpus = 2 }\n",
