@@ -163,18 +163,6 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     project.cargo(&["test", "--test", "faults", "fails"]).expect(101, &["0 passed; 1 failed; 0 ignored"]);
     project.cargo(&["test", "--test", "faults", "--", "--list"]).expect(0, &["hangs: test", "skipped: test"]);
 
-    // A benchmark, with its limit.
-    project.write("benches/costs.rs", COSTS);
-    project.replace(
-        "Cargo.toml",
-        "[package.metadata",
-        "[[bench]]\nname = \"costs\"\nharness = false\n\n[package.metadata",
-    );
-    project.write("bench.toml", "[nothing]\nlimit = 1\n");
-    project.cargo(&["bench", "--profile", "dev"]).expect(0, &["nothing", "PASS"]);
-    project.write("bench.toml", "[nothing]\nlimit = 0\n[something]\nlimit = 1\n");
-    project.cargo(&["bench", "--profile", "dev"]).expect(1, &["something was not measured"]);
-
     // A setting that is no option.
     project.replace("Cargo.toml", "smp = 8", "smb = 8");
     project.octopod(&["boot"]).expect(2, &["[package.metadata.octopod] smb: no command has such an option"]);
@@ -241,7 +229,8 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
 
     // Two of one name.
     project.replace("src/main.rs", "= \"bitmap\"", "= \"locked\"");
-    project.octopod(&stress).expect(5, &["the program registers two allocators called locked"]);
+    let refused = project.octopod(&["boot", "--debug"]);
+    refused.expect(5, &["the program registers two allocators called locked"]);
 }
 
 /// A workload and a parameter.
@@ -265,21 +254,6 @@ octopod::workload! {
 }
 
 /// A bit is set"#;
-
-/// A benchmark of an operation that costs nothing.
-const COSTS: &str = r#"#![no_std]
-#![no_main]
-
-octopod::program!(main);
-
-fn main(_: &octopod::prelude::Machine) -> Result<(), octopod::prelude::Reason> {
-    Ok(())
-}
-
-octopod::bench! {
-    "nothing" => || {}
-}
-"#;
 
 /// Tests of which four fail.
 const FAULTS: &str = r#"#![no_std]
