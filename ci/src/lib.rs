@@ -20,7 +20,6 @@
 //! | [`present`] | The presentation of a report: the terminal, the page with its pictures, the trace file. |
 //! | [`host`] | The workloads as threads of the host, without a machine. |
 //! | [`commands`] | The commands of the launcher, one file or folder each: its options, its configuration, its outcome. |
-//! | [`cargo_octopod`] | The launcher as a subcommand of cargo: `cargo octopod …`. |
 //!
 //! <!-- end -->
 //!

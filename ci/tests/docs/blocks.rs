@@ -236,7 +236,9 @@ fn boot_path(root: &Path) -> String {
 fn rows_of(layers: &[(&'static str, u8)]) -> Vec<(u8, Vec<&'static str>)> {
     let highest = layers.iter().map(|(_, layer)| *layer).max().unwrap_or_default();
     let of = |layer: u8| {
-        let modules = layers.iter().filter(|(name, of)| *of == layer && !["lib", "main"].contains(name));
+        let modules = layers
+            .iter()
+            .filter(|(name, of)| *of == layer && !["lib", "main", "cargo_octopod"].contains(name));
         (layer, modules.map(|(name, _)| *name).collect::<Vec<_>>())
     };
     (0..=highest).rev().map(of).filter(|(_, modules)| !modules.is_empty()).collect()
