@@ -1,6 +1,7 @@
 //! A workload, the state that its CPUs share, and one of these CPUs.
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
@@ -408,15 +409,16 @@ impl<'a> Worker<'a> {
 }
 
 /// A run that a workload holds: returned to its allocator by [`Worker::free_held`]. One that is dropped is lost, which the check at the
-/// workload's end finds.
+/// workload's end finds. It does not outlive the workload, so it cannot be freed to another allocator.
 #[derive(Debug)]
 #[must_use = "a run that is dropped is lost"]
-pub struct HeldRun {
+pub struct HeldRun<'a> {
     frame: FrameNumber,
     order: Order,
+    of_workload: PhantomData<&'a ()>,
 }
 
-impl HeldRun {
+impl HeldRun<'_> {
     /// Its first frame.
     pub fn frame(&self) -> FrameNumber {
         self.frame
@@ -431,7 +433,7 @@ impl HeldRun {
 /// What a workload that a program registers does on its CPU.
 ///
 /// **Context:** thread, interrupts on.
-impl Worker<'_> {
+impl<'a> Worker<'a> {
     /// Whether there is another round: until the workload's time is over, and at least one.
     pub fn has_next_round(&mut self) -> bool {
         self.goes_on()
@@ -439,14 +441,14 @@ impl Worker<'_> {
 
     /// Allocates a run of 2^order frames from the allocator under test, and checks that no frame of it has an owner. `None` if the
     /// allocator has none.
-    pub fn allocate(&mut self, order: Order) -> Option<HeldRun> {
+    pub fn allocate(&mut self, order: Order) -> Option<HeldRun<'a>> {
         let frame = self.alloc_sampled(order)?;
         self.count(1);
-        self.acquired(frame, order).then_some(HeldRun { frame, order })
+        self.acquired(frame, order).then_some(HeldRun { frame, order, of_workload: PhantomData })
     }
 
-    /// Checks that this run still has its owner, and frees it.
-    pub fn free_held(&mut self, run: HeldRun) {
+    /// Checks that this CPU still owns this run, and frees it.
+    pub fn free_held(&mut self, run: HeldRun<'a>) {
         self.release(run.frame, run.order);
         self.count(1);
     }
