@@ -57,9 +57,9 @@ pub struct KernelConfig {
     pub compressed: bool,
     /// True if fault injection is built in.
     pub faults: bool,
-    /// True if the self-test is.
+    /// True if the self-test is needed.
     pub selftest: bool,
-    /// True if the console is.
+    /// True if the console is needed.
     pub shell: bool,
 }
 
@@ -68,13 +68,17 @@ impl KernelConfig {
     pub fn variant(&self) -> String {
         let parts = match self {
             KernelConfig { faults: true, .. } => "-faults",
-            KernelConfig { selftest: true, .. } => "-selftest",
+            _ if self.has_tools() => "-tools",
             _ => "",
         };
-        let shell = if self.shell { "-shell" } else { "" };
         let compressed = if self.compressed { "-compressed" } else { "" };
         let example = self.example().map(|name| format!("-{name}")).unwrap_or_default();
-        format!("{}{parts}{shell}{compressed}{example}", self.profile())
+        format!("{}{parts}{compressed}{example}", self.profile())
+    }
+
+    /// True if the self-test and the console are built in: one kernel serves both.
+    fn has_tools(&self) -> bool {
+        self.selftest || self.shell || self.faults
     }
 
     /// The cargo profile.
@@ -97,7 +101,8 @@ impl KernelConfig {
 
     /// The features of the kernel's package that it has.
     pub fn features(&self) -> Vec<&'static str> {
-        let features = [(self.faults, "faults"), (self.selftest, "selftest"), (self.shell, "shell")];
+        let tools = self.has_tools();
+        let features = [(self.faults, "faults"), (tools, "selftest"), (tools, "shell")];
         features.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature).collect()
     }
 }
@@ -118,8 +123,10 @@ mod tests {
             ["kernel-compressed", "dev-faults-compressed"]
         );
         let default = KernelConfig::default;
-        assert_eq!(KernelConfig { selftest: true, ..default() }.variant(), "kernel-selftest");
-        assert_eq!(KernelConfig { shell: true, ..default() }.variant(), "kernel-shell");
+        let (selftest, shell) =
+            (KernelConfig { selftest: true, ..default() }, KernelConfig { shell: true, ..default() });
+        assert_eq!([selftest.variant(), shell.variant()], ["kernel-tools", "kernel-tools"]);
+        assert_eq!(selftest.features(), shell.features());
         let source = KernelSource::Example("hello".to_owned());
         assert_eq!(KernelConfig { source, ..default() }.variant(), "kernel-hello");
     }

@@ -1,7 +1,7 @@
 //! Runs one row. The boot tests of `cargo test` and the `matrix` command use it.
 //!
-//! A [`Runner`] holds what all rows share. It creates a [`Job`] for each row, and installs tools and builds kernels before the
-//! first row runs: two installations must not run at once, and no compiler must compete with a machine for the processor.
+//! A [`Runner`] holds what all rows share. It creates a [`Job`] for each row, and installs tools and builds kernels before a
+//! row runs: two installations must not run at once.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -184,6 +184,11 @@ impl Job {
     /// The resources of the host that it needs.
     pub fn weight(&self) -> Weight {
         Weight::of(&self.launch.machine)
+    }
+
+    /// The name of the kernel that it boots: jobs of one name boot the same file.
+    pub fn kernel_variant(&self) -> String {
+        self.launch.kernel.variant()
     }
 
     /// Runs the row, unless there is a reason not to.
