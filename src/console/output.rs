@@ -25,13 +25,17 @@ use crate::wire::Record;
 /// detects a lost interrupt.
 ///
 /// **Context:** thread, interrupts on, no lock held.
+#[inline]
 pub(crate) fn send_overdue() {
-    if !IS_UNSENT.load(Ordering::Relaxed) {
-        if drawing::is_dirty() {
-            logger::write_deferred();
-        }
-        return;
+    if IS_UNSENT.load(Ordering::Relaxed) {
+        send_unsent();
+    } else if drawing::is_dirty() {
+        logger::write_deferred();
     }
+}
+
+#[inline(never)]
+fn send_unsent() {
     let Some(mut serial) = try_lock() else { return };
     if serial.is_overdue() {
         serial.step();

@@ -52,6 +52,7 @@ pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
 pub use irq_guard::{IrqGuard, interrupts_enabled};
 pub use set::CpuSet;
+pub(crate) use set::Others;
 #[cfg(target_os = "none")]
 pub use zero::{Page, zero_page};
 

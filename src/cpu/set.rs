@@ -61,6 +61,29 @@ impl CpuSet {
         word < self.end && self.words[word] & bit != 0
     }
 
+    /// Returns what the set contains besides this CPU.
+    #[inline]
+    pub(crate) fn others_than(&self, cpu: CpuId) -> Others {
+        let (own, bit) = bit_position(cpu);
+        let others_in = |index: usize| match self.words[index] & if index == own { !bit } else { !0 } {
+            0 => Others::None,
+            bits if bits & (bits - 1) == 0 => {
+                Others::One(CpuId((index * WORD_BITS) as u32 + bits.trailing_zeros()))
+            }
+            _ => Others::Several,
+        };
+        // Most machines have no more CPUs than a word has bits.
+        if self.end <= 1 {
+            return others_in(0);
+        }
+        let mut words = (0..self.end.min(WORDS)).map(others_in).filter(|others| *others != Others::None);
+        match (words.next(), words.next()) {
+            (None, _) => Others::None,
+            (Some(one), None) => one,
+            _ => Others::Several,
+        }
+    }
+
     /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.used().iter().map(|word| word.count_ones() as usize).sum()
@@ -73,11 +96,8 @@ impl CpuSet {
 
     /// Returns the members in ascending order.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = CpuId> + Clone + '_ {
-        self.used()
-            .iter()
-            .enumerate()
-            .flat_map(|(index, word)| Bits(*word).map(move |bit| CpuId((index * WORD_BITS) as u32 + bit)))
+    pub fn iter(&self) -> Members<'_> {
+        Members { set: self, word: 0, bits: self.words[0] }
     }
 
     #[inline]
@@ -102,21 +122,40 @@ impl core::fmt::Debug for CpuSet {
     }
 }
 
-/// The set bits of a word, lowest first.
-#[derive(Clone)]
-struct Bits(u64);
+/// What a [`CpuSet`] contains besides one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nothing.
+    None,
+    /// One other CPU.
+    One(CpuId),
+    /// At least two.
+    Several,
+}
 
-impl Iterator for Bits {
-    type Item = u32;
+/// The members of a [`CpuSet`], in ascending order.
+#[derive(Clone, Debug)]
+pub struct Members<'a> {
+    set: &'a CpuSet,
+    /// The index of the current word.
+    word: usize,
+    /// The bits of the current word whose members are left.
+    bits: u64,
+}
+
+impl Iterator for Members<'_> {
+    type Item = CpuId;
 
     #[inline]
-    fn next(&mut self) -> Option<u32> {
-        if self.0 == 0 {
-            return None;
+    fn next(&mut self) -> Option<CpuId> {
+        while self.bits == 0 {
+            let next = self.word + 1;
+            self.bits = *self.set.words.get(next).filter(|_| next < self.set.end)?;
+            self.word = next;
         }
-        let bit = self.0.trailing_zeros();
-        self.0 &= self.0 - 1;
-        Some(bit)
+        let bit = self.bits.trailing_zeros();
+        self.bits &= self.bits - 1;
+        Some(CpuId((self.word * WORD_BITS) as u32 + bit))
     }
 }
 

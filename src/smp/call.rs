@@ -20,9 +20,9 @@ use super::{CallError, call_self, cpus, nmi, online};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard, Others};
 use crate::interrupts::{self, TrapFrame, Vector};
-use crate::sync::call_queue::{CallQueues, CallSlot, Enqueue, QueueFlags, SLOTS};
+use crate::sync::call_queue::{CallQueues, CallSlot, Enqueue, SLOTS};
 use crate::sync::{Deadline, TimedOut, Timeout};
 use crate::time::halt_for;
 use crate::{memory, per_cpu, trace};
@@ -30,6 +30,13 @@ use crate::{memory, per_cpu, trace};
 /// How long a wait with interrupts on spins before it halts. A running CPU completes a call in a few microseconds. A
 /// virtual CPU that does not run may need the host's core on which this one spins.
 const SPIN_US: u64 = 20;
+
+/// How often a caller with interrupts on looks for the answer before it reads the clock: about a microsecond, since a PAUSE takes
+/// up to 140 cycles.
+const FIRST_SPINS: u32 = 16;
+
+/// A nested wait in `WAITS`.
+const ONE_WAIT: u32 = 1 << SLOTS;
 
 const _: () = assert!((MAX_DEPTH as usize) < SLOTS, "nested waits leave no slot for asynchronous calls");
 
@@ -43,10 +50,9 @@ pub type Function = fn(usize);
 static CALL_QUEUES: Once<CallQueues<'static>> = Once::new();
 
 per_cpu! {
-    /// The slots whose calls this CPU waits for, one bit each.
-    static WAITING: Cell<u32> = Cell::new(0);
-    /// The nested waits of this CPU, for calls or for a slot.
-    static DEPTH: Cell<u32> = Cell::new(0);
+    /// The slots whose calls this CPU waits for, one bit each from bit 0 on, and the number of its nested waits, for calls or for a
+    /// slot, in units of [`ONE_WAIT`]. One instruction changes both.
+    static WAITS: Cell<u32> = Cell::new(0);
     /// The calls that this CPU has run for other CPUs.
     static ANSWERED: AtomicU64 = AtomicU64::new(0);
     /// The call IPIs that this CPU has taken.
@@ -135,30 +141,44 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     }
     let guard = IrqGuard::new();
     let me = cpu::current();
-    let data = core::ptr::from_ref(function).expose_provenance();
-    let others = Targets { set: targets, without: me };
-    let waiting = if others.iter().next().is_none() {
-        None
-    } else {
-        if DEPTH.get() == MAX_DEPTH {
-            return Err(CallError::TooDeep);
+    let targets = Targets::new(targets, me);
+    if targets.others == Others::None {
+        if targets.set.contains(me) {
+            function();
         }
-        let slot = free_slot(&guard)?;
-        DEPTH.set(DEPTH.get() + 1);
-        WAITING.set(WAITING.get() | 1 << slot);
-        Some((slot, send(&guard, slot, &others, run::<F>, data)))
-    };
-    if targets.contains(me) {
-        function();
+        return Ok(());
+    }
+    let data = core::ptr::from_ref(function).expose_provenance();
+    call_others(guard, call_queues(), me, &targets, run::<F>, data)
+}
+
+/// The part of [`call`] that does not depend on the function's type. `queues` is a parameter, so that the compiler need not read its
+/// fields again after each atomic operation.
+#[inline(never)]
+fn call_others(
+    guard: IrqGuard,
+    queues: &CallQueues,
+    me: CpuId,
+    targets: &Targets,
+    function: Function,
+    data: usize,
+) -> Result<(), CallError> {
+    if WAITS.get() / ONE_WAIT == MAX_DEPTH {
+        return Err(CallError::TooDeep);
+    }
+    let slot = free_slot(&guard, queues, me)?;
+    let own_wait = ONE_WAIT + (1 << slot);
+    WAITS.add(own_wait);
+    let sent = send(&guard, queues, me, slot, targets, function, data);
+    if targets.set.contains(me) {
+        function(data);
     }
     let may_halt = guard.were_enabled();
     drop(guard);
-    let Some((slot, sent)) = waiting else { return Ok(()) };
-    let answered = wait(me, slot, &others, may_halt);
-    let _guard = IrqGuard::new();
-    WAITING.set(WAITING.get() & !(1 << slot));
-    DEPTH.set(DEPTH.get() - 1);
-    answered.and(sent)
+    let answered = wait(queues, me, slot, targets, may_halt);
+    WAITS.add(own_wait.wrapping_neg());
+    // The common result first: an error is copied.
+    if answered.is_ok() && sent.is_ok() { Ok(()) } else { answered.and(sent) }
 }
 
 /// Makes every CPU of `targets` run `function` with `data`, and does not wait for that. If this CPU is among them, it
@@ -173,10 +193,13 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
 pub fn call_async(targets: &CpuSet, function: Function, data: usize) -> Result<(), CallError> {
     let guard = IrqGuard::new();
     let me = cpu::current();
-    let others = Targets { set: targets, without: me };
-    let sent = match others.iter().next() {
-        None => Ok(()),
-        Some(_) => send(&guard, free_slot(&guard)?, &others, function, data),
+    let others = Targets::new(targets, me);
+    let sent = if others.others == Others::None {
+        Ok(())
+    } else {
+        let queues = call_queues();
+        let slot = free_slot(&guard, queues, me)?;
+        send(&guard, queues, me, slot, &others, function, data)
     };
     let own = if targets.contains(me) { call_self(function, data) } else { Ok(()) };
     match sent {
@@ -190,9 +213,15 @@ pub fn call_async(targets: &CpuSet, function: Function, data: usize) -> Result<(
 struct Targets<'a> {
     set: &'a CpuSet,
     without: CpuId,
+    others: Others,
 }
 
-impl Targets<'_> {
+impl<'a> Targets<'a> {
+    #[inline(always)]
+    fn new(set: &'a CpuSet, without: CpuId) -> Targets<'a> {
+        Targets { set, without, others: set.others_than(without) }
+    }
+
     #[inline]
     fn iter(&self) -> impl Iterator<Item = CpuId> + Clone + '_ {
         self.set.iter().filter(|cpu| *cpu != self.without)
@@ -207,10 +236,9 @@ fn call_queues() -> &'static CallQueues<'static> {
 }
 
 /// Returns a slot of this CPU whose last call has finished and is not waited for.
-#[inline]
-fn free_slot(guard: &IrqGuard) -> Result<usize, CallError> {
-    let (queues, me) = (call_queues(), cpu::current().index());
-    let free = |slot: &usize| WAITING.get() & 1 << slot == 0 && queues.is_done(me, *slot);
+#[inline(always)]
+fn free_slot(guard: &IrqGuard, queues: &CallQueues, me: CpuId) -> Result<usize, CallError> {
+    let free = |slot: &usize| WAITS.get() & 1 << slot == 0 && queues.is_done(me.index(), *slot);
     match (0..SLOTS).find(free) {
         Some(slot) => Ok(slot),
         None => wait_for_slot(guard, free),
@@ -219,90 +247,158 @@ fn free_slot(guard: &IrqGuard) -> Result<usize, CallError> {
 
 #[cold]
 fn wait_for_slot(guard: &IrqGuard, free: impl Fn(&usize) -> bool) -> Result<usize, CallError> {
-    if DEPTH.get() == MAX_DEPTH {
+    if WAITS.get() / ONE_WAIT == MAX_DEPTH {
         return Err(CallError::TooDeep);
     }
-    DEPTH.set(DEPTH.get() + 1);
+    WAITS.add(ONE_WAIT);
     let mut found = None;
     let _ = Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| {
         process(guard);
         found = (0..SLOTS).find(&free);
         found.is_some()
     });
-    DEPTH.set(DEPTH.get() - 1);
+    WAITS.add(ONE_WAIT.wrapping_neg());
     found.ok_or(CallError::TooMany)
 }
 
 /// Enqueues a call at each target and sends the IPIs.
-#[inline]
+#[inline(always)]
 fn send(
     guard: &IrqGuard,
+    queues: &CallQueues,
+    me: CpuId,
     slot: usize,
     targets: &Targets,
     function: Function,
     data: usize,
 ) -> Result<(), CallError> {
-    let (queues, me) = (call_queues(), cpu::current().index());
-    let mut outcome = Ok(());
-    let mut enqueued = 0;
     // One wait for a busy ICR for all targets together, since interrupts are off.
     let mut batch = Batch::new();
-    queues.prepare(me, slot, function as usize, data);
-    for target in targets.iter() {
-        trace!(CallSend, function as usize as u64, target.0.into());
-        let result = if target.index() < queues.cpus() {
-            queues.enqueue(me, slot, target.index())
-        } else {
-            // A CPU that is not listed is not online.
-            Enqueue::Offline
-        };
-        let sent = match result {
-            Enqueue::AlreadyPending => Ok(()),
-            Enqueue::SendIpi(seen) => send_ipi(guard, &mut batch, slot, target, seen),
-            Enqueue::Offline => Err(CallError::Offline { first: target }),
-        };
-        enqueued += usize::from(result != Enqueue::Offline);
-        // `Offline` is the mildest error and hides no other.
-        if matches!(outcome, Ok(()) | Err(CallError::Offline { .. })) && sent.is_err() {
-            outcome = if outcome.is_err() && result == Enqueue::Offline { outcome } else { sent };
+    queues.prepare(me.index(), slot, function as usize, data);
+    // Written only by what fails: a result that is returned would be copied.
+    let mut outcome = Ok(());
+    let enqueued = match targets.others {
+        // Without a loop around it, the code for one target needs few registers.
+        Others::One(target) => {
+            usize::from(send_to(guard, queues, &mut batch, me, slot, target, function, &mut outcome))
         }
-    }
-    queues.set_target_count(me, slot, enqueued);
+        _ => send_to_each(guard, queues, &mut batch, me, slot, targets, function, &mut outcome),
+    };
+    queues.set_target_count(me.index(), slot, enqueued);
     outcome
 }
 
-/// Sends a target the call IPI, or withdraws the call. Other senders' calls do not depend on this IPI.
-#[inline]
-fn send_ipi(
+/// Enqueues the slot's call at each target and sends the IPIs. Returns the number of targets at which it was enqueued.
+#[allow(clippy::too_many_arguments, reason = "a structure would live in memory")]
+#[inline(never)]
+fn send_to_each(
     guard: &IrqGuard,
+    queues: &CallQueues,
     batch: &mut Batch,
+    me: CpuId,
+    slot: usize,
+    targets: &Targets,
+    function: Function,
+    outcome: &mut Result<(), CallError>,
+) -> usize {
+    let mut enqueued = 0;
+    for target in targets.iter() {
+        enqueued += usize::from(send_to(guard, queues, batch, me, slot, target, function, outcome));
+    }
+    enqueued
+}
+
+/// Enqueues the slot's call at a target and sends the IPI. Returns whether it was enqueued.
+#[allow(clippy::too_many_arguments, reason = "a structure would live in memory")]
+#[inline(always)]
+fn send_to(
+    guard: &IrqGuard,
+    queues: &CallQueues,
+    batch: &mut Batch,
+    me: CpuId,
     slot: usize,
     target: CpuId,
-    seen: QueueFlags,
-) -> Result<(), CallError> {
-    let to = cpus()[target.index()].entry.apic_id;
-    match batch.send(guard, to, Message::Fixed(Vector::CALL)) {
-        Ok(()) => {
-            call_queues().ipi_sent(target.index(), seen);
-            Ok(())
+    function: Function,
+    outcome: &mut Result<(), CallError>,
+) -> bool {
+    trace!(CallSend, function as usize as u64, target.0.into());
+    let cpu = cpus().get(target.index());
+    let result = match cpu {
+        Some(_) => queues.enqueue(me.index(), slot, target.index()),
+        // A CPU that is not listed is not online.
+        None => Enqueue::Offline,
+    };
+    match (result, cpu) {
+        (Enqueue::SendIpi(seen), Some(cpu)) => {
+            match batch.send(guard, cpu.entry.apic_id, Message::Fixed(Vector::CALL)) {
+                Ok(()) => queues.ipi_sent(target.index(), seen),
+                Err(error) => ipi_failed(queues, me, slot, target, error, outcome),
+            }
+            true
         }
-        Err(error) => ipi_failed(slot, target, error),
+        (Enqueue::Offline, _) => {
+            not_sent(outcome, CallError::Offline { first: target });
+            false
+        }
+        _ => true,
     }
 }
 
+/// Withdraws the call from a target to which the IPI could not be sent. Other senders' calls do not depend on this IPI.
 #[cold]
-fn ipi_failed(slot: usize, target: CpuId, error: ApicError) -> Result<(), CallError> {
-    match call_queues().withdraw(cpu::current().index(), slot, target.index()) {
-        true => Err(CallError::NotSent { first: target, error }),
-        // The target has run the call without the IPI.
-        false => Ok(()),
+fn ipi_failed(
+    queues: &CallQueues,
+    me: CpuId,
+    slot: usize,
+    target: CpuId,
+    error: ApicError,
+    outcome: &mut Result<(), CallError>,
+) {
+    // Else the target has run the call without the IPI.
+    if queues.withdraw(me.index(), slot, target.index()) {
+        not_sent(outcome, CallError::NotSent { first: target, error });
+    }
+}
+
+/// Records an error. The first one counts, except that `Offline`, the mildest, hides no other.
+#[cold]
+fn not_sent(outcome: &mut Result<(), CallError>, error: CallError) {
+    let is_offline = |error: &CallError| matches!(error, CallError::Offline { .. });
+    if outcome.as_ref().err().is_none_or(|first| is_offline(first) && !is_offline(&error)) {
+        *outcome = Err(error);
     }
 }
 
 /// Waits until all targets have finished. Reports the targets that do not, and withdraws the call from those that have
 /// not begun.
-fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(), CallError> {
-    let queues = call_queues();
+#[inline(always)]
+fn wait(
+    queues: &CallQueues,
+    me: CpuId,
+    slot: usize,
+    targets: &Targets,
+    may_halt: bool,
+) -> Result<(), CallError> {
+    if may_halt {
+        // Most answers come so soon that a deadline would cost more than the wait.
+        for _ in 0..FIRST_SPINS {
+            if queues.is_done(me.index(), slot) {
+                return Ok(());
+            }
+            core::hint::spin_loop();
+        }
+    }
+    wait_with_deadline(queues, me, slot, targets, may_halt)
+}
+
+#[inline(never)]
+fn wait_with_deadline(
+    queues: &CallQueues,
+    me: CpuId,
+    slot: usize,
+    targets: &Targets,
+    may_halt: bool,
+) -> Result<(), CallError> {
     if wait_for_answers(IPI_CALL_TIMEOUT_MS, queues, me, slot, may_halt).is_ok() {
         return Ok(());
     }
@@ -375,7 +471,7 @@ fn wait_for_answers(
 }
 
 /// Runs the calls in this CPU's queue.
-#[inline]
+#[inline(always)]
 fn process(_: &IrqGuard) {
     call_queues().process(
         cpu::current().index(),
@@ -388,12 +484,18 @@ fn process(_: &IrqGuard) {
             function(call.data);
             trace!(CallEnd, call.function as u64);
         },
-        |sender| super::wake::wake_waiter(&cpus()[sender]),
+        wake_sender,
     );
 }
 
-fn interrupt(_: &mut TrapFrame) {
+/// Ends the halt of a caller. Not inlined: most callers spin, and [`process`] stays short.
+#[inline(never)]
+fn wake_sender(sender: usize) {
+    super::wake::wake_waiter(&cpus()[sender]);
+}
+
+fn interrupt(frame: &mut TrapFrame) {
     NOTIFIED.increment();
     apic::end_of_interrupt();
-    process(&IrqGuard::new());
+    process(frame.irq_guard());
 }

@@ -70,7 +70,6 @@ impl CallSlot {
 /// The slots and queues of all CPUs.
 #[derive(Debug)]
 pub(crate) struct CallQueues<'a> {
-    cpus: usize,
     /// Words of one queue.
     words: usize,
     stride: usize,
@@ -125,25 +124,21 @@ impl<'a> CallQueues<'a> {
     pub(crate) fn new(cpus: usize, rows: &'a [AtomicU64], slots: &'a [CallSlot]) -> CallQueues<'a> {
         assert_eq!((rows.len(), slots.len()), (Self::words_for(cpus), Self::slots_for(cpus)));
         let words = (cpus * SLOTS).div_ceil(WORD_BITS);
-        let queues = CallQueues { cpus, words, stride: Self::stride(cpus), rows, slots };
+        let queues = CallQueues { words, stride: Self::stride(cpus), rows, slots };
         for cpu in 0..cpus {
             queues.row(cpu)[FLAGS].store(CLOSED, Ordering::Relaxed);
         }
         queues
     }
 
-    /// Returns the number of CPUs that have a queue.
-    pub(crate) fn cpus(&self) -> usize {
-        self.cpus
+    /// The row of a CPU, and those of the CPUs after it: a second bound would cost each call.
+    #[inline]
+    fn row(&self, cpu: usize) -> &'a [AtomicU64] {
+        &self.rows[cpu * self.stride..]
     }
 
     #[inline]
-    fn row(&self, cpu: usize) -> &[AtomicU64] {
-        &self.rows[cpu * self.stride..][..self.stride]
-    }
-
-    #[inline]
-    fn slot(&self, from: usize, slot: usize) -> &CallSlot {
+    fn slot(&self, from: usize, slot: usize) -> &'a CallSlot {
         &self.slots[from * SLOTS + slot]
     }
 
@@ -239,19 +234,20 @@ impl<'a> CallQueues<'a> {
     #[inline]
     pub(crate) fn process(&self, me: usize, mut run: impl FnMut(Request), mut wake: impl FnMut(usize)) {
         let row = self.row(me);
-        self.begin(me);
-        for word in 0..self.words {
+        begin(&row[FLAGS]);
+        let (queue, running) = row[QUEUE..][..2 * self.words].split_at(self.words);
+        for (word, (queue, running)) in queue.iter().zip(running).enumerate() {
             // SeqCst: after the exchange of the flags. Clearing the bit acquires what the sender has published with it.
-            let mut queued = row[QUEUE + word].load(Ordering::SeqCst);
+            let mut queued = queue.load(Ordering::SeqCst);
             while queued != 0 {
-                let bit = queued & queued.wrapping_neg();
-                queued ^= bit;
+                let number = queued.trailing_zeros();
+                let bit = 1 << number;
+                queued &= queued - 1;
                 // One at a time: calls that this CPU has not begun can still be withdrawn.
-                if row[QUEUE + word].fetch_and(!bit, Ordering::Acquire) & bit == 0 {
+                if queue.fetch_and(!bit, Ordering::Acquire) & bit == 0 {
                     continue;
                 }
-                let index = word * WORD_BITS + bit.trailing_zeros() as usize;
-                let running = &row[QUEUE + self.words + word];
+                let index = word * WORD_BITS + number as usize;
                 running.store(running.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
                 let call = &self.slots[index];
                 let (function, data) =
@@ -278,16 +274,15 @@ impl<'a> CallQueues<'a> {
         let flags = &self.row(me)[FLAGS];
         flags.fetch_or(CLOSED, Ordering::SeqCst);
     }
+}
 
-    /// Begins a generation and clears `IPI_PENDING`.
-    #[inline]
-    fn begin(&self, me: usize) {
-        let flags = &self.row(me)[FLAGS];
-        // Other CPUs change `IPI_PENDING` only, so the exchange replaces what is read here but for that bit.
-        let next = (flags.load(Ordering::Relaxed) | IPI_PENDING) + 1;
-        flags.swap(next, Ordering::SeqCst);
-        order_sequentially();
-    }
+/// Begins a generation and clears `IPI_PENDING`.
+#[inline]
+fn begin(flags: &AtomicU64) {
+    // Other CPUs change `IPI_PENDING` only, so the exchange replaces what is read here but for that bit.
+    let next = (flags.load(Ordering::Relaxed) | IPI_PENDING) + 1;
+    flags.swap(next, Ordering::SeqCst);
+    order_sequentially();
 }
 
 #[cfg(test)]

@@ -32,6 +32,13 @@ proptest! {
         }
         for cpu in 0..MAX_CPUS {
             prop_assert_eq!(set.contains(CpuId(cpu)), model.contains(&cpu));
+            let others: Vec<_> = model.iter().filter(|member| **member != cpu).take(2).collect();
+            let expected = match others[..] {
+                [] => Others::None,
+                [one] => Others::One(CpuId(*one)),
+                _ => Others::Several,
+            };
+            prop_assert_eq!(set.others_than(CpuId(cpu)), expected);
         }
     }
 }
