@@ -22,6 +22,8 @@ pub(crate) mod pat;
 pub mod per_cpu;
 #[doc(hidden)]
 pub mod per_cpu_storage;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod prologue;
 #[cfg(target_os = "none")]
 pub(crate) mod registers;
 #[cfg(target_os = "none")]

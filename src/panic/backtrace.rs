@@ -1,9 +1,11 @@
 //! Backtraces of this CPU's stack by frame pointers. Every build profile keeps frame pointers.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::boot::image;
+use crate::cpu::prologue::words_above_stack_pointer;
 use crate::cpu::thread;
+use crate::wire::Registers;
 
 /// The most return addresses of a backtrace.
 pub(crate) const MAX_FRAMES: usize = 32;
@@ -16,6 +18,38 @@ pub(crate) fn backtrace(frame_pointer: u64) -> impl Iterator<Item = u64> {
     Backtrace { frame: frame_pointer }.take(MAX_FRAMES)
 }
 
+/// The same for interrupted code, which may be at an instruction of a function that has no frame yet, or none any more: the
+/// chain then leaves out the function's caller.
+///
+/// **Context:** any.
+pub(crate) fn backtrace_of(registers: &Registers) -> impl Iterator<Item = u64> {
+    let chain = Backtrace { frame: registers.rbp() };
+    caller_outside_chain(registers).into_iter().chain(chain).take(MAX_FRAMES)
+}
+
+/// The return address of a function that is interrupted in its prologue or at its RET.
+fn caller_outside_chain(registers: &Registers) -> Option<u64> {
+    let code = [0, 1, 2].map(|offset| code_byte(registers.rip().checked_add(offset)?));
+    let at = registers.rsp().checked_add(8 * words_above_stack_pointer(code)?)?;
+    stack_word(at).filter(|address| image::is_text(*address))
+}
+
+/// A byte of the kernel's code.
+fn code_byte(address: u64) -> Option<u8> {
+    // SAFETY: `is_text`: the byte is mapped and readable. Other CPUs may patch it, which one read of a byte tolerates.
+    image::is_text(address).then(|| unsafe { AtomicU8::from_ptr(address as *mut u8) }.load(Ordering::Relaxed))
+}
+
+/// A word on one of this CPU's stacks.
+fn stack_word(at: u64) -> Option<u64> {
+    if !at.is_multiple_of(8) || !thread::is_on_stack(at) {
+        return None;
+    }
+    // SAFETY: `is_on_stack` above: the word lies on a stack of this CPU, which is mapped; `is_multiple_of(8)`: it is
+    // aligned. It belongs to the frame of a caller or of interrupted code, which does not run during this call.
+    Some(unsafe { AtomicU64::from_ptr(at as *mut u64) }.load(Ordering::Relaxed))
+}
+
 struct Backtrace {
     frame: u64,
 }
@@ -25,14 +59,7 @@ impl Iterator for Backtrace {
 
     fn next(&mut self) -> Option<u64> {
         // A frame pointer that is unaligned or outside this CPU's stacks ends the chain.
-        let both = [self.frame, self.frame.checked_add(8)?];
-        if !self.frame.is_multiple_of(8) || !both.into_iter().all(thread::is_on_stack) {
-            return None;
-        }
-        // SAFETY: `is_on_stack` above: the word lies on a stack of this CPU, which is mapped; `is_multiple_of(8)`: it is
-        // aligned. It belongs to the frame of a caller or of interrupted code, which does not run during this call.
-        let word = |at: u64| unsafe { AtomicU64::from_ptr(at as *mut u64) }.load(Ordering::Relaxed);
-        let [caller, return_address] = both.map(word);
+        let (caller, return_address) = (stack_word(self.frame)?, stack_word(self.frame.checked_add(8)?)?);
         if !image::is_text(return_address) {
             return None;
         }

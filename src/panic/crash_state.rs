@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::control::Cr3;
 
-use super::backtrace::{MAX_FRAMES, backtrace};
+use super::backtrace::{MAX_FRAMES, backtrace_of};
 use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
 use crate::wire::{LOCKS_IN_RECORD, Registers};
@@ -56,7 +56,7 @@ pub(super) fn own() -> &'static CpuCrashState {
     unsafe { &*CRASH_STATE.as_ptr() }
 }
 
-/// Saves the registers, the backtrace from their RBP, and the locks that this CPU holds.
+/// Saves the registers, their backtrace, and the locks that this CPU holds.
 ///
 /// **Context:** any, NMI included.
 pub(crate) fn save_backtrace(registers: &Registers) {
@@ -65,7 +65,7 @@ pub(crate) fn save_backtrace(registers: &Registers) {
         slot.store(value, Ordering::Relaxed);
     }
     let mut count = 0;
-    for (slot, address) in own.frames.iter().zip(backtrace(registers.rbp())) {
+    for (slot, address) in own.frames.iter().zip(backtrace_of(registers)) {
         slot.store(address, Ordering::Relaxed);
         count += 1;
     }

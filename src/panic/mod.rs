@@ -16,7 +16,7 @@ use core::marker::PhantomData;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-pub(crate) use backtrace::{MAX_FRAMES, backtrace};
+pub(crate) use backtrace::{MAX_FRAMES, backtrace, backtrace_of};
 pub(crate) use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
 pub(crate) use hooks::{
     CpuStatus, PanicCause, Panicking, SmpOps, set_exit_hook, set_smp_ops, set_stage, set_tsc_khz,

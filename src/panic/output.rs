@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use ap_trampoline::Stage;
 
 use super::hooks::{CpuStatus, PanicCause, SMP_OPS, boot_stage, stage, tsc_khz};
-use super::{backtrace, crash_state, record};
+use super::{backtrace_of, crash_state, record};
 use crate::boot::handoff;
 use crate::console::{LineBuffer, LockWaitSites, PanicOutput};
 use crate::cpu::CpuId;
@@ -51,7 +51,7 @@ pub(crate) fn write_panic_record(me: CpuId, cause: &PanicCause) {
         stage: stage(),
         location: location.as_str(),
         message: "",
-        frames: backtrace(cause.registers.rbp()).take(PanicRecord::<&str>::MAX_FRAMES).collect(),
+        frames: backtrace_of(cause.registers).take(PanicRecord::<&str>::MAX_FRAMES).collect(),
     };
     // SAFETY: `panic_now` calls this after it has won the exchange, on one CPU and once; no reference to the record exists yet.
     unsafe { record::write(&record) };
@@ -61,7 +61,7 @@ pub(crate) fn write_panic_record(me: CpuId, cause: &PanicCause) {
 pub(crate) fn print_panic(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) {
     let message = print_message(line, me, cause);
     print_registers(line, cause.registers);
-    for address in backtrace(cause.registers.rbp()) {
+    for address in backtrace_of(cause.registers) {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::BacktraceFrame(BacktraceFrame { address }));
     }

@@ -75,6 +75,8 @@ parts! {
     contexts,
     /// Owning handles of frames and mappings free what they own, once.
     handles,
+    /// A backtrace has the caller of a function that is interrupted where it has no frame.
+    backtraces,
     /// Invalid frees are rejected.
     invalid_free,
     /// CPUs go offline and come back while all of them work.

@@ -40,7 +40,7 @@ fn stalled(wait: &LockWait, role: ReportRole) {
         wait: Some(*wait),
         rip: Some(registers.rip()),
         slide,
-        frames: panic::backtrace(registers.rbp()).collect(),
+        frames: panic::backtrace_of(&registers).collect(),
     });
     let Some(holder) = wait.holder.and_then(|holder| cpus().get(holder.index())) else { return };
     let backtrace = nmi::backtrace_of(holder).ok();
