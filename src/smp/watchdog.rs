@@ -18,7 +18,8 @@ use crate::config::WATCHDOG_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, IrqGuard};
 use crate::per_cpu;
-use crate::sync::heartbeat::{BEATS_PER_TIMEOUT, HeartbeatMonitor};
+use crate::sync::heartbeat::{BEATS_PER_TIMEOUT, HeartbeatMonitor, has_stopped};
+use crate::time::now_ns;
 use crate::time::timer::{self, Expiry, TimerId};
 
 per_cpu! {
@@ -28,6 +29,9 @@ per_cpu! {
     static IS_ACTIVE: AtomicBool = AtomicBool::new(false);
     /// Whether another CPU has found it stuck. The CPU itself clears this when it recovers.
     static IS_STUCK: AtomicBool = AtomicBool::new(false);
+    /// The times of its last heartbeat but one and of its last, in nanoseconds since boot; 0 for none.
+    static LAST_BUT_ONE_NS: AtomicU64 = AtomicU64::new(0);
+    static LAST_NS: AtomicU64 = AtomicU64::new(0);
     static MONITOR: UnsafeCell<HeartbeatMonitor> = UnsafeCell::new(HeartbeatMonitor::NONE);
     /// The number of nested [`Heartbeat`]s.
     static DEPTH: Cell<u32> = Cell::new(0);
@@ -49,6 +53,28 @@ pub(crate) fn recoveries() -> u64 {
     RECOVERIES.load(Ordering::Relaxed)
 }
 
+/// The time between two heartbeats.
+const PERIOD: Duration = Duration::from_millis(WATCHDOG_MS / BEATS_PER_TIMEOUT as u64);
+
+/// Lets the timers tell a slow callback from a machine that the host has stopped. **Context:** the BSP, once.
+pub(super) fn register() {
+    timer::set_machine_has_stopped(machine_has_stopped);
+}
+
+/// Returns whether the host has stopped the machine since `from_ns`, as far as the heartbeats of the other CPUs show it.
+///
+/// **Context:** the timer interrupt.
+fn machine_has_stopped(from_ns: u64) -> bool {
+    let me = cpu::current();
+    let others = cpus().iter().filter(|cpu| cpu.id() != me && cpu.is_online());
+    let beats = others.filter_map(|cpu| {
+        // The earlier one first: a heartbeat in between leaves it older than it is, never later.
+        let last_but_one = cpu.get(LAST_BUT_ONE_NS)?.load(Ordering::Acquire);
+        Some([last_but_one, cpu.get(LAST_NS)?.load(Ordering::Acquire)])
+    });
+    has_stopped(beats, from_ns, PERIOD.as_nanos() as u64)
+}
+
 /// The heartbeat of this CPU. While it exists, this CPU watches another and is watched.
 #[must_use]
 pub(crate) struct Heartbeat(Option<TimerId>);
@@ -57,13 +83,12 @@ pub(crate) struct Heartbeat(Option<TimerId>);
 ///
 /// **Context:** thread, interrupts on.
 pub(crate) fn begin() -> Heartbeat {
-    HEARTBEATS.increment();
+    count(&IrqGuard::new());
     if DEPTH.get() > 0 {
         DEPTH.set(DEPTH.get() + 1);
         return Heartbeat(None);
     }
-    let period = Duration::from_millis(WATCHDOG_MS) / BEATS_PER_TIMEOUT;
-    match timer::every(period, beat, cpu::current().index()) {
+    match timer::every(PERIOD, beat, cpu::current().index()) {
         Ok(timer) => {
             DEPTH.set(1);
             set_active(true);
@@ -90,6 +115,13 @@ fn set_active(beating: bool) {
     IS_ACTIVE.with(&IrqGuard::new(), |own| own.store(beating, Ordering::Release));
 }
 
+/// Counts a heartbeat of this CPU.
+fn count(_: &IrqGuard) {
+    HEARTBEATS.increment();
+    LAST_BUT_ONE_NS.set(LAST_NS.get());
+    LAST_NS.set(now_ns());
+}
+
 /// The timer callback: interrupts are off.
 fn beat(expiry: &Expiry) {
     if expiry.data != cpu::current().index() {
@@ -97,7 +129,7 @@ fn beat(expiry: &Expiry) {
         return;
     }
     let guard = IrqGuard::new();
-    HEARTBEATS.increment();
+    count(&guard);
     IS_STUCK.with(&guard, |stuck| {
         if stuck.swap(false, Ordering::AcqRel) {
             RECOVERIES.fetch_add(1, Ordering::Relaxed);

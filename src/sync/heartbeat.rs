@@ -36,9 +36,40 @@ impl HeartbeatMonitor {
     }
 }
 
+/// Returns whether the host has stopped the machine since `from_ns`, or the clock has jumped: CPUs had heartbeats until then, and
+/// none of them had two more since. Of each other CPU, `beats` has the times of the last heartbeat but one and of the last, in
+/// nanoseconds; 0 for none. After a stop each CPU takes one late interrupt. Where no CPU has heartbeats, nothing is known, and
+/// the answer is no.
+pub(crate) fn has_stopped(beats: impl Iterator<Item = [u64; 2]>, from_ns: u64, period_ns: u64) -> bool {
+    let mut is_beating = false;
+    for [last_but_one, last] in beats {
+        // A part of a period later: a CPU may have beaten after `from_ns` and before the stop.
+        if last_but_one >= from_ns + period_ns / 2 {
+            return false;
+        }
+        is_beating |= last + 2 * period_ns >= from_ns;
+    }
+    is_beating
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_is_told_from_a_long_wait() {
+        let stopped = |beats: &[[u64; 2]]| has_stopped(beats.iter().copied(), 10_000, 500);
+        // It waits while others beat on.
+        assert!(!stopped(&[[11_000, 11_500]]));
+        assert!(!stopped(&[[9_000, 9_500], [10_300, 10_800]]));
+        // All stand still; then each takes its late interrupt, or has not taken it yet.
+        assert!(stopped(&[[9_600, 18_000], [9_200, 9_700]]));
+        // One has beaten shortly before the stop.
+        assert!(stopped(&[[10_100, 18_000]]));
+        // None beats, or none is there.
+        assert!(!stopped(&[[1_000, 1_500]]));
+        assert!(!stopped(&[]));
+    }
 
     #[test]
     fn a_cpu_is_stuck_after_so_many_beats_and_once() {

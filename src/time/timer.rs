@@ -29,6 +29,7 @@ pub(crate) use armed::{ArmedTimer, armed_timers};
 pub use callback::{Callback, Expiry, INLINE};
 pub(crate) use orphaned::{DetachedTimers, adopt, detach, reattach};
 use queue::{BYTES_PER_TIMER, EXPIRING, NEVER, Queue, Timer, TimerSettings, carve};
+pub(crate) use slow::set_machine_has_stopped;
 
 use super::calibration::{AlarmScale, NS_PER_SECOND};
 use super::frequency::Clock;
@@ -278,7 +279,7 @@ fn interrupt(frame: &mut TrapFrame) {
     locked.arm_at(guard, first_ns, ended_ns);
     drop(locked);
     if ended_ns > due_ns + slow::LIMIT_NS {
-        slow::report(last, ended_ns - due_ns);
+        slow::report(last, due_ns, ended_ns);
     }
 }
 

@@ -141,6 +141,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "an allocation makes other CPUs drain their frame caches",
     },
     Hook {
+        name: "MACHINE_HAS_STOPPED",
+        lower: "time::timer::slow",
+        set_by: "set_machine_has_stopped",
+        setters: &["smp"],
+        purpose: "a timer callback is not reported as slow if the host has stopped the machine",
+    },
+    Hook {
         name: "HANDLERS",
         lower: "interrupts::handlers",
         set_by: "register",

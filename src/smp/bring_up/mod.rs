@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::{ApSlot, SlotState, Stage};
 
-use super::{CPUS, Cpu, lock_stall, nmi, online_set, wake};
+use super::{CPUS, Cpu, lock_stall, nmi, online_set, wake, watchdog};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic::ApicError;
@@ -130,6 +130,7 @@ pub(crate) fn start(
     ap_state::set_common(platform, entry);
     interrupts::register(interrupts::Vector::WAKE, "wake", wake::wake_interrupt);
     nmi::register();
+    watchdog::register();
     lock_stall::register();
 
     bsp.gs_base.store(per_cpu::gs_base() as u64, Ordering::Relaxed);

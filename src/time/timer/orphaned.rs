@@ -89,7 +89,7 @@ fn serve(_: &Expiry) {
         let Some((timer, expiry)) = due else { break };
         let began_ns = now_ns();
         (timer.callback)(expiry);
-        slow::check(timer.callback, now_ns().wrapping_sub(began_ns));
+        slow::check(timer.callback, began_ns, now_ns());
     }
     ORPHANED_TIMERS.lock_under(&guard).set_alarm(&guard);
 }
