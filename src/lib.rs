@@ -50,13 +50,45 @@
 //!
 //! <!-- end -->
 //!
-//! # Custom kernels
+//! # A kernel
 //!
-//! `program!` names the function that the boot calls at its end. `examples/hello.rs` and `examples/allocator.rs` are two such
-//! kernels, each in under fifty lines; `cargo run -- run --example hello` boots one. Their documentation, and that of the
-//! kernel-only parts, is in `cargo doc -p octopod --target x86_64-unknown-none`. Items that are not for programs are private to
-//! the crate; `--document-private-items` shows them. Whatever a program calls without `unsafe` is sound: `docs/invariants.md`
-//! has the rules, `tests/soundness/` the attempts to break them.
+//! The modules that are documented here are for programs; [`prelude`] has what most of them need. This is a whole one, which
+//! `octopod new` writes; [`program!`] names the function that the boot calls at its end:
+//!
+//! <!-- generated: template-kernel -->
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! use octopod::prelude::*;
+//!
+//! octopod::program!(main);
+//!
+//! /// Runs on the BSP when all CPUs are online. Its result is the verdict of the run.
+//! fn main(machine: &Machine) -> Result<(), Reason> {
+//!     log::info!("{} CPUs are online", machine.bring_up.online);
+//!     smp::on_each_cpu(1000, &|cpu| log::info!("hello from CPU {}", cpu.id()))?;
+//!     Ok(())
+//! }
+//!
+//! /// `cargo test` boots a machine and runs this on all its CPUs at once.
+//! #[octopod::test(cpus = all)]
+//! fn every_cpu_has_a_frame_of_its_own() {
+//!     let frame = OwnedFrame::alloc().expect("a free frame");
+//!     assert_ne!(frame.physical_address(), 0, "frame 0 is never allocated");
+//! }
+//! ```
+//!
+//! <!-- end -->
+//!
+//! `docs/kernels.md` leads through it; `examples/hello.rs` and `examples/allocator.rs` are two more, each in under fifty lines, and
+//! `cargo run -- run --example hello` boots one. [`option!`], [`frame_allocator!`], [`workload!`] and [`bench!`] register what a program
+//! adds. Whatever a program calls without `unsafe` is sound: `docs/invariants.md` has the rules, `tests/soundness/` the attempts to
+//! break them.
+//!
+//! `cargo doc -p octopod --target x86_64-unknown-none` documents the parts that exist in the kernel only. Items that are not for
+//! programs are private or hidden; `--document-private-items --document-hidden-items` shows them.
 
 #![cfg_attr(not(test), no_std)]
 // Only the kernel with every feature uses and exports all of the crate. There, unused and unreachable items are reported.
@@ -73,7 +105,9 @@
 pub use octopod_macros::test;
 
 pub mod config;
+#[doc(hidden)]
 pub mod registry;
+#[doc(hidden)]
 pub mod wire;
 
 pub mod cpu;
@@ -90,6 +124,7 @@ mod panic;
 
 pub mod memory;
 
+#[doc(hidden)]
 pub mod acpi;
 #[cfg(target_os = "none")]
 pub mod interrupts;
@@ -111,9 +146,12 @@ mod shell;
 #[cfg(target_os = "none")]
 mod audit;
 pub mod bench;
+#[doc(hidden)]
 pub mod selftest;
 
+#[doc(hidden)]
 pub mod faults;
+#[doc(hidden)]
 pub mod options;
 #[cfg(target_os = "none")]
 pub mod prelude;

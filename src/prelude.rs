@@ -1,5 +1,6 @@
 //! What most kernels need: `use octopod::prelude::*;`.
 
+#[doc(no_inline)]
 pub use core::time::Duration;
 
 pub use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
@@ -7,4 +8,5 @@ pub use crate::memory::frames::Order;
 pub use crate::memory::{FrameRange, OwnedFrame};
 pub use crate::program::{Machine, Reason};
 pub use crate::{smp, time};
+#[doc(no_inline)]
 pub use log;

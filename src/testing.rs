@@ -44,6 +44,7 @@ pub struct Test {
 /// All tests of the program, in the order in which the linker lays them out.
 #[cfg(target_os = "none")]
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static TESTS: [Test];
 
 /// What a test function returns.

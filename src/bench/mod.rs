@@ -22,6 +22,7 @@ mod many_frames;
 mod meter;
 #[cfg(all(target_os = "none", feature = "shell"))]
 mod on_demand;
+#[doc(hidden)]
 pub mod parameters;
 #[cfg(target_os = "none")]
 mod primitives;

@@ -5,6 +5,7 @@ pub use super::meter::{Benchmark, Meter};
 
 /// Benchmarks that the program registers.
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static BENCHES: [Benchmark];
 
 /// Counts the instructions of `operation`, repeated so many times.

@@ -18,12 +18,18 @@ mod set;
 mod value;
 mod value_error;
 
+#[doc(hidden)]
 pub use error::{CommandLineError, MAX_MESSAGE_BYTES};
+#[doc(hidden)]
 pub use kernel::{KernelParameters, MAX_RESERVED, TraceLevel};
 pub use list::NameList;
 pub use names::{Named, Names, Switch};
+#[doc(hidden)]
 pub use parameter::{MAX_SETS, Parameter, ParameterList, SetParameter};
-pub use registered::{PARAMETERS, Setting, registered};
+pub use registered::Setting;
+#[doc(hidden)]
+pub use registered::{PARAMETERS, registered};
+#[doc(hidden)]
 pub use set::{ParameterSet, Unknown, parse};
 pub use value::{Bounded, FromText, ParameterValue, Ranges, parse_u64};
 pub use value_error::ValueError;

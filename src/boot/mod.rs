@@ -5,15 +5,20 @@
 pub mod command_line;
 pub(crate) mod defect;
 pub(crate) mod io_regions;
+#[doc(hidden)]
 pub mod memory_map;
+#[doc(hidden)]
 pub mod multiboot1;
+#[doc(hidden)]
 pub mod multiboot2;
 pub(crate) mod physical;
+#[doc(hidden)]
 pub mod pvh;
 
 #[cfg(target_os = "none")]
 mod collect;
 #[cfg(target_os = "none")]
+#[doc(hidden)]
 pub mod direct_map;
 #[cfg(target_os = "none")]
 pub(crate) mod image;
@@ -30,13 +35,17 @@ pub(crate) use defect::{report_defect, unreported_defects};
 pub(crate) use rt0::{Handoff, Kaslr, early_gdt, early_idt, final_idt, handoff};
 
 /// The number of the boot protocol PVH.
+#[doc(hidden)]
 pub const PROTOCOL_PVH: u32 = 0;
 /// The number of the boot protocol Multiboot 1.
+#[doc(hidden)]
 pub const PROTOCOL_MULTIBOOT1: u32 = 1;
 /// The number of the boot protocol Multiboot 2.
+#[doc(hidden)]
 pub const PROTOCOL_MULTIBOOT2: u32 = 2;
 
 /// Offset of the entry point for the unpacker, in bytes from the start of the image; see `multiboot_entry.S`.
+#[doc(hidden)]
 pub const UNPACKED_ENTRY: u32 = 8;
 
 /// The maximum length of the kernel command line, in bytes.

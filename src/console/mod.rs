@@ -6,7 +6,9 @@
 //! lock writes it. [`filter`] decides which lines are shown. `read_byte` returns received bytes.
 
 pub(crate) mod deferred;
+#[doc(hidden)]
 pub mod filter;
+#[doc(hidden)]
 pub mod screen;
 #[cfg(any(target_os = "none", test))]
 mod transmit;

@@ -29,6 +29,7 @@ pub(crate) mod registers;
 #[cfg(target_os = "none")]
 pub(crate) mod section;
 mod set;
+#[doc(hidden)]
 pub mod static_call;
 #[cfg(target_os = "none")]
 pub(crate) mod static_key;

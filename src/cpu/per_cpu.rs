@@ -21,9 +21,11 @@ use core::cell::Cell;
 
 use crate::cpu::IrqGuard;
 
+#[doc(hidden)]
 pub use crate::cpu::per_cpu_storage::{PerCpuStorage, RawAccess};
 pub(crate) use areas::{area_bytes, areas, copy_template, write};
 pub use integers::{PerCpuAdd, PerCpuInt};
+#[doc(hidden)]
 pub use raw_array::RawArrayAccess;
 
 /// A per-CPU variable. Only [`per_cpu!`](crate::per_cpu) implements this trait.

@@ -26,10 +26,12 @@ pub const MAX_REGISTERED: usize = 8;
 
 /// Allocators that the program registers: see [`frame_allocator!`](crate::frame_allocator!).
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static ALLOCATORS: [&'static Allocator];
 
 /// Their names, for the launcher.
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static ALLOCATOR_NAMES: [Header];
 
 /// Registers an allocator, in any crate of the program: it then runs under each workload and each check, as `--allocator NAME`

@@ -11,7 +11,9 @@ pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 pub(crate) mod owners;
+#[doc(hidden)]
 pub mod parameters;
+#[doc(hidden)]
 pub mod replay;
 pub(crate) mod ring;
 pub(crate) mod run_table;

@@ -54,10 +54,12 @@ pub const MAX_REGISTERED: usize = 8;
 
 /// Workloads that the program registers: see [`workload!`](crate::workload!).
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static WORKLOADS: [&'static Workload];
 
 /// Their names, for the launcher.
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static WORKLOAD_NAMES: [Header];
 
 /// Registers a workload, in any crate of the program: it then runs on each allocator under test with the same checks as those of

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stop_is_told_from_a_long_wait() {
+    fn a_stop_is_no_long_wait() {
         let stopped = |beats: &[[u64; 2]]| has_stopped(beats.iter().copied(), 10_000, 500);
         // It waits while others beat on.
         assert!(!stopped(&[[11_000, 11_500]]));

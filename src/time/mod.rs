@@ -8,6 +8,7 @@
 
 pub(crate) mod calibration;
 pub(crate) mod heap;
+#[doc(hidden)]
 pub mod parameters;
 
 #[cfg(target_os = "none")]

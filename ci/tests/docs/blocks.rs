@@ -21,7 +21,8 @@ use strum::VariantArray;
 use super::table::{ANY, HOOKS, LAUNCHER_LAYERS, LAYERS};
 
 /// The names of all blocks.
-pub(crate) const NAMES: [&str; 21] = [
+pub(crate) const NAMES: [&str; 22] = [
+    "template-kernel",
     "allocators",
     "ap-stages",
     "boot-path",
@@ -100,9 +101,17 @@ pub(crate) fn generate(root: &Path, name: &str) -> Option<String> {
             STATUSES.iter().map(|(status, meaning)| vec![status.to_string(), (*meaning).to_owned()]),
         ),
         "costs" => costs(root),
+        "template-kernel" => template_kernel(root),
         "ratios" => ratios(root),
         _ => return None,
     })
+}
+
+/// The kernel that `octopod new` writes, without its first line, which has the project's name.
+fn template_kernel(root: &Path) -> String {
+    let text = fs::read_to_string(root.join("ci/templates/kernel/src/main.rs.liquid")).unwrap();
+    let (_, kernel) = text.split_once('\n').unwrap();
+    format!("```ignore\n{kernel}```\n")
 }
 
 /// The soaks, with the units of `--count` and its defaults.

@@ -10,6 +10,7 @@ use spin::Mutex as Lock;
 
 /// The parameters that the program registers.
 #[linkme::distributed_slice]
+#[doc(hidden)]
 pub static PARAMETERS: [Parameter];
 
 /// The value of a parameter that a program registers. The command line sets it before the program runs.
