@@ -49,8 +49,15 @@ pub(super) fn draw(unsent: Unsent) -> bool {
     if unsent == Unsent::Defer && IS_DEFERRED.load(Ordering::Relaxed) && !interrupts_enabled() {
         return false;
     }
-    for _ in 0..MAX_SECTIONS {
-        let serial = port::lock();
+    for section in 0..MAX_SECTIONS {
+        // A holder draws when it has freed the console. Many CPUs that become idle at once must not queue for it.
+        let serial = match unsent {
+            Unsent::Wait => port::lock(),
+            Unsent::Defer => match port::try_lock() {
+                Some(serial) => serial,
+                None => return section > 0,
+            },
+        };
         let is_left = SCREEN.lock().draw_section();
         if !is_left {
             // Under the lock: text that is written later sets it again.

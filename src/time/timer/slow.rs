@@ -6,6 +6,9 @@
 //! reported. A host that stops this CPU alone looks like a slow callback; the limit allows for a busy host. The watchdog detects a
 //! callback that never returns, while CPUs have work.
 
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use super::callback::Callback;
 use crate::config::TIMER_CALLBACK_MS;
 use crate::console::{self, LineBuffer, Warning};
@@ -23,8 +26,15 @@ pub(crate) fn set_machine_has_stopped(has_stopped: fn(u64) -> bool) {
     MACHINE_HAS_STOPPED.set(has_stopped);
 }
 
+/// Before this time, in nanoseconds, there is no further report.
+static QUIET_UNTIL_NS: AtomicU64 = AtomicU64::new(0);
+
+/// The number of CPUs whose callbacks were not reported since the last report.
+static UNREPORTED: AtomicU64 = AtomicU64::new(0);
+
 /// Reports callbacks that together took from `began_ns` to `ended_ns`, more than [`LIMIT_NS`], unless the machine did not run
-/// meanwhile. `last` is the last of them. There is at most one report in each period of that length.
+/// meanwhile. `last` is the last of them. There is at most one report in each period of that length, whatever the number of CPUs: on
+/// a host with far fewer processors the callbacks of many CPUs appear slow at once, and their reports would block the console.
 ///
 /// **Context:** the timer interrupt, no lock held.
 #[cold]
@@ -33,13 +43,28 @@ pub(crate) fn report(last: Option<Callback>, began_ns: u64, ended_ns: u64) {
     if MACHINE_HAS_STOPPED.get().is_some_and(|has_stopped| has_stopped(began_ns)) {
         return;
     }
+    let quiet_until = QUIET_UNTIL_NS.load(Ordering::Relaxed);
+    let is_first = ended_ns >= quiet_until
+        && QUIET_UNTIL_NS
+            .compare_exchange(quiet_until, ended_ns + LIMIT_NS, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+    if !is_first {
+        UNREPORTED.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let mut message = LineBuffer::format(format_args!(
+        "timer callbacks kept interrupts off for {} ms, the limit is {TIMER_CALLBACK_MS} ms",
+        (ended_ns - began_ns) / 1_000_000
+    ));
+    let unreported = UNREPORTED.swap(0, Ordering::Relaxed);
+    if unreported > 0 {
+        // What does not fit is cut.
+        let _ = write!(message, "; {unreported} more before");
+    }
     console::warn(Warning {
         cpu: cpu::current().0,
         kind: "timer",
-        message: LineBuffer::format(format_args!(
-            "timer callbacks kept interrupts off for {} ms, the limit is {TIMER_CALLBACK_MS} ms",
-            (ended_ns - began_ns) / 1_000_000
-        )),
+        message,
         wait: None,
         rip: last.map(|callback| callback as usize as u64),
         slide: boot::handoff().slide,
