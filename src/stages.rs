@@ -453,6 +453,7 @@ pub fn stress(machine: &Machine) -> Result<(), Reason> {
 ///
 /// **Context:** the thread of the BSP, interrupts on.
 ///
+#[track_caller]
 /// # Errors
 /// A test cannot run: there is no such test, or there are too few CPUs for it.
 ///

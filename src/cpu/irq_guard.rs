@@ -103,6 +103,7 @@ impl IrqGuard {
     ///
     /// # Panics
     /// If interrupts were disabled before this guard: another guard's holder depends on it, or this is a handler.
+    #[track_caller]
     pub fn window<R>(&mut self, f: impl FnOnce() -> R) -> R {
         self.check_only_one();
         // SAFETY: `check_only_one` has found the count 1, so this is the only guard. `&mut self` borrows it, so no code
@@ -122,6 +123,7 @@ impl IrqGuard {
     ///
     /// # Panics
     /// As for [`window`](Self::window): the halt would never end.
+    #[track_caller]
     pub fn halt(&mut self) {
         self.check_only_one();
         // SAFETY: `check_only_one` has found the count 1, so this is the only guard. `&mut self` keeps it unused while
@@ -134,6 +136,7 @@ impl IrqGuard {
     }
 
     #[inline(always)]
+    #[track_caller]
     fn check_only_one(&self) {
         if !self.were_enabled() {
             nested(depth());
@@ -143,6 +146,7 @@ impl IrqGuard {
 
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn nested(depth: u64) -> ! {
     panic!("interrupts cannot be enabled: {depth} guards or handlers are active");
 }

@@ -23,6 +23,7 @@ impl CpuSet {
     ///
     /// # Panics
     /// As [`CpuSet::insert`].
+    #[track_caller]
     pub fn of(cpu: CpuId) -> CpuSet {
         let mut set = CpuSet::EMPTY;
         set.insert(cpu);
@@ -33,8 +34,10 @@ impl CpuSet {
     ///
     /// # Panics
     /// If its number is [`MAX_CPUS`] or above. The kernel assigns no such number.
+    #[track_caller]
     pub fn insert(&mut self, cpu: CpuId) -> bool {
         let (word, bit) = bit_position(cpu);
+        assert!(word < WORDS, "there is no CPU {cpu}: MAX_CPUS is {MAX_CPUS}");
         let is_new = self.words[word] & bit == 0;
         self.words[word] |= bit;
         self.end = self.end.max(word + 1);

@@ -24,6 +24,7 @@ const RECHECK_NS: u64 = STEP_NS / 2;
 ///
 /// # Panics
 /// If interrupts are disabled.
+#[track_caller]
 pub fn halt_until(deadline: &Deadline, condition: impl Fn() -> bool) -> Result<(), TimedOut> {
     halt(|| deadline.remaining_ns(), condition, || {})
 }
@@ -38,6 +39,7 @@ pub fn halt_until(deadline: &Deadline, condition: impl Fn() -> bool) -> Result<(
 ///
 /// # Panics
 /// If interrupts are disabled.
+#[track_caller]
 pub fn halt_for(
     timeout: &mut Timeout,
     condition: impl Fn() -> bool,
@@ -47,6 +49,7 @@ pub fn halt_for(
     halt(left_ns, condition, at_recheck)
 }
 
+#[track_caller]
 fn halt(
     mut left_ns: impl FnMut() -> u64,
     condition: impl Fn() -> bool,
@@ -97,6 +100,7 @@ fn halt_once(until: &Deadline, condition: &impl Fn() -> bool) -> bool {
 ///
 /// # Panics
 /// If interrupts are disabled.
+#[track_caller]
 pub fn sleep(duration: Duration) {
     let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let _ = halt_until(&Deadline::after_us(us.saturating_add(1)), || false);

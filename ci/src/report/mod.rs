@@ -16,6 +16,7 @@ pub mod memory;
 pub mod origin;
 pub mod outcome;
 pub mod panic;
+pub mod program_call;
 pub mod read;
 #[cfg(test)]
 pub mod sample;

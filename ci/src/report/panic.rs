@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::StackFrame;
 use crate::report::lock_wait::lock_wait_in_words;
+use crate::report::program_call::called_from;
 use crate::report::trace::EventReport;
 use crate::run::Seen;
 
@@ -17,6 +18,9 @@ pub struct PanicReport {
     pub message: String,
     /// The place in the source.
     pub location: Option<String>,
+    /// The program's innermost call, if the place is not in its source: `FUNCTION (FILE:LINE)`.
+    #[serde(default)]
+    pub called_from: Option<String>,
     /// The stage of the boot.
     pub stage: Option<String>,
     /// The calls that led there, innermost first.
@@ -85,6 +89,7 @@ impl PanicReport {
     /// The others, those together of which the same is known but for their registers.
     pub fn others(&self) -> Vec<(Vec<u32>, &PanicCpuReport)> {
         let mut groups: Vec<(Vec<u32>, &PanicCpuReport)> = Vec::new();
+            called_from: called_from(panic.location.as_deref(), &backtrace),
         for cpu in self.cpus.iter().filter(|cpu| cpu.cpu != self.cpu) {
             match groups.iter_mut().find(|(_, known)| known.is_like(cpu)) {
                 Some((numbers, _)) => numbers.push(cpu.cpu),
@@ -93,6 +98,15 @@ impl PanicReport {
         }
         groups
     }
+    /// The place to name first: the program's, then the one in octopod.
+    pub fn place(&self) -> Option<String> {
+        match (&self.called_from, &self.location) {
+            (Some(call), Some(location)) => Some(format!("{call}, in {location}")),
+            (Some(place), None) | (None, Some(place)) => Some(place.clone()),
+            (None, None) => None,
+        }
+    }
+
 }
 
 impl PanicCpuReport {

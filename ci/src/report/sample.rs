@@ -186,6 +186,7 @@ pub fn hostile() -> Report {
         message: word(),
         location: Some(word()),
         stage: Some(word()),
+        called_from: Some(word()),
         backtrace: vec![frame()],
         cpus: vec![cpu(0), cpu(1)],
     });

@@ -12,6 +12,7 @@ use crate::base::VerdictKind;
 use crate::kernel::StackFrame;
 use crate::machine::shutdown::Shutdown;
 use crate::machine::{EmulatorKind, bochs};
+use crate::report::program_call::{called_from, in_words};
 use crate::run::{End, Seen};
 
 mod asked;
@@ -211,13 +212,17 @@ impl RunEvidence<'_> {
     }
 
     /// The panic on a line, with its place and what came after it; further lines of its message follow. An exception has no
-    /// place of its own in the source: it is that of the instruction.
+    /// place of its own in the source: it is that of the instruction. The program's innermost call comes first.
     fn panic_summary(&self, after: &str) -> String {
         let Some(panic) = &self.seen.panic else {
             return format!("the kernel panicked without a panic record{after}");
         };
-        let place = panic.location.clone().or_else(|| place(self.backtrace));
-        let place = place.map(|place| format!(", at {place}")).unwrap_or_default();
+        let innermost = panic.location.clone().or_else(|| place(self.backtrace));
+        let place = match (called_from(panic.location.as_deref(), self.backtrace), innermost) {
+            (Some(call), Some(innermost)) if call != innermost => format!(", at {call}, in {innermost}"),
+            (Some(place), _) | (None, Some(place)) => format!(", at {place}"),
+            (None, None) => String::new(),
+        };
         let message = panic.message.trim_end();
         let sentence_end = message.find('\n').unwrap_or(message.len());
         let (sentence, details) = message.split_at(sentence_end);
@@ -247,8 +252,7 @@ fn place(backtrace: &[StackFrame]) -> Option<String> {
         |frame: &&StackFrame| frame.location.as_ref().is_some_and(|at| at.starts_with("library/"));
     let of_call = backtrace.iter().filter(|frame| frame.address == first.address && frame.function.is_some());
     let frame = of_call.clone().find(|frame| !is_librarys(frame)).unwrap_or(first);
-    let location = frame.location.as_ref().map(|location| format!(" ({location})")).unwrap_or_default();
-    Some(format!("{}{location}", frame.function.as_deref()?))
+    Some(in_words(frame))
 }
 
 fn failure(seen: &Seen) -> String {

@@ -21,6 +21,7 @@ impl<T: Named, const N: usize> NameList<T, N> {
     ///
     /// # Panics
     /// If there are more than `N`.
+    #[track_caller]
     pub fn of(values: impl IntoIterator<Item = T>) -> NameList<T, N> {
         let mut list = NameList::EMPTY;
         for value in values {

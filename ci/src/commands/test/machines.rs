@@ -141,7 +141,7 @@ fn failure(outcome: &Outcome) -> String {
     let mut lines = Vec::new();
     match (&outcome.report.panic, &outcome.report.reason) {
         (Some(panic), _) => {
-            let place = panic.location.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+            let place = panic.place().map(|place| format!(" at {place}")).unwrap_or_default();
             lines.push(format!("cpu {} panicked{place}:\n{}", panic.cpu, panic.message));
             lines.push("calls, innermost first:".to_owned());
             lines.extend(own_calls(&panic.backtrace).iter().map(call));

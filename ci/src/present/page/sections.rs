@@ -127,7 +127,7 @@ pub(crate) fn panic(report: &Report) -> Markup {
     let Some(panic) = &report.panic else { return html! {} };
     html! {
         h2.bad { "CPU " (panic.cpu) " panicked" }
-        p.lines { (text(&panic.message)) @if let Some(place) = &panic.location { ", at " code { (text(place)) } } }
+        p.lines { (text(&panic.message)) @if let Some(place) = panic.place() { ", at " code { (text(&place)) } } }
         @if let Some(stage) = panic.boot_stage() { p { "in stage " (text(stage)) } }
         (calls(&panic.backtrace))
         @if let Some(first) = panic.first() {

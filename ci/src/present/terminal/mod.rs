@@ -185,7 +185,7 @@ impl Console {
 
     fn panic(&self, report: &Report) {
         let Some(panic) = &report.panic else { return };
-        let place = panic.location.as_ref().map(|place| format!(" at {}", text::line(place)));
+        let place = panic.place().map(|place| format!(" at {}", text::line(&place)));
         let (sentence, details) = panic.message.split_once('\n').unwrap_or((&panic.message, ""));
         self.line(&format!(
             "{BAD}CPU {} panicked{BAD:#}{}: {}",

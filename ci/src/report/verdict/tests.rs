@@ -262,6 +262,17 @@ fn a_panic_is_named_with_its_place_on_the_first_line() {
     let reason = |seen: &Seen, backtrace: &[StackFrame]| {
         judged(&RunEvidence { backtrace, ..run(&end, seen, &asked) }).1
     };
+    // Of a program, its own place comes first.
+    let program = [&backtrace[2..3], &[frame("0x3", Some("visitor::main"), Some("src/main.rs:9"))]].concat();
+    assert_eq!(
+        reason(&panic("no memory", Some("/o/src/smp/mod.rs:7")), &program),
+        "CPU 2: no memory, at visitor::main (src/main.rs:9), in /o/src/smp/mod.rs:7"
+    );
+    assert_eq!(
+        reason(&panic("page fault", None), &program),
+        "CPU 2: page fault, at visitor::main (src/main.rs:9), in octopod::smp::wait (src/smp/mod.rs:7)"
+    );
+    assert_eq!(reason(&panic("a bug", Some("src/main.rs:9")), &program), "CPU 2: a bug, at src/main.rs:9");
     // An exception.
     let fault = panic("page fault", None);
     assert_eq!(reason(&fault, &backtrace), "CPU 2: page fault, at octopod::smp::wait (src/smp/mod.rs:7)");
