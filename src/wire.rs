@@ -21,6 +21,7 @@ mod lock_wait;
 mod memory;
 mod panic;
 mod panic_record;
+mod report_request;
 mod stage;
 mod stress;
 mod test;
@@ -42,6 +43,7 @@ pub use lock_wait::LockWait;
 pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
 pub use panic::{BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
 pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, panic_record_magic};
+pub use report_request::{REPORT_REQUEST, REPORT_REQUEST_PORT, REPORT_REQUESTED};
 pub use stage::BootStage;
 pub use stress::{
     BUCKETS_IN_RECORD, Bucket, Cycles, Fragmentation, LANES_IN_RECORD, Latency, MAX_SCORES, Progress, Stress,

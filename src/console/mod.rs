@@ -29,6 +29,8 @@ mod output;
 #[cfg(target_os = "none")]
 mod port;
 #[cfg(target_os = "none")]
+pub(crate) mod report_request;
+#[cfg(target_os = "none")]
 mod serial;
 #[cfg(target_os = "none")]
 mod warning;

@@ -103,7 +103,8 @@ impl Serial {
             return;
         }
         let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
-        // SAFETY: only this driver accesses COM1's ports, through the `Serial` in the lock `SERIAL`, which the caller holds.
+        // SAFETY: only this driver accesses COM1's ports, through the `Serial` in the lock `SERIAL`, which the caller holds; but
+        // for the scratch register, which has no function and which `report_request` reads.
         if let Ok(mut uart) = unsafe { Uart16550::new_port(COM1) }
             // `init` waits for an empty transmitter without a time-out. Without a port the bit reads as set.
             && Timeout::after_ms(TRANSMIT_MS)

@@ -1,33 +1,36 @@
 //! NMIs, which reach a CPU that takes no other interrupts.
 //!
 //! An NMI carries no reason, and two pending NMIs are delivered as one. So a sender first stores its request. The handler
-//! checks for every kind of request: a panicking CPU, and a CPU that requests a backtrace of this CPU. If there is none, the
-//! NMI is external and is counted.
+//! checks for every kind of request: a panicking CPU, the launcher, which requests a report at its time limit
+//! ([`report_request`](crate::console::report_request)), and a CPU that requests a backtrace of this CPU. If there is none,
+//! the NMI is external and is counted.
 //!
 //! An NMI is sent only under an [`NmiPermit`], which keeps the target from being
 //! restarted: between INIT and the load of its IDT an NMI would be a triple fault.
 //!
-//! The handler takes no lock, does not wait and sends no interrupt, since it may have interrupted any code; its log lines
+//! A handler that returns takes no lock and sends no interrupt, since it may have interrupted any code. It waits for nothing but a CPU
+//! that begins the report for the launcher; its log lines
 //! do not wait either. It has a stack of its own, which the next NMI would overwrite. No NMI is delivered before `iret`
 //! (SDM Vol. 3A, 6.7.1), so nothing in the handler may raise an exception, whose `iret` would unblock NMIs.
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::hotplug::HotplugState;
 use super::{Cpu, cpus};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::{NMI_RESPONSE_TIMEOUT_MS, PANIC_STOP_TIMEOUT_MS};
-use crate::console::{self, LineBuffer, Warning};
+use crate::console::{self, LineBuffer, Warning, report_request};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::halt_forever;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::{self, TrapFrame, Vector};
-use crate::panic::{self, CpuStatus, MAX_FRAMES, Panicking};
+use crate::panic::{self, CpuStatus, MAX_FRAMES, PanicCause, Panicking};
 use crate::sync::Timeout;
 use crate::sync::hotplug::NmiPermit;
 use crate::sync::nmi_request::{NmiReason, NmiRequest};
 use crate::sync::stop::before_stopping_others;
+use crate::wire::REPORT_REQUESTED;
 use crate::{boot, patchable, per_cpu};
 
 per_cpu! {
@@ -37,6 +40,7 @@ per_cpu! {
 
 /// Registers the NMI handler and the hook of the panic. Once, on the BSP, before the APs are started.
 pub(crate) fn register() {
+    report_request::clear();
     interrupts::register(Vector::NMI, "NMI", nmi);
     panic::set_smp_ops(&AllCpus);
 }
@@ -46,6 +50,14 @@ fn nmi(frame: &mut TrapFrame) {
     if panic::is_reporting() {
         interrupts::EXTERNAL_NMIS.increment();
         return;
+    }
+    if report_request::is_pending() {
+        // QEMU injects its NMI into every CPU that is not masked, so also into those that are offline.
+        if !cpus().get(cpu::current().index()).is_some_and(Cpu::is_online) {
+            interrupts::EXTERNAL_NMIS.increment();
+            return;
+        }
+        report(frame);
     }
     if panic::is_panicking() {
         if !panic::has_panicked() {
@@ -67,6 +79,22 @@ fn nmi(frame: &mut TrapFrame) {
         NmiReason::Cancelled => {}
         NmiReason::External => interrupts::EXTERNAL_NMIS.increment(),
     }
+}
+
+/// Reports all CPUs, which ends the run: the first CPU that takes the launcher's NMI does, and the others wait until they may stop
+/// for it. Returns on a CPU that does not report.
+fn report(frame: &TrapFrame) {
+    static IS_CLAIMED: AtomicBool = AtomicBool::new(false);
+    if !panic::is_panicking() && !IS_CLAIMED.swap(true, Ordering::AcqRel) {
+        panic::panic_now(&PanicCause {
+            message: format_args!("{REPORT_REQUESTED}"),
+            location: None,
+            is_exception: true,
+            registers: &frame.registers(),
+        });
+    }
+    // The CPU that reports has only to enter the panic. On a timeout it sends this CPU an NMI of its own.
+    let _ = Timeout::after_ms(PANIC_STOP_TIMEOUT_MS).wait_until(panic::is_panicking);
 }
 
 /// The panic's access to the other CPUs.

@@ -38,7 +38,10 @@ pub const STATUSES: &[(u8, &str)] = &[
          emulator that does not start or is killed; a pass of which a requested file could not be written",
     ),
     (3, "the kernel panicked, or the machine reset (a triple fault, a second boot)"),
-    (4, "time-out: no verdict in time; the registers of all CPUs are printed"),
+    (
+        4,
+        "time-out: no verdict in time; the backtrace and the locks of each CPU are printed, or else its registers",
+    ),
     (5, "the kernel refused the machine, with its reason"),
     (130, "interrupted by a signal"),
 ];

@@ -12,7 +12,10 @@ use crate::run::Seen;
 /// The panic record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PanicReport {
-    /// The CPU that panicked first.
+    /// True if the kernel did not panic: the launcher requested the report at the time limit, by NMI.
+    #[serde(default)]
+    pub requested: bool,
+    /// The CPU that panicked first, or that reported.
     pub cpu: u32,
     /// The message.
     pub message: String,
@@ -60,8 +63,10 @@ impl PanicReport {
     pub(super) fn of(seen: &Seen, backtrace: Vec<StackFrame>) -> Option<PanicReport> {
         let panic = seen.panic.clone()?;
         Some(PanicReport {
+            requested: !seen.has_panicked(),
             cpu: panic.cpu,
             message: panic.message,
+            called_from: called_from(panic.location.as_deref(), &backtrace),
             location: panic.location,
             stage: panic.stage,
             backtrace,
@@ -89,7 +94,6 @@ impl PanicReport {
     /// The others, those together of which the same is known but for their registers.
     pub fn others(&self) -> Vec<(Vec<u32>, &PanicCpuReport)> {
         let mut groups: Vec<(Vec<u32>, &PanicCpuReport)> = Vec::new();
-            called_from: called_from(panic.location.as_deref(), &backtrace),
         for cpu in self.cpus.iter().filter(|cpu| cpu.cpu != self.cpu) {
             match groups.iter_mut().find(|(_, known)| known.is_like(cpu)) {
                 Some((numbers, _)) => numbers.push(cpu.cpu),
@@ -98,6 +102,7 @@ impl PanicReport {
         }
         groups
     }
+
     /// The place to name first: the program's, then the one in octopod.
     pub fn place(&self) -> Option<String> {
         match (&self.called_from, &self.location) {
@@ -106,7 +111,6 @@ impl PanicReport {
             (None, None) => None,
         }
     }
-
 }
 
 impl PanicCpuReport {

@@ -182,6 +182,7 @@ pub fn hostile() -> Report {
         events: vec![EventReport { cycles_before: 2_300, us_before: Some(1.0), text: word() }],
     };
     report.panic = Some(PanicReport {
+        requested: false,
         cpu: 0,
         message: word(),
         location: Some(word()),

@@ -121,11 +121,16 @@ impl RunEvidence<'_> {
 
     fn on_deadline(&self, limit: Duration) -> Judged {
         let (seconds, seen) = (limit.as_secs(), self.seen);
-        if seen.panic.is_some() {
+        if seen.has_panicked() {
             let reason = self.panic_summary(&format!(" (and the machine did not end within {seconds} s)"));
             return (VerdictKind::Panic, Some(reason));
         }
+        // The last line is that of the report, if the kernel has made one.
+        let stage = seen.panic.as_ref().and_then(|panic| panic.stage.as_deref());
         let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
+            (None, None, None) if stage.is_some() => {
+                format!("no verdict within {seconds} s, in stage {}", stage.unwrap_or_default())
+            }
             (Some(verdict), ..) => {
                 let said = if verdict.pass { "pass" } else { "fail" };
                 format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")

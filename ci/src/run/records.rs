@@ -4,8 +4,8 @@
 
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Fragmentation, FrameCounts,
-    Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record,
-    Stress, StressCpu, TestStep, Timers, Verdict, Warning, WorkStart, ZoneCounts,
+    Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress,
+    REPORT_REQUESTED, Record, Stress, StressCpu, TestStep, Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
 pub mod framing;
@@ -118,6 +118,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Returns whether the kernel has panicked, which a report that the launcher requested is not.
+    pub fn has_panicked(&self) -> bool {
+        self.panic.as_ref().is_some_and(|panic| panic.message != REPORT_REQUESTED)
+    }
+
     /// Enters the records of a line. Returns the record, if there is one that counts.
     pub fn read<'a>(&mut self, reading: &'a Reading) -> Option<&'a Record<String>> {
         self.unreadable += reading.cut;

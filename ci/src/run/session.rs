@@ -22,6 +22,9 @@ use crate::run::transcript::{MAX_LINE_BYTES, Transcript};
 /// The emulator's answer about its registers may take this long, on a machine with a thousand CPUs.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
 
+/// The kernel may take this long for its report at the time limit, on a machine with a thousand CPUs.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+
 /// The emulator may use this long to end when it is asked to, or after the kernel's verdict where that comes with the
 /// deadline.
 const QUIT_GRACE: Duration = Duration::from_secs(3);
@@ -49,7 +52,7 @@ pub struct Run {
     pub start_to_online: Option<Duration>,
     /// From the emulator's start to its end.
     pub wall: Duration,
-    /// The CPUs' registers, if the run was given up.
+    /// The CPUs' registers, if the run was given up and the kernel has not reported its CPUs.
     pub registers: Option<String>,
 }
 
@@ -138,6 +141,7 @@ fn follow(
     monitor: Option<&Monitor>,
 ) -> (End, Option<String>) {
     let (mut is_over, mut late, mut test_steps) = (false, 0, 0);
+    let mut is_report_requested = false;
     loop {
         let now = Instant::now();
         let left = clock.left(now);
@@ -153,6 +157,10 @@ fn follow(
             ProcessEvent::Bytes(bytes) => transcript.serial_bytes(&bytes),
             ProcessEvent::Line(Stream::Stderr, line) => transcript.complaint_line(&line),
             ProcessEvent::Ended(_) if transcript.log.shut_down => return (End::ShutDown, None),
+            // A panic of the kernel's own may come with the deadline; it says more.
+            ProcessEvent::Ended(_) if is_report_requested && !transcript.seen.has_panicked() => {
+                return (End::Deadline(limit), None);
+            }
             ProcessEvent::Ended(status) => return (ended(status), None),
             ProcessEvent::Interrupted => {
                 child.end(QUIT_GRACE);
@@ -163,6 +171,11 @@ fn follow(
                 // All is said; it only has to end.
                 is_over = true;
                 clock.extend(QUIT_GRACE);
+            }
+            ProcessEvent::Deadline if !is_report_requested && is_requested(monitor) => {
+                is_report_requested = true;
+                late = 0;
+                clock.extend(REPORT_LIMIT);
             }
             ProcessEvent::Deadline => {
                 let registers = match monitor {
@@ -175,7 +188,7 @@ fn follow(
                 return (End::Deadline(limit), Some(registers));
             }
         }
-        if transcript.seen.tests.len() > test_steps {
+        if transcript.seen.tests.len() > test_steps && !is_report_requested {
             test_steps = transcript.seen.tests.len();
             clock.restart();
         }
@@ -184,6 +197,11 @@ fn follow(
             return (End::SecondBoot, None);
         }
     }
+}
+
+/// Requests the kernel's report. Returns whether the machine has taken the request; the kernel may still not answer.
+fn is_requested(monitor: Option<&Monitor>) -> bool {
+    monitor.is_some_and(|monitor| monitor.request_report(Instant::now() + REGISTERS_LIMIT).is_ok())
 }
 
 fn ended(status: ExitStatus) -> End {

@@ -140,14 +140,14 @@ fn ended(test: &TestEntry, outcome: &Outcome) -> TestResult {
 fn failure(outcome: &Outcome) -> String {
     let mut lines = Vec::new();
     match (&outcome.report.panic, &outcome.report.reason) {
-        (Some(panic), _) => {
+        (Some(panic), _) if !panic.requested => {
             let place = panic.place().map(|place| format!(" at {place}")).unwrap_or_default();
             lines.push(format!("cpu {} panicked{place}:\n{}", panic.cpu, panic.message));
             lines.push("calls, innermost first:".to_owned());
             lines.extend(own_calls(&panic.backtrace).iter().map(call));
         }
-        (None, Some(reason)) => lines.push(reason.clone()),
-        (None, None) => lines.push("the machine ended".to_owned()),
+        (_, Some(reason)) => lines.push(reason.clone()),
+        (_, None) => lines.push("the machine ended".to_owned()),
     }
     lines.push("log of the test:".to_owned());
     lines.extend(own_log(&outcome.serial).iter().map(|line| format!("    {line}")));

@@ -1,4 +1,5 @@
-//! The launcher's connection to a running QEMU: it receives the events, and requests the registers at the end.
+//! The launcher's connection to a running QEMU: it receives the events, and at the time limit it requests a report by NMI, or
+//! the registers.
 //!
 //! The launcher listens and QEMU connects while it starts, so no wait for a socket is needed.
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use octopod::wire::{REPORT_REQUEST, REPORT_REQUEST_PORT};
 use serde_json::{Value, json};
 
 use crate::machine::qmp::error::{QmpError, left};
@@ -83,6 +85,16 @@ impl Monitor {
         // QEMU may close the connection before it answers; it is killed if it stays.
         let _ = self.send("quit", &json!({}), deadline);
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    /// Requests a report of all CPUs from octopod: stores the request, and injects an NMI.
+    ///
+    /// # Errors
+    /// QEMU refuses, or does not answer until `deadline`.
+    pub fn request_report(&self, deadline: Instant) -> Result<(), QmpError> {
+        let line = format!("o /b {REPORT_REQUEST_PORT:#x} {REPORT_REQUEST:#x}");
+        self.ask("human-monitor-command", json!({ "command-line": line }), deadline)?;
+        self.ask("inject-nmi", json!({}), deadline).map(drop)
     }
 
     fn ask(&self, command: &str, arguments: Value, deadline: Instant) -> Result<Value, QmpError> {
@@ -224,6 +236,27 @@ mod tests {
         assert!(matches!(monitor.registers(soon()), Err(QmpError::NotConnected)));
         assert_eq!(monitor.shutdown(soon()), None);
         assert!(!monitor.has_answered());
+    }
+
+    #[test]
+    fn a_report_is_requested_before_the_nmi() {
+        let (_folder, monitor, thread) = qemu(|mut stream| {
+            writeln!(stream, "{}", json!({ "return": {} })).unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            for command in ["o /b 0x3ff 0x4e", "inject-nmi"] {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                assert!(line.contains(command), "{line}");
+                writeln!(stream, "{}", json!({ "return": {} })).unwrap();
+            }
+        });
+        loop {
+            match monitor.request_report(soon()) {
+                Err(QmpError::NotConnected) => thread::yield_now(),
+                other => break other.unwrap(),
+            }
+        }
+        thread.join().unwrap();
     }
 
     #[test]

@@ -126,8 +126,12 @@ pub(crate) fn sentences<'a>(summary: &str, all: impl Iterator<Item = (&'a String
 pub(crate) fn panic(report: &Report) -> Markup {
     let Some(panic) = &report.panic else { return html! {} };
     html! {
-        h2.bad { "CPU " (panic.cpu) " panicked" }
-        p.lines { (text(&panic.message)) @if let Some(place) = panic.place() { ", at " code { (text(&place)) } } }
+        @if panic.requested {
+            h2.warn { "CPU " (panic.cpu) " at the time limit" }
+        } @else {
+            h2.bad { "CPU " (panic.cpu) " panicked" }
+        }
+        @if !panic.requested { p.lines { (text(&panic.message)) @if let Some(place) = panic.place() { ", at " code { (text(&place)) } } } }
         @if let Some(stage) = panic.boot_stage() { p { "in stage " (text(stage)) } }
         (calls(&panic.backtrace))
         @if let Some(first) = panic.first() {

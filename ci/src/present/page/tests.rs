@@ -192,3 +192,15 @@ fn a_recursion_is_folded_and_a_message_keeps_its_lines() {
     assert!(page.contains("<p class=\"lines\">assertion failed\n  left: 1\n right: 2"));
     assert!(!page.contains("in stage"));
 }
+
+#[test]
+fn a_report_at_the_time_limit_is_no_panic() {
+    let mut report = hostile();
+    let panic = report.panic.as_mut().unwrap();
+    panic.message = "the request".to_owned();
+    assert!(page_of(&report).contains("CPU 0 panicked"));
+    report.panic.as_mut().unwrap().requested = true;
+    let page = page_of(&report);
+    assert!(page.contains("CPU 0 at the time limit") && !page.contains("CPU 0 panicked"));
+    assert!(!page.contains("the request"));
+}

@@ -187,13 +187,13 @@ impl Console {
         let Some(panic) = &report.panic else { return };
         let place = panic.place().map(|place| format!(" at {}", text::line(&place)));
         let (sentence, details) = panic.message.split_once('\n').unwrap_or((&panic.message, ""));
-        self.line(&format!(
-            "{BAD}CPU {} panicked{BAD:#}{}: {}",
-            panic.cpu,
-            place.unwrap_or_default(),
-            text::line(sentence)
-        ));
-        self.lines(details);
+        if panic.requested {
+            self.line(&format!("{WARN}CPU {}{WARN:#} at the time limit", panic.cpu));
+        } else {
+            let place = place.unwrap_or_default();
+            self.line(&format!("{BAD}CPU {} panicked{BAD:#}{place}: {}", panic.cpu, text::line(sentence)));
+            self.lines(details);
+        }
         if let Some(stage) = panic.boot_stage() {
             self.line(&format!("    in stage {}", text::line(stage)));
         }

@@ -158,7 +158,8 @@ fn panic_records_are_kept() {
     let panic = Panic { cpu: 3, message: "oh".to_owned(), ..Panic::default() };
     let report = assembled(VerdictKind::Panic, &Seen { panic: Some(panic), ..Seen::default() });
     let expected = json!({
-        "cpu": 3, "message": "oh", "location": null, "called_from": null, "stage": null, "backtrace": [], "cpus": [],
+        "cpu": 3, "message": "oh", "location": null, "called_from": null, "requested": false, "stage": null,
+        "backtrace": [], "cpus": [],
     });
     assert_eq!(report["panic"], expected);
 }

@@ -292,3 +292,17 @@ fn a_panic_is_named_with_its_place_on_the_first_line() {
         "CPU 2: assertion failed, at src/a.rs:3 (and the kernel booted a second time)\n  left: 1\n right: 2";
     assert_eq!(reason(&again, &backtrace), expected);
 }
+
+#[test]
+fn a_report_that_the_launcher_requested_is_no_panic() {
+    let message = octopod::wire::REPORT_REQUESTED.to_owned();
+    let panic = Panic { message, stage: Some("aps".to_owned()), ..Panic::default() };
+    let end = || End::Deadline(Duration::from_secs(9));
+    let reported = Seen { panic: Some(panic.clone()), ..Seen::default() };
+    let expected = "no verdict within 9 s, in stage aps".to_owned();
+    assert_eq!(on(end(), &reported), (VerdictKind::Timeout, expected));
+    let booted = Seen { panic: Some(panic), verdict: None, ..said(true) };
+    assert_eq!(on(end(), &booted).1, "no verdict within 9 s, though the CPUs came online");
+    // Without the launcher's request it is a panic like any other.
+    assert_eq!(on(End::Status(ExitCode::Panicked.qemu_status()), &reported).0, VerdictKind::Panic);
+}
