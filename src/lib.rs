@@ -120,6 +120,8 @@ pub(crate) use trace::trace;
 
 pub mod boot;
 #[cfg(target_os = "none")]
+pub use boot::{module, modules};
+#[cfg(target_os = "none")]
 mod panic;
 
 pub mod memory;

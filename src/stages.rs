@@ -190,6 +190,11 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     unsafe { acpi::reserve_tables(boot, features.physical_bits) };
     let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::memory_map(boot);
+    // SAFETY: the final page tables must be in use: `memory::init` has loaded them.
+    unsafe { boot.publish_modules() };
+    for module in boot::modules() {
+        console::send(&Record::number("module", module.name, module.bytes.len() as u64));
+    }
     // The rings of the APs are allocated when they start.
     if let Some(slots) =
         trace::records_hot_events().then(|| memory::alloc_slice_zeroed(trace::ring_slots())).flatten()
@@ -426,11 +431,11 @@ fn work(machine: &Machine) -> Result<(), Reason> {
 }
 
 fn run_stress(machine: &Machine) -> Result<(), Reason> {
-    let Machine { boot, options, .. } = *machine;
+    let Machine { options, .. } = *machine;
     let seed = options.stress.seed.unwrap_or_else(cpu::registers::read_tsc);
     let give_up = |error| report::verdict(Err(Reason::Stress(error)));
-    stress::run(&options.stress, seed, boot.module(0), report::free_before_work, give_up)
-        .map_err(Reason::Stress)
+    let trace = boot::modules().next().map(|module| module.bytes);
+    stress::run(&options.stress, seed, trace, report::free_before_work, give_up).map_err(Reason::Stress)
 }
 
 /// The program of the kernel that this package builds: the stress, by the parameters of the command line.

@@ -8,8 +8,8 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use self::copies::{Copies, RsdpPlace};
 use self::loader_memory::LoaderMemory;
 use super::defect::Defect;
-use super::direct_map;
 use super::memory_map::{FRAME_BYTES, MapReport, MemoryMap, PhysRange, ReservedReason};
+use super::modules::{self, LoadedModule};
 use super::multiboot1::Framebuffer;
 use super::physical::REACH_BITS;
 use super::{Handoff, PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, image, report_defect};
@@ -60,8 +60,8 @@ pub struct BootInfo {
     pub rsdp: Option<Rsdp>,
     /// The physical address of the RSDP by the parameter `acpi_rsdp`; `None` until the command line has been parsed.
     pub rsdp_by_command_line: Option<u64>,
-    /// The physical ranges of the modules. A module at an invalid address is an empty range.
-    pub modules: &'static [PhysRange],
+    /// The modules, as the loader lists them; [`modules`](fn@super::modules) returns them with their contents.
+    pub(crate) modules: &'static [LoadedModule],
     /// The framebuffer that the loader has set up.
     pub framebuffer: Option<Framebuffer>,
     /// The physical address of the extended BIOS data area. It comes from page 0, which the final page tables do not map.
@@ -80,15 +80,14 @@ pub enum Rsdp {
 }
 
 impl BootInfo {
-    /// Returns the contents of the module at `index` in the loader's list; `None` if there is no such module, or its address
-    /// is invalid.
+    /// Makes the modules available to [`modules`](fn@super::modules).
     ///
-    /// **Context:** any, on the final page tables.
-    pub fn module(&self, index: usize) -> Option<&'static [u8]> {
-        let range = self.modules.get(index).filter(|range| !range.is_empty())?;
-        // SAFETY: `Copies::reserve_modules` leaves only ranges in memory, which the direct map maps, and reserves them, so that
-        // the kernel writes nothing there.
-        Some(unsafe { core::slice::from_raw_parts(direct_map::pointer(range.start), range.len() as usize) })
+    /// # Safety
+    /// The final page tables are in use.
+    pub(crate) unsafe fn publish_modules(&self) {
+        // SAFETY: the final page tables are in use, guaranteed by the caller (see # Safety). `Copies::reserve_modules` leaves only
+        // ranges in memory, which the direct map maps, and reserves them, so that the kernel writes nothing there.
+        unsafe { modules::publish(self.modules) };
     }
 }
 

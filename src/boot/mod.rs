@@ -8,6 +8,8 @@ pub(crate) mod io_regions;
 #[doc(hidden)]
 pub mod memory_map;
 #[doc(hidden)]
+pub mod module_archive;
+#[doc(hidden)]
 pub mod multiboot1;
 #[doc(hidden)]
 pub mod multiboot2;
@@ -23,6 +25,8 @@ pub mod direct_map;
 #[cfg(target_os = "none")]
 pub(crate) mod image;
 #[cfg(target_os = "none")]
+mod modules;
+#[cfg(target_os = "none")]
 mod rt0;
 
 #[cfg(target_os = "none")]
@@ -31,6 +35,8 @@ pub use collect::{BootInfo, BootProtocol};
 pub(crate) use collect::{Rsdp, collect};
 #[cfg(target_os = "none")]
 pub(crate) use defect::{report_defect, unreported_defects};
+#[cfg(target_os = "none")]
+pub use modules::{Module, module, modules};
 #[cfg(target_os = "none")]
 pub(crate) use rt0::{Handoff, Kaslr, early_gdt, early_idt, final_idt, handoff};
 

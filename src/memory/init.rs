@@ -16,7 +16,7 @@ use super::paging::tables::{MapError, PageTables, Rights};
 use super::stacks;
 use super::trampoline_tables::LowMemory;
 use crate::boot::direct_map::{self, EARLY_LIMIT};
-use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
+use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, Owner, PhysRange, ReservedReason};
 use crate::boot::physical::{BIOS_ROM, DISPLAY};
 use crate::boot::{BootInfo, image};
 use crate::cpu::Features;
@@ -161,33 +161,43 @@ fn map_everything(
         PhysRange::new(image::text().start, image::constants().end),
         PhysRange::new(image::interrupt_tables().start, image::boot_stack_guard_page().end),
     ];
-    let mut map_data = |range: PhysRange| {
+    let mut map_memory = |range: PhysRange, rights| {
         let mut start = range.start;
         for hole in without_rights {
             let piece = PhysRange::new(start, range.end.min(hole.start));
             if !piece.is_empty() {
-                map_range(piece, Rights::Data)?;
+                map_range(piece, rights)?;
             }
             start = if hole.end > range.start { start.max(hole.end) } else { start };
         }
         let rest = PhysRange::new(start, range.end);
-        if rest.is_empty() { Ok(()) } else { map_range(rest, Rights::Data) }
+        if rest.is_empty() { Ok(()) } else { map_range(rest, rights) }
     };
     let mut pending = PhysRange::new(0, 0);
     for region in map.regions().iter().filter(|region| region.owner.is_memory()) {
-        let start = (region.range.start & !(FRAME_BYTES - 1)).max(pending.end);
+        let is_module = region.owner == Owner::Kernel(ReservedReason::LoaderInfo);
+        let first = region.range.start & !(FRAME_BYTES - 1);
+        if is_module {
+            // A page that begins with other memory is read-only as well: it is no whole frame, so nothing is allocated there.
+            pending.end = pending.end.min(first).max(pending.start);
+        }
+        let start = first.max(pending.end);
         let end = region.range.end.next_multiple_of(FRAME_BYTES);
         if end <= start {
             continue;
         }
-        if start > pending.end {
-            map_data(pending)?;
+        if is_module {
+            map_memory(pending, Rights::Data)?;
+            map_memory(PhysRange::new(start, end), Rights::Constants)?;
+            pending = PhysRange::new(end, end);
+        } else if start > pending.end {
+            map_memory(pending, Rights::Data)?;
             pending = PhysRange::new(start, end);
         } else {
             pending.end = end;
         }
     }
-    map_data(pending)?;
+    map_memory(pending, Rights::Data)?;
     Ok(tables)
 }
 

@@ -1,9 +1,11 @@
 //! The values of options. Each is checked where it is parsed; its error states what is allowed.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use octopod::boot::module_archive::NAME_BYTES;
 use octopod::console::filter::Filter;
 
 /// The reason why a value was refused.
@@ -32,6 +34,11 @@ pub enum ValueError {
         "{0}; allowed: LEVEL and TARGET=LEVEL, as in smp=debug,info, the levels off, error, warn, info, debug, trace"
     )]
     LogFilter(String),
+    /// Not a module.
+    #[error(
+        "allowed: FILE or FILE=NAME; a NAME, which is the file's own by default, has up to {NAME_BYTES} letters, digits, '-', '_' and '.'"
+    )]
+    Module,
     /// Would not stay one line.
     #[error("allowed: printable characters on one line")]
     Line,
@@ -261,6 +268,35 @@ impl FromStr for LogFilter {
     }
 }
 
+/// The largest module.
+pub const MAX_MODULE_BYTES: u64 = 1 << 30;
+
+/// A file for the kernel: `FILE[=NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The name by which the kernel finds it.
+    pub name: String,
+}
+
+impl FromStr for ModuleFile {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<ModuleFile, ValueError> {
+        let (path, name) = match text.rsplit_once('=') {
+            Some((path, name)) => (path, Some(name)),
+            None => (text, None),
+        };
+        let name = name.or(Path::new(path).file_name().and_then(|name| name.to_str()));
+        let name = name.and_then(|name| name.parse::<Word>().ok()).ok_or(ValueError::Module)?.0;
+        match path.is_empty() || name.len() > NAME_BYTES {
+            true => Err(ValueError::Module),
+            false => Ok(ModuleFile { path: path.into(), name }),
+        }
+    }
+}
+
 /// Any one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line(String);
@@ -296,6 +332,20 @@ mod tests {
         assert_eq!("smp=debug,info".parse::<LogFilter>().unwrap().to_string(), "smp=debug,info");
         for bad in ["", "smp=", "loud", "smp=info,smp=off", "smp=info memory=info"] {
             assert!(matches!(bad.parse::<LogFilter>(), Err(ValueError::LogFilter(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_module_has_the_name_of_its_file_or_another() {
+        for (text, path, name) in
+            [("a/b.bin", "a/b.bin", "b.bin"), ("a b=c", "a b", "c"), ("a=b=c", "a=b", "c"), ("/a", "/a", "a")]
+        {
+            let module = text.parse::<ModuleFile>().unwrap();
+            assert_eq!((module.path.to_str().unwrap(), &*module.name), (path, name), "{text}");
+        }
+        let long = format!("a={}", "x".repeat(NAME_BYTES + 1));
+        for bad in ["", "=a", "a=", "a b", "a=b c", "..", "\u{e4}", &long] {
+            assert_eq!(bad.parse::<ModuleFile>(), Err(ValueError::Module), "{bad:?}");
         }
     }
 

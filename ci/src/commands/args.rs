@@ -9,7 +9,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use strum::{EnumMessage, VariantArray};
 
-use crate::base::values::{Line, LogFilter, MachineType, MemSize, Smp, Word};
+use crate::base::values::{Line, LogFilter, MachineType, MemSize, ModuleFile, Smp, Word};
 use crate::commands::launch::OutputConfig;
 use crate::kernel::{KernelConfig, KernelSource};
 use crate::machine::{AccelChoice, BootProtocol, EmulatorKind, MachineConfig};
@@ -121,6 +121,11 @@ pub struct KernelArgs {
     /// More parameters for the kernel's command line; may be given more than once.
     #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true)]
     pub append: Vec<Line>,
+
+    /// Hand this file to the kernel, which finds it by octopod::modules(), under the file's name or NAME; may be given more than
+    /// once.
+    #[arg(long, value_name = "FILE[=NAME]")]
+    pub module: Vec<ModuleFile>,
 
     /// Build without optimisation.
     #[arg(long)]

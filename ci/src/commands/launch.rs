@@ -1,19 +1,23 @@
 //! One run, from its configuration to its outcome.
 
 use std::ffi::OsString;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use octopod::boot::module_archive::MAX_MODULES;
 use octopod::wire::{NONCE_PARAMETER, Nonce};
 use strum::IntoStaticStr;
 
 use crate::base::files::{Plan, RunFolder, Scratch, input};
+use crate::base::values::ModuleFile;
 use crate::base::{Error, Message, Observer, Workspace, WorkspaceKind, interrupt, text};
 use crate::commands::inputs;
 use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build, image, registry};
 use crate::machine::accelerator::Host;
 use crate::machine::emulator::{Emulator, MAX_SOCKET_BYTES, QMP};
+use crate::machine::limits::IMAGE_START;
 use crate::machine::media::{self, Loaded};
 use crate::machine::{BootProtocol, EmulatorKind, MachineConfig, limits};
 use crate::present::trace;
@@ -109,6 +113,8 @@ pub struct Launch {
     pub command_line: CommandLine,
     /// The numbers of CPUs that a stress is to run on; none for the kernel's choice.
     pub cpus: Vec<u32>,
+    /// Files for the kernel.
+    pub modules: Vec<ModuleFile>,
     /// A trace of allocations to replay.
     pub replay: Option<PathBuf>,
     /// Its time and its console.
@@ -132,6 +138,7 @@ impl Default for Launch {
             kernel: KernelConfig::default(),
             command_line: CommandLine::for_work("boot"),
             cpus: Vec::new(),
+            modules: Vec::new(),
             replay: None,
             run: RunConfig { limit, console: None },
             output: OutputConfig::default(),
@@ -157,6 +164,9 @@ impl Launch {
             self.machine.check(&self.command_line.to_string())?;
         }
         self.check_replay(boots)?;
+        if boots {
+            self.check_modules()?;
+        }
         if self.kind != LaunchKind::Shell && self.kernel.shell {
             // It would wait for input that never comes.
             let command = self.kind.name();
@@ -176,6 +186,28 @@ impl Launch {
         limits::check(&self.machine)
     }
 
+    /// Refuses modules that the kernel could not tell apart, are too many, or do not fit into the memory.
+    fn check_modules(&self) -> Result<(), Error> {
+        let most = MAX_MODULES - usize::from(self.replay.is_some());
+        if self.modules.len() > most {
+            return Err(Error::Usage(format!("{} modules, and {most} are the most", self.modules.len())));
+        }
+        if self.modules.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = IMAGE_START;
+        for (index, module) in self.modules.iter().enumerate() {
+            let ModuleFile { path, name } = module;
+            if self.modules[..index].iter().any(|other| other.name == *name) {
+                return Err(Error::Usage(format!(
+                    "two modules are named {name}: --module FILE=NAME renames one"
+                )));
+            }
+            bytes += fs::metadata(path).map_err(Error::file("read", path))?.len();
+        }
+        limits::check_memory(self.machine.mem.bytes(), bytes, "a kernel with its modules")
+    }
+
     fn check_replay(&self, boots: bool) -> Result<(), Error> {
         let Some(path) = &self.replay else {
             let replays = "stress.workloads=";
@@ -187,14 +219,7 @@ impl Launch {
         if !boots {
             return replay::read(path).map(drop);
         }
-        let MachineConfig { boot, smp, mem, .. } = &self.machine;
-        if boot.firmware().is_some() {
-            return Err(Error::Usage(format!(
-                "--replay does not go with --boot {}: take pvh or multiboot1, by which QEMU loads the trace beside the \
-                 kernel",
-                boot.name()
-            )));
-        }
+        let MachineConfig { smp, mem, .. } = &self.machine;
         replay::check(path, smp, &self.cpus, mem.bytes())
     }
 
@@ -205,6 +230,7 @@ impl Launch {
             files.reads("--kernel", path);
         }
         self.replay.iter().for_each(|path| files.reads("--replay", path));
+        self.modules.iter().for_each(|module| files.reads("--module", &module.path));
         inputs::programs(&mut files, self.machine.qemu.as_deref(), self.machine.bochs.as_deref());
         for path in self.machine.qemu_arguments.iter().flat_map(inputs::files_in) {
             files.reads("an argument for QEMU", &path);
@@ -383,9 +409,12 @@ fn boot(
     let seed = begun.seed.filter(|seed| seed.is_drawn);
     let seed = seed.map(|seed| format!("{SEED_PARAMETER}={:#x} ", seed.value)).unwrap_or_default();
     let command_line = format!("{NONCE_PARAMETER}={nonce} {seed}{}", launch.command_line);
-    let module = launch.replay.as_deref().map(|path| replay::place(path, folder)).transpose()?;
+    // First: the kernel replays the first module.
+    let trace = launch.replay.as_deref().map(|path| replay::place(path, folder)).transpose()?;
+    let trace = trace.map(|path| ModuleFile { path, name: replay::NAME.to_owned() });
+    let modules: Vec<ModuleFile> = trace.into_iter().chain(launch.modules.iter().cloned()).collect();
     let (protocol, scratch) = (launch.machine.boot, scratch.as_ref());
-    let loaded = Loaded { kernel: &kernel.path, command_line: &command_line, module };
+    let loaded = Loaded { kernel: &kernel.path, command_line: &command_line, modules: &modules };
     let medium = media::prepare(protocol, loaded, &tools, folder, scratch, observer)?;
     let run = loop {
         let mut machine = emulator.set_up(&launch.machine, &medium, folder, scratch)?;

@@ -58,6 +58,7 @@ impl LaunchArgs {
             kernel,
             command_line,
             cpus: Vec::new(),
+            modules: self.kernel.module.clone(),
             replay: None,
             run: RunConfig { limit, console: None },
             output: self.output.configure(),

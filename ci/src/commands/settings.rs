@@ -10,7 +10,7 @@ use crate::base::project::{Project, SETTINGS};
 use crate::base::{Error, Workspace};
 
 /// Options whose value is a path: relative ones begin at the manifest.
-const PATHS: [&str; 7] = ["rows", "kernel", "json", "out", "pictures", "replay", "junit"];
+const PATHS: [&str; 8] = ["rows", "kernel", "json", "out", "pictures", "replay", "junit", "module"];
 
 /// Settings that do not concern `bench`, which has a machine of its own.
 const OF_OTHER_MACHINES: [&str; 2] = ["smp", "accel"];
@@ -78,6 +78,10 @@ fn with(
             continue;
         }
         let option = format!("--{name}");
+        let at = |text: String| match PATHS.contains(&name) {
+            true => project.folder.join(text).into_os_string(),
+            false => text.into(),
+        };
         match (value, &action) {
             (Value::Boolean(true), ArgAction::SetTrue) => added.push(option.into()),
             (Value::Boolean(false), ArgAction::SetTrue) => {}
@@ -85,16 +89,12 @@ fn with(
             (Value::Array(values), ArgAction::Append) => {
                 for value in values {
                     let text = text_of(value).ok_or_else(|| wrong("must be a list of strings or numbers"))?;
-                    added.extend([option.clone().into(), text.into()]);
+                    added.extend([option.clone().into(), at(text)]);
                 }
             }
             _ => {
                 let text = text_of(value).ok_or_else(|| wrong("must be a string or a number"))?;
-                let text = match PATHS.contains(&name) {
-                    true => project.folder.join(text).into_os_string(),
-                    false => text.into(),
-                };
-                added.extend([option.into(), text]);
+                added.extend([option.into(), at(text)]);
             }
         }
     }

@@ -9,9 +9,16 @@ use crate::base::{Error, Observer};
 use crate::machine::BootProtocol;
 use crate::machine::arguments::{Arguments, escape_commas};
 
+pub mod archive;
 pub mod header;
 pub mod iso;
+mod loaded;
 pub mod ovmf;
+
+pub use loaded::Loaded;
+
+/// The archive of modules in the run's folder.
+pub const MODULES: &str = "modules.bin";
 
 /// The boot medium of QEMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +29,7 @@ pub enum Medium {
         file: PathBuf,
         /// The kernel's command line.
         command_line: String,
-        /// The modules.
+        /// The archive of modules.
         module: Option<PathBuf>,
     },
     /// An ISO image with GRUB, which has the command line too.
@@ -112,17 +119,6 @@ pub struct Tools {
     pub ovmf: Option<ovmf::Ovmf>,
 }
 
-/// The input of the loader.
-#[derive(Clone, Debug)]
-pub struct Loaded<'a> {
-    /// The kernel's file.
-    pub kernel: &'a Path,
-    /// The kernel's command line.
-    pub command_line: &'a str,
-    /// The modules.
-    pub module: Option<PathBuf>,
-}
-
 /// Makes what the boot protocol needs in the run's folder, where the kernel is already.
 ///
 /// # Errors
@@ -135,10 +131,14 @@ pub fn prepare(
     scratch: Option<&Scratch>,
     observer: &mut dyn Observer,
 ) -> Result<Medium, Error> {
-    let Loaded { kernel, command_line, mut module } = loaded;
+    let Loaded { kernel, command_line, modules } = loaded.clone();
     let file = if protocol.is_multiboot1() { with_header(kernel, folder)? } else { kernel.to_owned() };
     let Some(grub) = &tools.grub else {
         let mut file = file;
+        let mut module = None;
+        if !modules.is_empty() {
+            module = Some(folder.write(MODULES, &archive::pack(modules)?)?);
+        }
         if let Some(scratch) = scratch.filter(|_| protocol == BootProtocol::Multiboot1) {
             // QEMU writes the file's name on the kernel's command line, where it must be one word, and takes commas and spaces
             // in a module's for marks of its own.
@@ -149,7 +149,8 @@ pub fn prepare(
         return Ok(Medium::Kernel { file, command_line, module });
     };
     let command = if protocol.is_multiboot1() { "multiboot" } else { "multiboot2" };
-    let iso = grub.make_iso(&file, command, command_line, folder, observer)?;
+    let loaded = Loaded { kernel: &file, ..loaded };
+    let iso = grub.make_iso(loaded, command, folder, observer)?;
     let flash = match &tools.ovmf {
         None => None,
         Some(ovmf) => {

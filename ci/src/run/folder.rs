@@ -10,6 +10,7 @@ use crate::base::files::run_folder::TEMPORARY;
 use crate::base::files::{FolderLock, RunFolder, output};
 use crate::base::{Error, Workspace};
 use crate::machine::emulator::TRACE_STREAM;
+use crate::machine::media::MODULES;
 
 /// The report, for programs.
 pub const REPORT: &str = "report.json";
@@ -33,7 +34,7 @@ pub const PICTURES: [&str; 8] = [
 pub const TRACE: &str = "trace.json";
 
 /// The files of a run besides its pictures.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 23] = [
     REPORT,
     PAGE,
     "serial.log",
@@ -50,6 +51,7 @@ const OTHERS: [&str; 22] = [
     "octopod.iso",
     "ovmf-variables.fd",
     "replay.trace",
+    MODULES,
     TRACE_STREAM,
     TRACE,
     "registers.txt",

@@ -12,6 +12,9 @@ use crate::base::values::Smp;
 use crate::machine::limits::{IMAGE_START, check_memory};
 use crate::run::llfree;
 
+/// The trace in the run's folder, and as a module.
+pub const NAME: &str = "replay.trace";
+
 /// No trace is larger.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -97,7 +100,7 @@ pub fn read(path: &Path) -> Result<(Vec<u8>, replay::TraceSize), Error> {
 /// # Errors
 /// The trace cannot be read, or not be written there.
 pub fn place(path: &Path, folder: &RunFolder) -> Result<PathBuf, Error> {
-    let (copy, (text, _)) = (folder.file("replay.trace"), read(path)?);
+    let (copy, (text, _)) = (folder.file(NAME), read(path)?);
     output::write(&copy, &text).map_err(Error::file("write", &copy))?;
     Ok(copy)
 }

@@ -83,7 +83,7 @@ impl Guest {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::take(folder.path()).unwrap();
         let line = launch.command_line.to_string();
-        let loaded = media::Loaded { kernel: &kernel.path, command_line: &line, module: None };
+        let loaded = media::Loaded { kernel: &kernel.path, command_line: &line, modules: &[] };
         let medium = media::prepare(config.boot, loaded, &tools, &run, None, &mut Silent).unwrap();
         let socket = folder.path().join("qmp");
         let machine = Machine {

@@ -4,12 +4,13 @@ use super::BootError;
 use crate::boot::defect::Defect;
 use crate::boot::io_regions::IoRegions;
 use crate::boot::memory_map::{MapReport, MemoryMap, PhysRange, ReservedReason};
+use crate::boot::module_archive::{MAX_MODULES, name_in};
+use crate::boot::modules::LoadedModule;
 use crate::boot::multiboot1::Framebuffer;
 use crate::boot::physical::{PhysicalLayout, Purpose};
 use crate::boot::{MAX_COMMAND_LINE_BYTES, report_defect};
 use crate::console::LineBuffer;
 
-const MAX_MODULES: usize = 32;
 /// An RSDP of revision 2 has 36 bytes; later revisions may append fields.
 const MAX_RSDP_BYTES: usize = 64;
 
@@ -18,7 +19,7 @@ pub(crate) struct Copies {
     pub map: MemoryMap,
     pub command_line: LineBuffer<MAX_COMMAND_LINE_BYTES>,
     /// The first `module_count` are used.
-    pub modules: [PhysRange; MAX_MODULES],
+    pub modules: [LoadedModule; MAX_MODULES],
     pub module_count: usize,
     /// The first `rsdp_bytes` are used.
     pub rsdp: [u8; MAX_RSDP_BYTES],
@@ -43,7 +44,7 @@ impl Copies {
     pub(crate) const EMPTY: Copies = Copies {
         map: MemoryMap::empty(),
         command_line: LineBuffer::new(),
-        modules: [PhysRange::new(0, 0); MAX_MODULES],
+        modules: [LoadedModule { range: PhysRange::new(0, 0), name: LineBuffer::new() }; MAX_MODULES],
         module_count: 0,
         rsdp: [0; MAX_RSDP_BYTES],
         rsdp_bytes: 0,
@@ -62,18 +63,19 @@ impl Copies {
         Ok(())
     }
 
-    /// Appends a module to the list.
+    /// Appends a module to the list. `text` is what the loader passes with it.
     ///
     /// # Errors
     /// [`BootError::TooLong`] beyond [`MAX_MODULES`].
-    pub(crate) fn push_module(&mut self, range: PhysRange) -> Result<(), BootError> {
+    pub(crate) fn push_module(&mut self, range: PhysRange, text: &[u8]) -> Result<(), BootError> {
         let Some(slot) = self.modules.get_mut(self.module_count) else {
             let what = "the list of modules";
-            let bytes = size_of::<PhysRange>() as u64;
+            let bytes = size_of::<LoadedModule>() as u64;
             let (length, limit) = ((MAX_MODULES as u64 + 1) * bytes, MAX_MODULES as u64 * bytes);
             return Err(BootError::TooLong { what, length, limit });
         };
-        *slot = range;
+        slot.range = range;
+        slot.name.push_bytes(name_in(text).as_bytes());
         self.module_count += 1;
         Ok(())
     }
@@ -89,7 +91,7 @@ impl Copies {
     /// modules keep their indices.
     pub(crate) fn reserve_modules(&mut self, address_bits: u8) {
         let io_regions = IoRegions::new();
-        for module in &mut self.modules[..self.module_count] {
+        for LoadedModule { range: module, .. } in &mut self.modules[..self.module_count] {
             let layout =
                 PhysicalLayout { regions: self.map.regions(), io_regions: &io_regions, address_bits };
             let bytes = module.end.saturating_sub(module.start);

@@ -28,7 +28,8 @@ pub(crate) fn read(memory: &LoaderMemory, info: u64, copies: &mut Copies) -> Res
     if let Some(list) = info.modules {
         let list = memory.table("the list of modules", list, MODULE_ENTRY_BYTES)?;
         for module in modules(list) {
-            copies.push_module(module.range)?;
+            let text = module.command_line_address.map(|address| memory.string(address)).transpose()?;
+            copies.push_module(module.range, text.unwrap_or_default())?;
         }
     }
     Ok(Parsed { map_report, rsdp: None, framebuffer: info.framebuffer })

@@ -18,7 +18,7 @@ pub(crate) fn read(memory: &LoaderMemory, info: u64, copies: &mut Copies) -> Res
     let map_report = copies.map.fill(info.memory_map.ok_or(BootError::NoMemoryMap)?.entries());
     copies.set_command_line(info.command_line.unwrap_or_default())?;
     for module in info.modules() {
-        copies.push_module(module.range)?;
+        copies.push_module(module.range, module.command_line)?;
     }
     let rsdp = info.rsdp.map(|rsdp| copies.copy_rsdp(rsdp));
     Ok(Parsed { map_report, rsdp, framebuffer: info.framebuffer })

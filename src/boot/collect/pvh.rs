@@ -23,7 +23,8 @@ pub(crate) fn read(memory: &LoaderMemory, info: u64, copies: &mut Copies) -> Res
     if let Some(list) = info.modules {
         let list = memory.table("the list of modules", list, MODULE_ENTRY_BYTES)?;
         for range in modules(list) {
-            copies.push_module(range)?;
+            // Xen's text is not read: QEMU passes none.
+            copies.push_module(range, &[])?;
         }
     }
     Ok(Parsed { map_report, rsdp: info.rsdp_address.map(RsdpPlace::At), framebuffer: None })

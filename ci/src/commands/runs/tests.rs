@@ -182,9 +182,29 @@ fn replay_selects_the_workload_of_the_kernel() {
     assert_eq!(line(&["--replay", "t", "--workloads", "pairs"]), both);
     let missing = refusal(&["--workloads", "replay"]);
     assert_eq!(missing, "--workloads replay needs a trace: --replay FILE");
-    assert!(
-        refusal(&["--replay", "t", "--boot", "uefi"]).starts_with("--replay does not go with --boot uefi")
-    );
+}
+
+#[test]
+fn modules_that_the_kernel_cannot_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes| {
+        let path = folder.path().join(name);
+        std::fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (small, large) = (file("small", 1), file("large", 65 << 20));
+    let other = format!("{small}=other");
+    assert_eq!(launch(&["boot", "--module", &small, "--module", &other]).modules[1].name, "other");
+    assert!(launch(&["boot", "--module", &small, "--module", &other]).check().is_ok());
+    let twice = refusal(&["boot", "--module", &small, "--module", &small]);
+    assert_eq!(twice, "two modules are named small: --module FILE=NAME renames one");
+    let many: Vec<String> = (0..33).map(|index| format!("--module={small}=m{index}")).collect();
+    let many: Vec<&str> = ["boot"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    assert_eq!(refusal(&many), "33 modules, and 32 are the most");
+    let too_large = refusal(&["boot", "--mem", "64M", "--module", &large]);
+    assert!(too_large.contains("a kernel with its modules needs at least"), "{too_large}");
+    let absent = folder.path().join("absent");
+    assert!(refusal(&["boot", "--module", absent.to_str().unwrap()]).contains("absent"));
 }
 
 #[test]

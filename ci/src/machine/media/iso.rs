@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use octopod::wire::{EXIT_PORT, ExitCode, MARKER, SHUTDOWN, SHUTDOWN_PORT};
 
-use crate::base::files::{RunFolder, output};
+use crate::base::files::{RunFolder, input, output};
 use crate::base::process::capture_with;
+use crate::base::values::{MAX_MODULE_BYTES, ModuleFile};
 use crate::base::{Error, Message, Observer};
 use crate::machine::Firmware;
+use crate::machine::media::loaded::Loaded;
 
 /// Half a second is usual.
 const BUILD_LIMIT: Duration = Duration::from_secs(60);
@@ -39,18 +41,18 @@ pub struct Grub {
 const ISO: &str = "octopod.iso";
 
 impl Grub {
-    /// Creates an ISO image in the run's folder that boots `kernel` by GRUB's `command`.
+    /// Creates an ISO image in the run's folder that boots the kernel by GRUB's `command`.
     ///
     /// # Errors
     /// A tool fails, or a file cannot be written.
     pub fn make_iso(
         &self,
-        kernel: &Path,
+        loaded: Loaded<'_>,
         command: &str,
-        command_line: &str,
         folder: &RunFolder,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
+        let Loaded { kernel, command_line, modules } = loaded;
         observer.receive(Message::Step("making the ISO image"));
         // The contents of the image, and the image until it is complete.
         let work = folder.temporary_folder()?;
@@ -58,9 +60,15 @@ impl Grub {
         let configuration = tree.join("boot/grub");
         fs::create_dir_all(&configuration).map_err(Error::file("make the folder", &configuration))?;
         let path = configuration.join("grub.cfg");
-        fs::write(&path, script(command, command_line)).map_err(Error::file("write", &path))?;
+        fs::write(&path, script(command, command_line, modules)).map_err(Error::file("write", &path))?;
         let in_image = tree.join(KERNEL.trim_start_matches('/'));
         output::link_or_copy(kernel, &in_image).map_err(Error::file("copy", kernel))?;
+        for (index, module) in modules.iter().enumerate() {
+            // Checks that it is a file of a plausible size.
+            let bytes = input::read(&module.path, MAX_MODULE_BYTES)?;
+            let path = tree.join(module_path(index).trim_start_matches('/'));
+            fs::write(&path, bytes).map_err(Error::file("write", &path))?;
+        }
         let mut mkrescue = self.command(work.path());
         let ended = capture_with(&mut mkrescue, BUILD_LIMIT, BUILD_GRACE, |line| {
             observer.receive(Message::Tool(line));
@@ -95,8 +103,18 @@ impl Grub {
 /// GRUB's configuration. UEFI firmware has no text screen, so that GRUB there sets up a screen of pixels if it has the
 /// drivers, and complains if it has not. Where GRUB cannot load the kernel it would wait at its prompt for ever; so it says
 /// that in the kernel's stead, and ends the run.
-fn script(command: &str, command_line: &str) -> String {
+fn script(command: &str, command_line: &str, modules: &[ModuleFile]) -> String {
     let words: String = command_line.split_whitespace().map(|word| format!(" {}", quoted(word))).collect();
+    let load = command.replace("multiboot", "module");
+    let begin: String = modules
+        .iter()
+        .enumerate()
+        .map(|(index, module)| {
+            // GRUB would decompress a file that `gzip` has made.
+            format!("if {load} --nounzip {} {}; then\n", module_path(index), quoted(&module.name))
+        })
+        .collect();
+    let end = "fi\n".repeat(modules.len());
     let shutdown: String =
         SHUTDOWN.iter().map(|byte| format!("outb {SHUTDOWN_PORT:#x} {byte:#x}\n")).collect();
     // GRUB breaks lines at 80 columns, this one too, which has no room for the nonce; and does not wait for the line's last
@@ -110,7 +128,9 @@ fn script(command: &str, command_line: &str) -> String {
          set timeout=0\n\
          if [ $grub_platform = efi ]; then insmod all_video; fi\n\
          if {command} {KERNEL}{words}; then\n\
+         {begin}\
          \x20   boot\n\
+         {end}\
          fi\n\
          echo\n\
          echo {}\n\
@@ -121,6 +141,11 @@ fn script(command: &str, command_line: &str) -> String {
         quoted(&record),
         ExitCode::Usage as u8,
     )
+}
+
+/// A module in the image.
+fn module_path(index: usize) -> String {
+    format!("/boot/module-{index}")
 }
 
 /// One word of GRUB's language, with nothing in it that GRUB would take for its own: between single quotes every
@@ -173,7 +198,14 @@ outb 0x8900 0x6f
 outb 0x8900 0x77
 outb 0x8900 0x6e
 "#;
-        assert_eq!(script("multiboot2", "work=boot  x=$a;b"), expected);
+        assert_eq!(script("multiboot2", "work=boot  x=$a;b", &[]), expected);
+        let modules = ["a", "b"].map(|name| ModuleFile { path: "/x".into(), name: name.to_owned() });
+        let nested = "if multiboot /boot/octopod; then\n\
+                      if module --nounzip /boot/module-0 'a'; then\n\
+                      if module --nounzip /boot/module-1 'b'; then\n    boot\nfi\nfi\nfi\necho\n";
+        let script = script("multiboot", "", &modules);
+        assert!(script.contains(nested), "{script}");
+        assert!(super::script("multiboot2", "", &modules).contains("if module2 --nounzip"));
         let record = expected.lines().find_map(|line| line.strip_prefix("echo '@octopod ")).unwrap();
         let record: octopod::wire::Record<String> =
             serde_json::from_str(record.trim_end_matches('\'')).unwrap();
@@ -204,18 +236,19 @@ outb 0x8900 0x6e
         fs::write(&kernel, "the kernel").unwrap();
         let run = RunFolder::take(&folder.path().join("out")).unwrap();
         let grub = Grub { mkrescue: program, modules: Some("/m".into()), xorriso: "/x".into() };
-        let made = grub.make_iso(&kernel, "multiboot", "work=boot", &run, &mut Silent);
+        let modules = [ModuleFile { path: kernel.clone(), name: "same".to_owned() }];
+        let loaded = Loaded { kernel: &kernel, command_line: "work=boot", modules: &modules };
+        let made = grub.make_iso(loaded, "multiboot", &run, &mut Silent);
         (folder, made)
     }
 
     #[test]
     fn the_tree_holds_the_kernel_and_the_script() {
         // -d MODULES --fonts= --locales= --themes= --xorriso XORRISO -o ISO TREE
-        let program =
-            r#"o=$1$2$6$7; shift 8; cat "$2/boot/octopod" "$2/boot/grub/grub.cfg" >"$1"; echo "$o" >>"$1""#;
+        let program = r#"o=$1$2$6$7; shift 8; cat "$2/boot/module-0" "$2/boot/octopod" "$2/boot/grub/grub.cfg" >"$1"; echo "$o" >>"$1""#;
         let (_folder, made) = iso_by(program);
         let iso = fs::read_to_string(made.unwrap()).unwrap();
-        assert!(iso.starts_with("the kernelserial"), "{iso}");
+        assert!(iso.starts_with("the kernelthe kernelserial"), "{iso}");
         assert!(iso.contains("multiboot /boot/octopod 'work=boot'") && iso.ends_with("-d/m--xorriso/x\n"));
     }
 

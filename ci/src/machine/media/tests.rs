@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::Silent;
+use crate::base::values::ModuleFile;
 
 fn lines(medium: &Medium) -> Vec<String> {
     let join = |group: Vec<OsString>| group.join(OsStr::new(" ")).into_string().unwrap();
@@ -40,9 +41,8 @@ fn multiboot1_has_plain_names_for_files_of_any() {
         let run = RunFolder::take(&folder.path().join(name)).unwrap();
         let kernel = run.write("octopod-kernel", &file(header::SYMBOL, BASE, &BLANK)).unwrap();
         let scratch = Scratch::new("qmp", 100).unwrap();
-        let module = run.file("replay.trace");
-        output::copy(&trace, &module).unwrap();
-        let loaded = Loaded { kernel: &kernel, command_line: "work=stress", module: Some(module) };
+        let modules = [ModuleFile { path: trace.clone(), name: "trace".to_owned() }];
+        let loaded = Loaded { kernel: &kernel, command_line: "work=stress", modules: &modules };
         let tools = Tools::default();
         let medium = prepare(BootProtocol::Multiboot1, loaded, &tools, &run, Some(&scratch), &mut Silent);
         let medium = medium.unwrap();
@@ -65,7 +65,7 @@ fn a_kernel_without_a_header_cannot_come_in_by_multiboot1() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = std::env::current_exe().unwrap();
     let run = RunFolder::take(&folder.path().join("out")).unwrap();
-    let loaded = Loaded { kernel: &kernel, command_line: "work=boot", module: None };
+    let loaded = Loaded { kernel: &kernel, command_line: "work=boot", modules: &[] };
     let tools = Tools::default();
     let error = prepare(BootProtocol::Multiboot1, loaded, &tools, &run, None, &mut Silent).unwrap_err();
     assert!(error.to_string().contains("is not a kernel that can be booted"), "{error}");
