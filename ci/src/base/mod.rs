@@ -10,6 +10,7 @@ pub mod message;
 pub mod numbers;
 pub mod process;
 pub mod project;
+pub mod shard;
 pub mod text;
 pub mod values;
 pub mod verdict;

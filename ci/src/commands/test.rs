@@ -12,6 +12,7 @@ use clap::Args;
 use libtest_mimic::{Arguments, Trial};
 
 use crate::base::files::input;
+use crate::base::shard::Shard;
 use crate::base::{Error, Silent};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::LaunchKind;
@@ -36,6 +37,10 @@ pub struct TestArgs {
     /// Write the results as JUnit XML here.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub junit: Option<PathBuf>,
+
+    /// Only the K-th of N parts of the tests; each test is in exactly one.
+    #[arg(long, value_name = "K/N", help_heading = "Run", env = "OCTOPOD_SHARD", hide_env_values = true)]
+    pub shard: Option<Shard>,
 
     #[command(flatten)]
     pub(crate) emulator: EmulatorArgs,
@@ -63,11 +68,20 @@ impl TestArgs {
         let mut arguments = Arguments::from_iter([OsString::from("test")].into_iter().chain(words));
         // Tests of one machine share a boot: they run one after the other, and the output is in their order.
         arguments.test_threads = Some(1);
-        let selected: Vec<TestEntry> =
-            entries.iter().filter(|entry| is_selected(entry, &arguments)).cloned().collect();
-        let machines = Arc::new(Machines::new(launch, selected));
         let mut entries = entries;
         entries.sort_by(|one, other| one.name().cmp(other.name()));
+        let is_here = |place: usize| self.shard.is_none_or(|shard| shard.has(place));
+        let entries: Vec<TestEntry> = entries
+            .into_iter()
+            .enumerate()
+            .filter(|(place, _)| is_here(*place))
+            .map(|(_, entry)| entry)
+            .collect();
+        let mut selected: Vec<TestEntry> =
+            entries.iter().filter(|entry| is_selected(entry, &arguments)).cloned().collect();
+        // In the order of the file, in which they run.
+        selected.sort_by_key(|entry| entry.number);
+        let machines = Arc::new(Machines::new(launch, selected));
         let trials = entries.into_iter().map(|entry| {
             let (machines, number) = (machines.clone(), entry.number);
             let is_ignored = entry.ignore;
@@ -75,10 +89,12 @@ impl TestArgs {
             Trial::test(entry.name().to_owned(), run).with_ignored_flag(is_ignored)
         });
         let conclusion = libtest_mimic::run(&arguments, trials.collect());
+        let status = if conclusion.has_failed() { FAILED } else { 0 };
         if let Some(path) = &self.junit {
-            junit::write(path, &machines.results()).map_err(Error::unwritable("--junit", path))?;
+            let results = machines.results();
+            junit::write(path, &results, self.shard, status).map_err(Error::unwritable("--junit", path))?;
         }
-        Ok(if conclusion.has_failed() { FAILED } else { 0 })
+        Ok(status)
     }
 }
 

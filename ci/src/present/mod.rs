@@ -5,6 +5,7 @@ pub mod comparison;
 mod layout;
 pub mod page;
 pub mod pictures;
+pub mod shards;
 pub mod styles;
 pub mod table;
 pub mod terminal;

@@ -20,6 +20,7 @@ pub mod program_call;
 pub mod read;
 #[cfg(test)]
 pub mod sample;
+pub mod shards;
 pub mod stress;
 pub mod symbolize;
 pub mod trace;

@@ -3,20 +3,23 @@
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use crate::base::shard::Shard;
 use crate::base::{Error, text};
 use crate::commands::matrix::result::{Ended, Results, RowResult};
+use crate::report::shards;
 
 /// The kernel's lines that a failed row shows; its folder has all of them.
 const SERIAL_LINES: usize = 200;
 
 /// The whole file.
-pub(crate) fn to_xml(results: &Results) -> Result<String, Error> {
+pub(crate) fn to_xml(results: &Results, shard: Option<Shard>) -> Result<String, Error> {
     let name = match &results.shard {
         Some(shard) => format!("matrix {shard}"),
         None => "matrix".to_owned(),
     };
     let mut suite = TestSuite::new(name);
     suite.set_time(results.time);
+    shards::describe(&mut suite, "matrix", shard, results.status());
     suite.add_property(("accel", results.accel));
     suite.add_property(("octopod", results.origin.octopod().as_str()));
     suite.add_property(("date", results.origin.date.as_str()));
@@ -62,13 +65,14 @@ mod tests {
 
     #[test]
     fn each_result_has_its_element() {
-        let xml = to_xml(&results()).unwrap();
+        let xml = to_xml(&results(), "2/3".parse().ok()).unwrap();
         let suite = xml.lines().find(|line| line.contains("<testsuite ")).unwrap();
         for count in ["name=\"matrix 2/3\"", "tests=\"4\"", "skipped=\"1\"", "errors=\"1\"", "failures=\"1\""]
         {
             assert!(suite.contains(count), "{count}: {suite}");
         }
         assert!(xml.contains(", commit 0123456789ab"), "{xml}");
+        assert_eq!(shards::join([("x".to_owned(), Ok(xml.clone()))]).shards[0].shard.to_string(), "2/3");
         let elements = ["<failure", "<error", "<skipped"];
         for (name, own) in [("good", None), ("bad", Some(0)), ("dead", Some(1)), ("old", Some(2))] {
             let case = case_of(&xml, name);
@@ -80,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_was_wrong_and_how_to_repeat_it() {
-        let xml = to_xml(&results()).unwrap();
+        let xml = to_xml(&results(), "2/3".parse().ok()).unwrap();
         let bad = case_of(&xml, "bad");
         for part in
             ["status 1, not 0", "reason: 2 frames lost", "cargo run -- boot --accel tcg", "octopod: up &lt;3"]

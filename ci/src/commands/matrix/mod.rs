@@ -134,7 +134,8 @@ impl MatrixArgs {
         // Each is tried: what cannot be written to one place may be to another, and the counts are shown in any case.
         std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
         let asked_for = self.json.as_deref().filter(|path| path.as_os_str() != "-");
-        let mut written = vec![junit::to_xml(&results).and_then(|xml| write("--junit", &junit, &xml))];
+        let mut written =
+            vec![junit::to_xml(&results, wanted.shard).and_then(|xml| write("--junit", &junit, &xml))];
         let copies = [Some(json.as_path()), asked_for].into_iter().flatten();
         written.extend(copies.map(|path| write("--json", path, &results.to_json())));
         let shown = screen.finish(&results, &[&json, &junit]);

@@ -1,9 +1,8 @@
 //! Selects the rows of the matrix to run.
 
-use std::str::FromStr;
-
 use clap::Args;
 
+use crate::base::shard::Shard;
 use crate::commands::matrix::rows::{Row, Tier};
 
 /// The selection of the rows that are run.
@@ -20,43 +19,6 @@ pub struct Selection {
     /// Only the K-th of N parts; each row is in exactly one.
     #[arg(long, value_name = "K/N")]
     pub shard: Option<Shard>,
-}
-
-/// `--shard`: one of several parts of the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    number: usize,
-    of: usize,
-}
-
-/// The error of a shard that is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed: K/N, with K from 1 to N, as in 1/4")]
-pub struct ShardError;
-
-impl FromStr for Shard {
-    type Err = ShardError;
-
-    fn from_str(text: &str) -> Result<Shard, ShardError> {
-        let (number, of) = text.split_once('/').ok_or(ShardError)?;
-        let read = |digits: &str| digits.parse().map_err(|_| ShardError);
-        let (number, of) = (read(number)?, read(of)?);
-        if number == 0 || number > of { Err(ShardError) } else { Ok(Shard { number, of }) }
-    }
-}
-
-impl std::fmt::Display for Shard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.number, self.of)
-    }
-}
-
-impl Shard {
-    /// Returns whether the row at `place` is in it. Neighbours in the file are alike, also in the time that they take, so
-    /// they are dealt out in turn.
-    fn has(self, place: usize) -> bool {
-        place % self.of == self.number - 1
-    }
 }
 
 impl Selection {
@@ -130,14 +92,6 @@ mod tests {
         let sizes: Vec<usize> =
             (1..=4).map(|k| selected(&["--tier", "full", "--shard", &format!("{k}/4")]).len()).collect();
         assert_eq!(sizes, [6, 6, 6, 5]);
-    }
-
-    #[test]
-    fn a_shard_is_counted_from_one() {
-        assert_eq!("4/4".parse::<Shard>().unwrap().to_string(), "4/4");
-        for bad in ["", "1", "0/4", "5/4", "1/0", "0/0", "-1/4", "1/4/2", "a/b"] {
-            assert_eq!(bad.parse::<Shard>(), Err(ShardError), "{bad:?}");
-        }
     }
 
     #[test]

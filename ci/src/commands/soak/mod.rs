@@ -9,6 +9,7 @@ mod boots;
 mod cargo;
 mod cpu_limit;
 mod fuzz;
+mod junit;
 mod miri;
 mod models;
 mod mutants;
@@ -24,13 +25,18 @@ use clap::Args;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use crate::base::files::Plan;
+use crate::base::shard::Shard;
 use crate::base::{Error, Workspace, text};
 use crate::commands::args::{KeepArgs, ProgressArgs, QemuArgs, TerminalArgs};
 use crate::commands::inputs;
 use crate::commands::soak::task::{Ended, Task, human};
 use crate::machine::AccelChoice;
 use crate::present::terminal::Console;
+use crate::report::origin::OriginReport;
 use crate::run::folder;
+
+/// The file of `--junit`, where that is a folder.
+const JUNIT: &str = "junit.xml";
 
 /// The soaks, in the order in which all run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumMessage, IntoStaticStr, VariantArray)]
@@ -127,6 +133,14 @@ pub struct SoakArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
 
+    /// Only the K-th of N parts: of each soak that counts, that part of its number; of loom and mutants, whole soaks in turn.
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+
+    /// Write the results as JUnit XML here.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+
     /// Keep each soak's files in a folder of its name here [default: a folder of its own under target/octopod/runs].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -155,38 +169,79 @@ impl SoakArgs {
     fn run(&self, console: &mut Console) -> Result<u8, Error> {
         let workspace = Workspace::find_checkout()?;
         self.files().check(Some(&workspace.root))?;
-        for soak in Soak::named(&self.names)? {
-            let named = self.out.as_ref().map(|folder| folder.join(soak.name()));
-            let folder = folder::create(&workspace, &format!("soak-{}", soak.name()), named.as_deref())?;
-            folder::prune(&workspace, self.keep.keep.get(), std::iter::empty());
-            let task = Task {
-                accel: self.accel,
-                qemu: self.qemu.qemu.as_deref(),
-                workspace: &workspace,
-                folder,
-                count: self.count.map(NonZeroU64::get),
-            };
+        let mut cases = Vec::new();
+        let mut status = 0;
+        for (soak, count) in self.parts()? {
             let began = Instant::now();
-            let ended = soak.run(&task, console)?;
-            let time = human(began.elapsed());
-            match ended {
-                Ended::Passed(text) => {
+            let ended = self.one(soak, count, &workspace, console);
+            cases.push(junit::case(soak.name(), &ended, began.elapsed()));
+            let text = match ended {
+                Ok(Ended::Passed(text)) => {
+                    let time = human(began.elapsed());
                     console.verdict(true, &format!("soak {}: {text}, in {time}", soak.name()));
+                    continue;
                 }
-                Ended::Failed(text, folder) => {
+                Ok(Ended::Failed(text, folder)) => {
                     console.say(&text::path(&folder));
-                    console.verdict(false, &format!("soak {}: {text}", soak.name()));
-                    return Ok(1);
+                    text
+                }
+                Err(error) => {
+                    status = console.refuse(&error);
+                    break;
+                }
+            };
+            console.verdict(false, &format!("soak {}: {text}", soak.name()));
+            status = 1;
+            break;
+        }
+        if let Some(path) = &self.junit {
+            let octopod = OriginReport::begins(&workspace).octopod();
+            let written = junit::write(path, cases, self.shard, status, &octopod);
+            written.map_err(Error::unwritable("--junit", path))?;
+        }
+        Ok(status)
+    }
+
+    /// The soaks of this shard, each with its count.
+    fn parts(&self) -> Result<Vec<(Soak, Option<u64>)>, Error> {
+        let shard = self.shard.unwrap_or(Shard::WHOLE);
+        let asked = self.count.map(NonZeroU64::get);
+        let mut undivided = 0;
+        let mut parts = Vec::new();
+        for soak in Soak::named(&self.names)? {
+            match soak.counts().1 {
+                Some(default) => {
+                    let part = shard.part(asked.unwrap_or(default));
+                    parts.extend((part > 0).then_some((soak, Some(part))));
+                }
+                None => {
+                    parts.extend(shard.has(undivided).then_some((soak, asked)));
+                    undivided += 1;
                 }
             }
         }
-        Ok(0)
+        Ok(parts)
+    }
+
+    fn one(
+        &self,
+        soak: Soak,
+        count: Option<u64>,
+        workspace: &Workspace,
+        console: &mut Console,
+    ) -> Result<Ended, Error> {
+        let named = self.out.as_ref().map(|folder| folder.join(soak.name()));
+        let folder = folder::create(workspace, &format!("soak-{}", soak.name()), named.as_deref())?;
+        folder::prune(workspace, self.keep.keep.get(), std::iter::empty());
+        let task = Task { accel: self.accel, qemu: self.qemu.qemu.as_deref(), workspace, folder, count };
+        soak.run(&task, console)
     }
 
     /// The files to read and write.
     fn files(&self) -> Plan {
         let mut files = Plan::default();
         inputs::programs(&mut files, self.qemu.qemu.as_deref(), None);
+        self.junit.iter().for_each(|path| files.writes("--junit", path, JUNIT));
         let soaks = Soak::named(&self.names).unwrap_or_default();
         for (folder, soak) in self.out.iter().flat_map(|folder| soaks.iter().map(move |soak| (folder, soak)))
         {
@@ -199,6 +254,34 @@ impl SoakArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        soak: SoakArgs,
+    }
+
+    #[test]
+    fn the_shards_of_soaks_together_are_the_whole() {
+        let parts = |words: &[&str]| {
+            let words = [&["soak"], words].concat();
+            <Alone as clap::Parser>::try_parse_from(words).unwrap().soak.parts().unwrap()
+        };
+        let whole = parts(&[]);
+        assert_eq!(whole.len(), Soak::VARIANTS.len());
+        let shards: Vec<_> =
+            ["1/3", "2/3", "3/3"].iter().flat_map(|shard| parts(&["--shard", shard])).collect();
+        for (soak, count) in whole {
+            let of_it: Vec<_> =
+                shards.iter().filter(|(other, _)| *other == soak).map(|(_, count)| *count).collect();
+            match count {
+                Some(count) => assert_eq!(of_it.iter().copied().flatten().sum::<u64>(), count, "{soak:?}"),
+                None => assert_eq!(of_it, [None], "{soak:?}"),
+            }
+        }
+        assert_eq!(parts(&["boots", "--count", "2", "--shard", "3/3"]), []);
+        assert_eq!(parts(&["boots", "--count", "2", "--shard", "2/3"]), [(Soak::Boots, Some(1))]);
+    }
 
     #[test]
     fn soaks_are_found_by_name_and_none_means_all() {

@@ -6,18 +6,26 @@ use std::path::Path;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::base::files::output;
+use crate::base::shard::Shard;
 use crate::commands::test::machines::TestResult;
+use crate::report::shards;
 
 /// Writes the results.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write(path: &Path, results: &[(String, TestResult)]) -> io::Result<()> {
-    output::write(path, document(results).as_bytes())
+pub(super) fn write(
+    path: &Path,
+    results: &[(String, TestResult)],
+    shard: Option<Shard>,
+    status: u8,
+) -> io::Result<()> {
+    output::write(path, document(results, shard, status).as_bytes())
 }
 
-fn document(results: &[(String, TestResult)]) -> String {
+fn document(results: &[(String, TestResult)], shard: Option<Shard>, status: u8) -> String {
     let mut suite = TestSuite::new("kernel");
+    shards::describe(&mut suite, "test", shard, status);
     for (name, result) in results {
         let mut status = match result {
             Ok(()) => TestCaseStatus::success(),
@@ -41,7 +49,7 @@ mod tests {
     #[test]
     fn a_failure_has_its_first_line_as_message() {
         let results = [("a".to_owned(), Ok(())), ("b".to_owned(), Err("cpu 0 panicked\nmore".to_owned()))];
-        let text = document(&results);
+        let text = document(&results, None, 101);
         let parsed = roxmltree::Document::parse(&text).unwrap();
         let cases: Vec<_> = parsed.descendants().filter(|node| node.has_tag_name("testcase")).collect();
         assert_eq!(cases.len(), 2);
