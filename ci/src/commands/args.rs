@@ -79,6 +79,11 @@ pub struct QemuArgs {
     /// The QEMU to use [default: qemu-system-x86_64, installed if it is missing].
     #[arg(long, value_name = "PATH", env = "OCTOPOD_QEMU", hide_env_values = true)]
     pub qemu: Option<OsString>,
+
+    /// Install a QEMU from the distribution's backports where it is missing or older than 9.0, or set OCTOPOD_NEWEST_QEMU=1; without
+    /// it only a machine that needs it does: one of more than 255 CPUs, or of a CPU model with x2APIC, under TCG.
+    #[arg(long)]
+    pub newest_qemu: bool,
 }
 
 /// The Bochs to use.

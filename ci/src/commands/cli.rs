@@ -20,7 +20,7 @@ use crate::commands::runs::RunCommand;
 use crate::commands::soak::SoakArgs;
 use crate::commands::test::TestArgs;
 use crate::commands::{defaults, hints, settings};
-use crate::setup::consent;
+use crate::setup::{consent, qemu};
 
 /// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
 #[derive(Clone, Debug, Parser)]
@@ -136,8 +136,13 @@ impl Cli {
 
     /// Executes the command. Returns the exit status.
     pub fn execute(&self) -> u8 {
-        if self.words.iter().take_while(|word| *word != "--").any(|word| word == "--yes") {
+        let is_given =
+            |option: &str| self.words.iter().take_while(|word| *word != "--").any(|word| word == option);
+        if is_given("--yes") {
             consent::give();
+        }
+        if is_given("--newest-qemu") {
+            qemu::ask_for_newest();
         }
         let runs = |work: &dyn Fn() -> u8| {
             if let Err(error) = interrupt::install() {

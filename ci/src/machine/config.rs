@@ -85,7 +85,17 @@ pub struct MachineConfig {
     pub qemu_arguments: Vec<OsString>,
 }
 
+/// The most CPUs of a machine without x2APIC: an APIC ID of eight bits, of which the last is the broadcast ID.
+const XAPIC_CPUS: u32 = 255;
+
 impl MachineConfig {
+    /// Returns whether the machine needs x2APIC: its CPU model names it, or it has too many CPUs for an xAPIC.
+    pub fn needs_x2apic(&self) -> bool {
+        let names_it = |word: &str| ["+x2apic", "x2apic=on", "x2apic"].contains(&word);
+        let model = self.cpu.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.smp.cpus() > XAPIC_CPUS || model.split(',').skip(1).any(names_it)
+    }
+
     /// Returns whether QEMU's arguments contain this option.
     pub fn gives_qemu(&self, option: &str) -> bool {
         self.qemu_arguments.iter().any(|argument| argument == option)
@@ -182,6 +192,26 @@ mod tests {
 
     fn words(words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn many_cpus_or_the_model_need_x2apic() {
+        let needs = |smp: &str, cpu: Option<&str>| {
+            let cpu = cpu.map(|cpu| cpu.parse().unwrap());
+            MachineConfig { smp: smp.parse().unwrap(), cpu, ..MachineConfig::default() }.needs_x2apic()
+        };
+        for (smp, cpu, wanted) in [
+            ("8", None, false),
+            ("255", None, false),
+            ("256", None, true),
+            ("2,maxcpus=300", None, true),
+            ("2", Some("max"), false),
+            ("2", Some("qemu64,-x2apic"), false),
+            ("2", Some("qemu64,+x2apic"), true),
+            ("2", Some("qemu64,x2apic=on"), true),
+        ] {
+            assert_eq!(needs(smp, cpu), wanted, "{smp} {cpu:?}");
+        }
     }
 
     #[test]

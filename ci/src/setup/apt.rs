@@ -1,5 +1,5 @@
-//! Installs QEMU by apt. A Debian release keeps its version of QEMU; its backports often have a newer one, whose TCG supports
-//! x2APIC. On Debian, the backports suite is added from the mirror of the machine's own configuration, and kept only if its
+//! Installs by apt. A Debian release keeps its version of QEMU; its backports often have a newer one, whose TCG supports x2APIC.
+//! Where that is needed, the backports suite is added from the mirror of the machine's own configuration, and kept only if its
 //! QEMU is newer. If the configuration names no mirror, the line to add is printed.
 
 use std::fmt::Write;
@@ -31,16 +31,28 @@ pub struct Source {
     pub signed_by: Option<String>,
 }
 
-/// Installs QEMU with apt, from backports if their version is newer.
+/// The backports suite of this release, if it is one of Debian's.
+fn backports() -> Option<String> {
+    let release = OsRelease::read();
+    release.codename.filter(|_| release.id == "debian").map(|codename| format!("{codename}-backports"))
+}
+
+/// Returns whether this system's release has backports.
+pub(super) fn has_backports() -> bool {
+    backports().is_some()
+}
+
+/// Installs QEMU from backports if their version is newer than the release's.
 ///
 /// # Errors
 /// apt fails, or the user refuses the privilege.
-pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Observer) -> Result<(), Error> {
+pub fn install_newer_qemu(
+    apt_get: &Path,
+    privilege: &Privilege,
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
     let apt = Apt { apt_get, privilege };
-    let release = OsRelease::read();
-    let suite =
-        release.codename.filter(|_| release.id == "debian").map(|codename| format!("{codename}-backports"));
-    let Some(suite) = suite else {
+    let Some(suite) = backports() else {
         apt.update(observer)?;
         return apt.install(None, &[PACKAGE], observer);
     };

@@ -20,7 +20,7 @@ pub(super) const TOOL: Tool = Tool {
         Manager::Dnf | Manager::Pacman | Manager::Zypper | Manager::Brew => &["bochs"],
         Manager::Apk => &[],
     },
-    install_by_apt: None,
+    newer_by_apt: None,
     is_by_apt_only: true,
     page: "https://bochs.sourceforge.io/",
 };

@@ -1,7 +1,7 @@
 //! Finds or installs the emulator of a run.
 
 use crate::base::{Error, Observer};
-use crate::machine::accelerator::{Host, decide};
+use crate::machine::accelerator::{Accel, Host, decide};
 use crate::machine::emulator::Emulator;
 use crate::machine::{EmulatorKind, MachineConfig};
 use crate::setup::{bochs, qemu};
@@ -14,7 +14,8 @@ pub fn provide(config: &MachineConfig, host: &Host, observer: &mut dyn Observer)
     match config.emulator {
         EmulatorKind::Qemu => {
             let decision = decide(config.accel, host)?;
-            let qemu = qemu::provide(config.qemu.as_deref(), observer)?;
+            let needs_newer = decision.accel == Accel::Tcg && config.needs_x2apic();
+            let qemu = qemu::provide_for(config.qemu.as_deref(), needs_newer, observer)?;
             Ok(Emulator::Qemu(qemu, decision))
         }
         EmulatorKind::Bochs => bochs::provide(config.bochs.as_deref(), observer).map(Emulator::Bochs),

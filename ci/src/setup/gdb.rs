@@ -10,7 +10,7 @@ pub(super) const TOOL: Tool = Tool {
     program: "gdb",
     named_by: ["", ""],
     packages: |_| &["gdb"],
-    install_by_apt: None,
+    newer_by_apt: None,
     is_by_apt_only: false,
     page: "https://sourceware.org/gdb/",
 };

@@ -2,16 +2,22 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::base::process::Captured;
 use crate::base::{Error, Message, Observer};
-use crate::setup::consent;
 use crate::setup::install::{Installer, missing};
 use crate::setup::packages::{Manager, Privilege, find_program};
+use crate::setup::{apt, consent};
 
 /// Installs a program by the `apt-get` of this path.
 type ByApt = fn(&Path, &Privilege, &mut dyn Observer) -> Result<(), Error>;
+
+/// Of several runs in one process, the first installs, and the others find.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A program, and the packages that hold it.
 pub(super) struct Tool {
@@ -23,8 +29,8 @@ pub(super) struct Tool {
     pub named_by: [&'static str; 2],
     /// The packages that hold it; none where there is no such package.
     pub packages: fn(Manager) -> &'static [&'static str],
-    /// The installation by apt, if it differs from that of the packages.
-    pub install_by_apt: Option<ByApt>,
+    /// The installation by apt of a newer version than the distribution's own, if there may be one.
+    pub newer_by_apt: Option<ByApt>,
     /// True if only apt's packages are known to work.
     pub is_by_apt_only: bool,
     /// The page from which to get it without a package.
@@ -59,35 +65,70 @@ impl Tool {
         named: Option<&OsStr>,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
-        // Of several runs in one process, the first installs, and the others find.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = one_at_a_time();
         if let Some(program) = self.find(named)? {
             return Ok(program);
         }
-        self.install(observer)?;
+        self.install(None, observer)?;
+        self.installed()
+    }
+
+    /// As [`provide`](Self::provide), but also replaces a program that `is_enough` refuses, where apt may have a newer one. A
+    /// program that cannot be replaced is returned as it is.
+    pub(crate) fn provide_newer(
+        &self,
+        is_enough: impl Fn(&Path) -> bool,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, Error> {
+        let _guard = one_at_a_time();
+        let found = self.find(None)?;
+        if let Some(program) = found.as_ref().filter(|program| is_enough(program)) {
+            return Ok(program.clone());
+        }
+        let newer = self.newer_by_apt.filter(|_| apt::has_backports());
+        let Some(program) = found else {
+            self.install(newer, observer)?;
+            return self.installed();
+        };
+        let title = self.title;
+        if newer.is_none() {
+            observer.receive(Message::Note(&format!("no newer {title} is known for this system")));
+            return Ok(program);
+        }
+        match self.install(newer, observer) {
+            Ok(()) => self.installed(),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                observer.receive(Message::Note(&format!("the {title} that is there is used: {error}")));
+                Ok(program)
+            }
+        }
+    }
+
+    fn installed(&self) -> Result<PathBuf, Error> {
         find_program(self.program)
             .ok_or_else(|| self.missing("the package that should hold it was installed without it"))
     }
 
-    fn install(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+    /// Installs the packages, or by apt a `newer` version.
+    fn install(&self, newer: Option<ByApt>, observer: &mut dyn Observer) -> Result<(), Error> {
         let installer = Installer::find().map_err(|obstacle| self.missing(&obstacle))?;
         let packages = (self.packages)(installer.manager);
         if self.is_by_apt_only && installer.manager != Manager::Apt {
             return Err(self.missing("octopod installs it by apt-get only"));
         }
+        let newer = newer.filter(|_| installer.manager == Manager::Apt);
         let mut line = installer.manager.line_for(packages);
-        if self.install_by_apt.is_some() && installer.manager == Manager::Apt {
-            line += " (on Debian from its backports, which are added as a source where they are none)";
+        if newer.is_some() {
+            line += " (from the backports of this release, which are added as a source where they are none)";
         }
         consent::obtain(&line).map_err(|obstacle| self.missing(&obstacle))?;
         let (title, manager) = (self.title, installer.manager.program());
-        observer.receive(Message::Note(&format!("{title} is missing: installing it with {manager}")));
-        match self.install_by_apt {
-            Some(install) if installer.manager == Manager::Apt => {
-                install(&installer.program, &installer.privilege, observer)
-            }
-            _ => installer.install(packages, observer),
+        let what = if newer.is_some() { "is missing or too old" } else { "is missing" };
+        observer.receive(Message::Note(&format!("{title} {what}: installing it with {manager}")));
+        match newer {
+            Some(install) => install(&installer.program, &installer.privilege, observer),
+            None => installer.install(packages, observer),
         }
     }
 
