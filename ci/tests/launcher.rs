@@ -3,6 +3,8 @@
 
 #[path = "launcher/checkout.rs"]
 mod checkout;
+#[path = "launcher/consent.rs"]
+mod consent;
 #[path = "launcher/evidence.rs"]
 mod evidence;
 #[path = "launcher/fake.rs"]

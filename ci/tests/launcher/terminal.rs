@@ -1,7 +1,8 @@
 //! The output of the launcher: bars and colours on a terminal, neither on a pipe.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
@@ -21,30 +22,59 @@ const COLUMNS: u16 = 80;
 const ESCAPE: char = '\u{1b}';
 
 /// A launcher on a terminal of its own.
-struct OnTerminal {
+pub(crate) struct OnTerminal {
     child: Child,
+    keyboard: File,
     output: Receiver<Vec<u8>>,
     seen: Vec<u8>,
 }
 
 impl OnTerminal {
-    fn start(mut command: Command) -> OnTerminal {
+    /// Starts a command whose input is also the terminal's.
+    pub(crate) fn start_interactive(mut command: Command) -> OnTerminal {
+        OnTerminal::start_with(|slave| {
+            command.stdin(slave.try_clone().unwrap());
+            command
+        })
+    }
+
+    fn start(command: Command) -> OnTerminal {
+        OnTerminal::start_with(|_| command)
+    }
+
+    fn start_with(command: impl FnOnce(&OwnedFd) -> Command) -> OnTerminal {
         let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(Some(&size), None).unwrap();
+        let mut command = command(&terminal.slave);
         let other_end = terminal.slave.try_clone().unwrap();
         command.env("TERM", "xterm-256color").stdout(terminal.slave).stderr(other_end);
         let child = command.spawn().unwrap();
         // It holds the launcher's end of the terminal, which would never be closed.
         drop(command);
         let (sender, output) = channel();
+        let master = File::from(terminal.master);
+        let keyboard = master.try_clone().unwrap();
         thread::spawn(move || {
-            let (mut terminal, mut bytes) = (File::from(terminal.master), [0; 4096]);
+            let (mut terminal, mut bytes) = (master, [0; 4096]);
             // Linux returns an error when the other side is closed.
             while let Ok(count @ 1..) = terminal.read(&mut bytes) {
                 let _ = sender.send(bytes[..count].to_vec());
             }
         });
-        OnTerminal { child, output, seen: Vec::new() }
+        OnTerminal { child, keyboard, output, seen: Vec::new() }
+    }
+
+    /// Types.
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the launcher's end. Returns its status, and all that it has written.
+    pub(crate) fn end_of_text(mut self) -> (Option<i32>, String) {
+        while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
+            self.seen.extend(bytes);
+        }
+        (self.child.wait().unwrap().code(), self.text())
     }
 
     fn text(&self) -> String {
@@ -52,7 +82,7 @@ impl OnTerminal {
     }
 
     /// Waits until these words have been drawn, wherever.
-    fn wait_for(&mut self, wanted: &str) {
+    pub(crate) fn wait_for(&mut self, wanted: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.text().contains(wanted) {
             let left = deadline.saturating_duration_since(Instant::now());
