@@ -40,8 +40,8 @@ fn run() -> Result<(), String> {
     println!("cargo::rustc-env=OCTOPOD_PAYLOAD_COPY={}", copy.display());
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
         // The script is copied to OUT_DIR: in a clone that is copied or moved, cargo adapts only that path.
-        println!("cargo::rerun-if-changed=../linker/unpacker.ld");
-        let script = folder.join("../linker/unpacker.ld");
+        println!("cargo::rerun-if-changed=shared/unpacker.ld");
+        let script = folder.join("shared/unpacker.ld");
         let copy = out_dir.join("unpacker.ld");
         fs::copy(&script, &copy).map_err(|error| format!("{}: {error}", script.display()))?;
         println!("cargo::rustc-link-arg-bins=-T{}", copy.display());

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The documentation of the report, whose tables list the fields.
-const SCHEMA: &str = include_str!("../../../../docs/report.md");
+const SCHEMA: &str = include_str!("../../../report_schema.txt");
 
 /// The most values that a failure names.
 const MAX_NAMED: usize = 5;

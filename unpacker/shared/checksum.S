@@ -1,0 +1,1 @@
+../../src/boot/checksum.S

@@ -1,0 +1,1 @@
+../../src/boot/descriptors_32.S

@@ -1,0 +1,1 @@
+../../src/boot/multiboot_entry.S
