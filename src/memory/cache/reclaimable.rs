@@ -97,10 +97,21 @@ impl Frames {
         order: Order,
         magazines: impl Iterator<Item = RemoteMagazine>,
     ) -> Stolen {
-        let runs = magazines.flat_map(|magazine| magazine.cached_blocks(order));
-        // A run that another CPU has taken stays in the entry until its CPU uses the entry.
-        let cached = runs.filter(|&(run, order)| self.is_cached(run, order));
-        match cached.min_by_key(|&(_, order)| order) {
+        let mut smallest: Option<(FrameNumber, Order)> = None;
+        for magazine in magazines {
+            let is_smaller = |found: Order| smallest.is_none_or(|(_, best)| found < best);
+            // The runs of a CPU come in ascending order. A run that another CPU has taken stays in the entry until its CPU uses the
+            // entry.
+            let mut runs = magazine.cached_blocks(order).take_while(|&(_, found)| is_smaller(found));
+            if let Some(run) = runs.find(|&(run, found)| self.is_cached(run, found)) {
+                smallest = Some(run);
+                if run.1 <= order.max(Order::BLOCK) {
+                    // No CPU caches a smaller one.
+                    break;
+                }
+            }
+        }
+        match smallest {
             Some((run, cached)) if cached == order && self.uncache_blocks(run.block(), order) => {
                 Stolen::Run(run)
             }
