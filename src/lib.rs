@@ -122,7 +122,7 @@ pub mod boot;
 #[cfg(target_os = "none")]
 pub use boot::{module, modules};
 #[cfg(target_os = "none")]
-mod panic;
+pub mod panic;
 
 pub mod memory;
 
@@ -160,6 +160,6 @@ pub mod prelude;
 #[cfg(target_os = "none")]
 pub mod program;
 #[cfg(target_os = "none")]
-mod report;
+pub mod report;
 #[cfg(target_os = "none")]
 pub mod stages;

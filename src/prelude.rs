@@ -7,6 +7,6 @@ pub use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 pub use crate::memory::frames::Order;
 pub use crate::memory::{FrameRange, OwnedFrame};
 pub use crate::program::{Machine, Reason};
-pub use crate::{smp, time};
+pub use crate::{report, smp, time};
 #[doc(no_inline)]
 pub use log;

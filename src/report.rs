@@ -2,6 +2,7 @@
 
 mod bring_up;
 mod memory;
+mod program;
 mod reason;
 mod times;
 pub(crate) mod trace;
@@ -9,6 +10,7 @@ mod verdict;
 
 pub(crate) use bring_up::boot;
 pub(crate) use memory::{free_before_work, memory_map, page_table_audit, zones};
+pub use program::{MAX_NAME_BYTES, MAX_TEXT_BYTES, figure, mean, number, text};
 pub use reason::Reason;
 pub(crate) use reason::missing_cpus;
 pub(crate) use times::clocksource;

@@ -13,6 +13,7 @@ mod boot;
 mod defect;
 mod exit;
 mod fact;
+mod figure;
 mod frame;
 mod hex;
 mod interrupts;
@@ -37,11 +38,14 @@ pub use boot::{
 pub use defect::Defect;
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use fact::Fact;
+pub use figure::Figure;
 pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use lock_wait::LockWait;
 pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
-pub use panic::{BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
+pub use panic::{
+    BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicContextLine, PanicCpu, PanicFrame, PanicWait, Registers,
+};
 pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, panic_record_magic};
 pub use report_request::{REPORT_REQUEST, REPORT_REQUEST_PORT, REPORT_REQUESTED};
 pub use stage::BootStage;
@@ -106,6 +110,8 @@ pub enum Record<S> {
     Warning(Warning<S>),
     /// When a description by firmware, the boot loader or the command line is wrong, and the run continues.
     Defect(Defect<S>),
+    /// When the program has measured something.
+    Figure(Figure<S>),
     /// When a part of the kernel has determined something that a program may check.
     Fact(Fact<S>),
     /// One for each return address, innermost first, after [`Record::Warning`]; records of other CPUs can be in between.
@@ -143,6 +149,8 @@ pub enum Record<S> {
     PanicFrame(PanicFrame),
     /// After these, the last trace events of each CPU.
     PanicEvents(PanicEvents),
+    /// After these, each line that the program adds.
+    PanicContextLine(PanicContextLine<S>),
     /// The result: the last record of a run that did not panic.
     Verdict(Verdict<S>),
 }

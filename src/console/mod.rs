@@ -14,6 +14,9 @@ pub mod screen;
 mod transmit;
 pub(crate) mod truncated;
 
+#[cfg(any(target_os = "none", test))]
+mod bounded_lines;
+
 #[cfg(target_os = "none")]
 mod deferred_warnings;
 #[cfg(target_os = "none")]
@@ -35,6 +38,8 @@ mod serial;
 #[cfg(target_os = "none")]
 mod warning;
 
+#[cfg(target_os = "none")]
+pub(crate) use bounded_lines::BoundedLines;
 #[cfg(target_os = "none")]
 pub(crate) use deferred_warnings::Warning;
 #[cfg(target_os = "none")]

@@ -59,6 +59,8 @@ pub(crate) trait SmpOps: Sync {
     fn stop(&self, panicking: &Panicking);
     /// Calls `visit` for every CPU that has a per-CPU area, in ascending order.
     fn visit(&self, visit: &mut dyn FnMut(CpuStatus));
+    /// Returns whether this CPU runs a handler of NMI, #MC, #DF or #DB, which may have interrupted any code.
+    fn is_in_nmi(&self) -> bool;
 }
 
 /// Registers the SMP layer. Panics from now on stop and report the other CPUs. Only the first call has an effect.

@@ -2,11 +2,12 @@
 //! then the stage, registers, held locks and backtrace of each other CPU; and the message of each CPU that also panicked.
 //!
 //! The steps are ordered by their risk of failing: (1) write the [`PanicRecord`](crate::wire::PanicRecord) to memory, (2) print
-//! the message, (3) print the backtrace, (4) print the other CPUs. A panic during the report prints one more line and ends the
-//! run. A CPU that panics after another one saves its message and registers in its [`CpuCrashState`] and halts; the first CPU
+//! the message, (3) print the backtrace, (4) print the other CPUs, (5) print the program's own lines. A panic during the report
+//! prints one more line and ends the run; one in the program's lines, after those that remain. A CPU that panics after another one saves its message and registers in its [`CpuCrashState`] and halts; the first CPU
 //! reports them.
 
 mod backtrace;
+mod context;
 mod crash_state;
 mod hooks;
 mod output;
@@ -17,6 +18,8 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub(crate) use backtrace::{MAX_FRAMES, backtrace, backtrace_of};
+pub(crate) use context::duplicate;
+pub use context::{MAX_LINE_BYTES, MAX_LINES, PANIC_CONTEXTS, PanicContext};
 pub(crate) use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
 pub(crate) use hooks::{
     CpuStatus, PanicCause, Panicking, SmpOps, set_exit_hook, set_smp_ops, set_stage, set_tsc_khz,

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use ap_trampoline::Stage;
 
 use super::hooks::{CpuStatus, PanicCause, SMP_OPS, boot_stage, stage, tsc_khz};
-use super::{backtrace_of, crash_state, record};
+use super::{backtrace_of, context, crash_state, record};
 use crate::boot::handoff;
 use crate::console::{LineBuffer, LockWaitSites, PanicOutput};
 use crate::cpu::CpuId;
@@ -97,6 +97,9 @@ pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause
     let _ = writeln!(line, "\noctopod: cpu{me} panicked again during the panic report: {}", message.as_str());
     let _ = writeln!(line, "  at {}", location.as_str());
     if IS_MESSAGE_SENT.load(Ordering::Acquire) {
+        if context::go_on_after(line, message.as_str(), location.as_str()) {
+            let _ = writeln!(line, "octopod: end of the panic report of cpu{me}");
+        }
         return;
     }
     // The first message cannot be formatted, but its location is in the record.
@@ -147,7 +150,8 @@ fn print_registers(line: &mut PanicOutput, registers: &Registers) {
     }
 }
 
-/// Prints each CPU, this one included, and then the message again: the first one may have scrolled off the screen.
+/// Prints each CPU, this one included, the program's own lines, and then the message again: the first one may have scrolled off
+/// the screen.
 fn print_cpus(line: &mut PanicOutput, me: CpuId, message: &str) {
     match SMP_OPS.get() {
         Some(ops) => ops.visit(&mut |status| print_cpu(line, me, &status)),
@@ -161,6 +165,7 @@ fn print_cpus(line: &mut PanicOutput, me: CpuId, message: &str) {
             );
         }
     }
+    context::print(line);
     let _ = writeln!(line, "octopod: end of the panic report of cpu{me}: {message}");
 }
 

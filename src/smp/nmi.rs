@@ -120,6 +120,10 @@ impl panic::SmpOps for AllCpus {
             visit(CpuStatus { cpu: cpu.id(), state, stage, was_stopped, gs_base, crash_state });
         }
     }
+
+    fn is_in_nmi(&self) -> bool {
+        interrupts::is_in_nmi()
+    }
 }
 
 patchable! {

@@ -71,6 +71,15 @@ pub struct PanicFrame {
     pub address: u64,
 }
 
+/// A line that the program adds to the report, after everything else: see [`panic_context!`](crate::panic_context!).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicContextLine<S> {
+    /// The name under which the program writes it.
+    pub name: S,
+    /// The line.
+    pub text: S,
+}
+
 /// A CPU's registers, in the order of [`Registers::NAMES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers(pub [u64; Registers::COUNT]);

@@ -8,6 +8,7 @@ use crate::base::text;
 use crate::present::layout;
 use crate::report::Report;
 use crate::report::bench::BenchReport;
+use crate::report::document::FigureReport;
 use crate::report::headline::millis;
 use crate::report::memory::{FreeReport, ZoneReport};
 use crate::report::stress::StressReport;
@@ -58,6 +59,9 @@ pub fn summary(report: &Report) -> Vec<String> {
     }
     if !report.bench.is_empty() {
         lines.extend(layout::lines(&costs(&report.bench)));
+    }
+    if !report.figures.is_empty() {
+        lines.extend(layout::lines(&figures(&report.figures)));
     }
     lines
 }
@@ -184,6 +188,15 @@ fn costs(bench: &[BenchReport]) -> Table {
         ]);
     }
     layout::align(&mut table, 2, 40, 2);
+    table
+}
+
+fn figures(figures: &[FigureReport]) -> Table {
+    let mut table = layout::table(["figure", "unit", "value"]);
+    for figure in figures {
+        table.add_row([text::line(&figure.name), text::line(&figure.unit), plain(figure.value)]);
+    }
+    layout::align(&mut table, 2, 60, 2);
     table
 }
 

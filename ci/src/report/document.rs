@@ -7,8 +7,8 @@ use std::io;
 use std::path::Path;
 
 use octopod::wire::{
-    Boot, Clock, Cpu, Events, Fact, FrameCounts, Memory, MemoryRegion, PageTables, TestPhase, TestStep,
-    Timers,
+    Boot, Clock, Cpu, Events, Fact, Figure, FrameCounts, Memory, MemoryRegion, PageTables, TestPhase,
+    TestStep, Timers,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,9 @@ pub struct Report {
     /// The lateness of the timers, for each CPU that had any.
     #[serde(default)]
     pub lateness: Vec<LatenessReport>,
+    /// The program's own figures, in the order in which they came.
+    #[serde(default)]
+    pub figures: Vec<FigureReport>,
     /// The facts that parts of the kernel have determined.
     #[serde(default)]
     pub facts: Vec<Fact<String>>,
@@ -118,6 +121,24 @@ impl TestReport {
             }
         }
         tests
+    }
+}
+
+/// A figure that the program has reported.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FigureReport {
+    /// Its name.
+    pub name: String,
+    /// Its unit; may be empty.
+    pub unit: String,
+    /// The figure.
+    pub value: f64,
+}
+
+impl FigureReport {
+    fn of(figure: &Figure<String>) -> FigureReport {
+        let value = figure.total as f64 / figure.count as f64;
+        FigureReport { name: figure.name.clone(), unit: figure.unit.clone(), value }
     }
 }
 
@@ -258,6 +279,7 @@ impl Report {
             clock: seen.clock.clone(),
             timers: seen.timers.clone(),
             lateness: lateness::reports(seen),
+            figures: seen.figures.iter().map(FigureReport::of).collect(),
             facts: seen.facts.clone(),
             events: seen.events,
             warnings: warning::reports(seen),

@@ -31,6 +31,33 @@ pub struct PanicReport {
     /// The state of each CPU, including this one.
     #[serde(default)]
     pub cpus: Vec<PanicCpuReport>,
+    /// What the program has added.
+    #[serde(default)]
+    pub contexts: Vec<PanicContextReport>,
+}
+
+/// Lines that the program has added to the panic report under one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicContextReport {
+    /// The name.
+    pub name: String,
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+impl PanicContextReport {
+    fn all(seen: &Seen) -> Vec<PanicContextReport> {
+        let mut all: Vec<PanicContextReport> = Vec::new();
+        for line in &seen.panic_context {
+            match all.iter_mut().find(|context| context.name == line.name) {
+                Some(context) => context.lines.push(line.text.clone()),
+                None => {
+                    all.push(PanicContextReport { name: line.name.clone(), lines: vec![line.text.clone()] })
+                }
+            }
+        }
+        all
+    }
 }
 
 /// A CPU when the kernel had panicked.
@@ -71,7 +98,17 @@ impl PanicReport {
             stage: panic.stage,
             backtrace,
             cpus: seen.panic_cpus.iter().map(|(cpu, _)| PanicCpuReport::of(cpu, seen)).collect(),
+            contexts: PanicContextReport::all(seen),
         })
+    }
+
+    /// The place to name first: the program's, then the one in octopod.
+    pub fn place(&self) -> Option<String> {
+        match (&self.called_from, &self.location) {
+            (Some(call), Some(location)) => Some(format!("{call}, in {location}")),
+            (Some(place), None) | (None, Some(place)) => Some(place.clone()),
+            (None, None) => None,
+        }
     }
 
     /// The stage that the boot had come to, unless it was over.
@@ -101,15 +138,6 @@ impl PanicReport {
             }
         }
         groups
-    }
-
-    /// The place to name first: the program's, then the one in octopod.
-    pub fn place(&self) -> Option<String> {
-        match (&self.called_from, &self.location) {
-            (Some(call), Some(location)) => Some(format!("{call}, in {location}")),
-            (Some(place), None) | (None, Some(place)) => Some(place.clone()),
-            (None, None) => None,
-        }
     }
 }
 
@@ -185,7 +213,7 @@ pub fn cpus_in_words(numbers: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{Panic, Record};
+    use octopod::wire::{Panic, PanicContextLine, Record};
 
     use super::*;
 
@@ -202,6 +230,20 @@ mod tests {
         let groups: Vec<_> = report.others().iter().map(|(numbers, _)| cpus_in_words(numbers)).collect();
         assert_eq!(groups, ["CPUs 0, 2-3, 5", "CPU 4"]);
         assert_eq!(report.first().unwrap().registers[0], ("RIP".to_owned(), "0x0000000000000001".to_owned()));
+    }
+
+    #[test]
+    fn lines_of_the_program_are_by_name() {
+        let mut seen = Seen::default();
+        seen.take(Record::Panic(Panic::default()));
+        for (name, text) in [("queue", "3 items"), ("disk", "idle"), ("queue", "full")] {
+            let (name, text) = (name.to_owned(), text.to_owned());
+            seen.take(Record::PanicContextLine(PanicContextLine { name, text }));
+        }
+        let contexts = PanicReport::of(&seen, Vec::new()).unwrap().contexts;
+        let shown: Vec<_> =
+            contexts.iter().map(|at| format!("{}: {}", at.name, at.lines.join("/"))).collect();
+        assert_eq!(shown, ["queue: 3 items/full", "disk: idle"]);
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Sample reports for tests.
 
 use octopod::wire::{
-    Bench, Boot, Cpu, Cycles, Events, Fact, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs,
-    Stress, StressCpu, Verdict, Warning,
+    Bench, Boot, Cpu, Cycles, Events, Fact, Figure, Interrupts, Lateness, LockWait, Memory, MemoryRegion,
+    StagesUs, Stress, StressCpu, Verdict, Warning,
 };
 
 use crate::base::VerdictKind;
 use crate::kernel::StackFrame;
 use crate::report::Judgement;
 use crate::report::document::*;
-use crate::report::panic::{PanicCpuReport, PanicReport};
+use crate::report::panic::{PanicContextReport, PanicCpuReport, PanicReport};
 use crate::report::trace::EventReport;
 use crate::run::Seen;
 
@@ -152,6 +152,7 @@ pub fn hostile() -> Report {
     seen.boot_stages.iter_mut().for_each(|(name, _)| *name = word());
     seen.interrupts.iter_mut().for_each(|vector| vector.name = word());
     seen.facts.push(Fact { subject: word(), name: word(), value: None, text: Some(word()) });
+    seen.figures.push(Figure { name: word(), unit: word(), total: 1, count: 1 });
     seen.bench.push(Bench { name: word(), unit: word(), total: 1, operations: 1 });
     let wait = || LockWait {
         lock: word(),
@@ -186,10 +187,11 @@ pub fn hostile() -> Report {
         cpu: 0,
         message: word(),
         location: Some(word()),
-        stage: Some(word()),
         called_from: Some(word()),
+        stage: Some(word()),
         backtrace: vec![frame()],
         cpus: vec![cpu(0), cpu(1)],
+        contexts: vec![PanicContextReport { name: word(), lines: vec![word()] }],
     });
     report
 }

@@ -3,9 +3,10 @@
 //! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
-    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Fragmentation, FrameCounts,
-    Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress,
-    REPORT_REQUESTED, Record, Stress, StressCpu, TestStep, Timers, Verdict, Warning, WorkStart, ZoneCounts,
+    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Figure, Fragmentation, FrameCounts,
+    Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicContextLine, PanicCpu, PanicWait,
+    Progress, REPORT_REQUESTED, Record, Stress, StressCpu, TestStep, Timers, Verdict, Warning, WorkStart,
+    ZoneCounts,
 };
 
 pub mod framing;
@@ -73,6 +74,8 @@ pub struct Seen {
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
     /// Invalid descriptions by firmware, the boot loader or the command line.
     pub defects: Vec<Defect<String>>,
+    /// The program's own figures.
+    pub figures: Vec<Figure<String>>,
     /// The facts that parts of the kernel have determined.
     pub facts: Vec<Fact<String>>,
     /// The table of interrupts, as it came.
@@ -99,6 +102,8 @@ pub struct Seen {
     pub panic_waits: Vec<PanicWait<String>>,
     /// The last trace events of each, each with TSC, number and words.
     pub panic_events: Vec<(u32, TracedWords)>,
+    /// The lines that the program has added to the panic report.
+    pub panic_context: Vec<PanicContextLine<String>>,
     /// The run's result.
     pub verdict: Option<Verdict<String>>,
     /// True if the kernel has said that it resets the machine.
@@ -223,6 +228,10 @@ impl Seen {
             Record::Test(step) => push(&mut self.tests, step, MAX_OF_A_KIND),
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
             Record::Defect(defect) => push(&mut self.defects, defect, MAX_OF_A_KIND),
+            Record::Figure(figure) => match self.figures.iter_mut().find(|known| known.name == figure.name) {
+                Some(known) => *known = figure,
+                None => push(&mut self.figures, figure, MAX_RESULTS),
+            },
             Record::Fact(fact) => push(&mut self.facts, fact, MAX_OF_A_KIND),
             Record::WarningFrame(frame) => {
                 let last = self.warnings.iter_mut().rev().find(|(warning, _)| warning.cpu == frame.cpu);
@@ -266,6 +275,7 @@ impl Seen {
                     push(&mut self.panic_events, (part.cpu, event), MAX_OF_A_KIND);
                 }
             }
+            Record::PanicContextLine(line) => push(&mut self.panic_context, line, MAX_RESULTS),
             Record::Verdict(verdict) => {
                 // The first verdict counts: a later pass does not replace a failure.
                 let is_again = self.verdict.is_some();

@@ -86,6 +86,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (figure(pictures, "latency", html! {}))
         (figure(pictures, "fragmentation", html! {}))
         (tables::bench(report))
+        (tables::figures(report))
         (figure(pictures, "lateness", sections::lateness(report)))
         (tables::interrupts(report))
         (sections::events(report))

@@ -148,6 +148,10 @@ pub(crate) fn panic(report: &Report) -> Markup {
             p { (cpus_in_words(&numbers)) " " (text(&cpu.headline())) }
             (calls(&cpu.backtrace))
         }
+        @for context in &panic.contexts {
+            p { (text(&context.name)) ":" }
+            pre { @for line in &context.lines { (text(line)) "\n" } }
+        }
         @for (cpu, events) in panic.cpus.iter().map(|cpu| (cpu, panic.events(cpu))).filter(|(_, events)| !events.is_empty()) {
             details {
                 summary { "CPU " (cpu.cpu) ": its last events" }

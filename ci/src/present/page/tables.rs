@@ -226,6 +226,22 @@ pub(crate) fn bench(report: &Report) -> Markup {
     }
 }
 
+/// The program's own figures.
+pub(crate) fn figures(report: &Report) -> Markup {
+    if report.figures.is_empty() {
+        return html! {};
+    }
+    html! {
+        h2 { "Figures of the program" }
+        div.scroll { table {
+            tr { th { "figure" } th { "unit" } th.number { "value" } }
+            @for figure in &report.figures {
+                tr { td { (text(&figure.name)) } td { (text(&figure.unit)) } td.number { (plain(figure.value)) } }
+            }
+        } }
+    }
+}
+
 /// Interrupts by vector, and by CPU where these are few.
 pub(crate) fn interrupts(report: &Report) -> Markup {
     let Some(cpus) = report.interrupts.iter().map(|vector| vector.per_cpu.len()).max() else {

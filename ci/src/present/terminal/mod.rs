@@ -218,6 +218,11 @@ impl Console {
             // Of several, each has its own; report.json has them.
             self.events(&panic.events(cpu), if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
         }
+        for context in &panic.contexts {
+            for line in &context.lines {
+                self.line(&format!("{WARN}{}{WARN:#}: {}", text::line(&context.name), text::line(line)));
+            }
+        }
     }
 
     /// The newest trace events; report.json has the others.

@@ -147,6 +147,20 @@ fn lateness_is_by_cpu_whatever_records_it_came_in() {
 }
 
 #[test]
+fn figures_of_the_program_are_not_rounded_and_the_last_of_a_name_counts() {
+    let figure = |name: &str, total, count| {
+        Record::Figure(Figure { name: name.to_owned(), unit: "ns".to_owned(), total, count })
+    };
+    let mut seen = Seen::default();
+    for record in [figure("a", 7, 2), figure("b", u64::MAX, 1), figure("a", 9, 2)] {
+        seen.take(record);
+    }
+    let report = assembled(VerdictKind::Pass, &seen);
+    assert_eq!(report["figures"][0], json!({ "name": "a", "unit": "ns", "value": 4.5 }));
+    assert_eq!(report["figures"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_run_that_said_nothing_still_has_a_report() {
     let report = assembled(VerdictKind::Timeout, &Seen::default());
     assert_eq!((&report["verdict"], &report["boot"]), (&json!("timeout"), &Value::Null));
@@ -159,7 +173,7 @@ fn panic_records_are_kept() {
     let report = assembled(VerdictKind::Panic, &Seen { panic: Some(panic), ..Seen::default() });
     let expected = json!({
         "cpu": 3, "message": "oh", "location": null, "called_from": null, "requested": false, "stage": null,
-        "backtrace": [], "cpus": [],
+        "backtrace": [], "cpus": [], "contexts": [],
     });
     assert_eq!(report["panic"], expected);
 }
@@ -229,6 +243,7 @@ fn full() -> Report {
         lateness_histogram: Default::default(),
     });
     report.facts = vec![Fact { subject: word(), name: word(), value: Some(1), text: Some(word()) }];
+    report.figures = vec![FigureReport { name: word(), unit: word(), value: 1.0 }];
     report.tests = vec![TestReport { number: 1, passed: true }];
     let warning = &mut report.warnings[0];
     (warning.table, warning.address, warning.offset) = (Some(word()), Some(word()), Some(1));

@@ -71,6 +71,7 @@ fn problem(record: &Record<String>) -> Option<String> {
             let most = part.scores.iter().copied().max().unwrap_or(0);
             at_most("tenths of a percent", most, 1000)
         }
+        Record::Figure(figure) => (figure.count == 0).then(|| "a figure over a count of 0".to_owned()),
         Record::Bench(bench) => (bench.operations == 0).then(|| "a cost of 0 operations".to_owned()),
         Record::Interrupts(part) => {
             let end = u64::from(part.first_cpu) + part.counts.len() as u64;
@@ -104,7 +105,8 @@ fn problem(record: &Record<String>) -> Option<String> {
         | Record::PanicCpu(_)
         | Record::PanicWait(_)
         | Record::PanicFrame(_)
-        | Record::PanicEvents(_) => None,
+        | Record::PanicEvents(_)
+        | Record::PanicContextLine(_) => None,
     }
 }
 
