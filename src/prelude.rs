@@ -3,6 +3,7 @@
 #[doc(no_inline)]
 pub use core::time::Duration;
 
+pub use crate::cpu::per_cpu::PerCpu;
 pub use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 pub use crate::memory::frames::Order;
 pub use crate::memory::{FrameRange, OwnedFrame};

@@ -11,6 +11,7 @@ mod handlers;
 pub(crate) mod machine_check;
 mod nmi;
 pub(crate) mod pic;
+mod program_vectors;
 mod unregistered;
 mod vector;
 
@@ -26,6 +27,7 @@ pub(crate) use handlers::{
     HandlerSlot, UNREGISTERED, handler, is_in_nmi, register, replace, reset_nmi_depth,
 };
 pub(crate) use nmi::EXTERNAL_NMIS;
+pub use program_vectors::{NoFreeVector, ProgramHandler, ProgramVector};
 pub(crate) use unregistered::{UNEXPECTED, set_eoi_hook};
 pub use vector::Vector;
 

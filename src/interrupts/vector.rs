@@ -13,6 +13,11 @@ impl Vector {
     pub const PIC: Vector = Vector(0x20);
     /// The serial port's interrupt.
     pub const SERIAL: Vector = Vector(0x30);
+    /// The first vector of the range from which a program takes its own: see
+    /// [`ProgramVector`](super::ProgramVector).
+    pub const PROGRAM_FIRST: Vector = Vector(0x40);
+    /// The number of vectors in that range.
+    pub const PROGRAM_COUNT: usize = 64;
     /// Another CPU has added a call to this CPU's call queue.
     pub const CALL: Vector = Vector(0xf0);
     /// Ends a halt of this CPU.

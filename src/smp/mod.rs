@@ -16,6 +16,7 @@ pub mod hotplug;
 mod lock_stall;
 mod nmi;
 mod online_set;
+mod send;
 mod shootdown;
 mod wake;
 mod watchdog;
@@ -42,6 +43,7 @@ pub use lock_stall::lock_stalls;
 #[cfg(feature = "faults")]
 pub(crate) use nmi::stop_others;
 pub(crate) use nmi::{BacktraceError, backtrace_of, send_nmi};
+pub use send::{SendError, send_interrupt};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};

@@ -155,6 +155,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "interrupt handlers, by vector",
     },
     Hook {
+        name: "PROGRAM_HANDLERS",
+        lower: "interrupts::program_vectors",
+        set_by: "ProgramVector::allocate",
+        setters: &[],
+        purpose: "interrupts on the vectors of the program",
+    },
+    Hook {
         name: "IST_HANDLERS",
         lower: "interrupts::handlers",
         set_by: "replace",

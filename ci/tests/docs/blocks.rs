@@ -318,10 +318,10 @@ fn first_sentences(source: &str, module: &str, layer: u8) -> String {
 fn hooks() -> String {
     let of_faults = |purpose: &str| purpose == "fault injection";
     let rows = HOOKS.iter().filter(|hook| !of_faults(hook.purpose)).map(|hook| {
-        let setters = if hook.setters == ANY {
-            "any layer".to_owned()
-        } else {
-            hook.setters.iter().map(|setter| code(setter)).collect::<Vec<_>>().join(", ")
+        let setters = match hook.setters {
+            ANY => "any layer".to_owned(),
+            [] => "a program".to_owned(),
+            setters => setters.iter().map(|setter| code(setter)).collect::<Vec<_>>().join(", "),
         };
         vec![code(hook.name), code(hook.lower), setters, hook.purpose.to_owned()]
     });
