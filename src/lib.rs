@@ -114,7 +114,7 @@ pub mod cpu;
 
 pub mod console;
 pub mod sync;
-mod trace;
+pub mod trace;
 #[cfg(target_os = "none")]
 pub(crate) use trace::trace;
 

@@ -56,8 +56,8 @@ pub use stress::{
 pub use test::{TestPhase, TestStep};
 pub use time::{Clock, LATENESS_BUCKETS, Lateness, Timers, lateness_bucket};
 pub use trace::{
-    EVENTS_IN_RECORD, MAX_TRACE_PART_BYTES, PanicEvents, RecordedEvent, TRACE_MAGIC, TRACE_PORT,
-    TRACE_PORT_READS, TraceClass, TraceEvent, TracePart,
+    EVENTS_IN_RECORD, FIRST_PROGRAM_EVENT, MAX_TRACE_PART_BYTES, PROGRAM_EVENT, PanicEvents, RecordedEvent,
+    TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS, TraceClass, TraceEvent, TracePart,
 };
 pub use warning::{Warning, WarningFrame};
 

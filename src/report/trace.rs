@@ -92,7 +92,7 @@ fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
     let ring = unsafe { trace::ring_of(gs_base) };
     // Stages are sent from their stamps, which are complete.
     let is_no_stage = |event: &RecordedEvent| {
-        event.event != TraceEvent::BootStage as u8 && event.event != TraceEvent::CpuStage as u8
+        event.event != TraceEvent::BootStage as u16 && event.event != TraceEvent::CpuStage as u16
     };
     let kept = || ring.into_iter().flat_map(|ring| ring.newest(RING_SLOTS));
     let recorded = ring.map_or(0, |ring| ring.recorded());
@@ -110,7 +110,7 @@ fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
 fn stages_of(cpu: CpuId) -> impl Iterator<Item = RecordedEvent> {
     let boot_stages = BootStage::ALL.iter().copied().filter(move |_| cpu == CpuId::BSP).filter_map(|stage| {
         let tsc = BOOT_STAGES[stage as usize].load(Ordering::Relaxed);
-        let event = TraceEvent::BootStage as u8;
+        let event = TraceEvent::BootStage as u16;
         (tsc != 0).then_some(RecordedEvent { tsc, event, a: stage as u64, b: 0 })
     });
     let ap = smp::cpus().get(cpu.index()).filter(|_| cpu != CpuId::BSP);
@@ -118,7 +118,7 @@ fn stages_of(cpu: CpuId) -> impl Iterator<Item = RecordedEvent> {
         Stage::ALL.into_iter().filter_map(|stage| {
             Some(RecordedEvent {
                 tsc: ap.stamp(stage)?,
-                event: TraceEvent::CpuStage as u8,
+                event: TraceEvent::CpuStage as u16,
                 a: stage as u64,
                 b: 0,
             })

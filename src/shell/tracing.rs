@@ -5,10 +5,11 @@ use core::fmt;
 use super::command::Tracing;
 use super::error::CommandError;
 use crate::console;
+use crate::registry::Text;
 use crate::smp::{self, Cpu};
 use crate::time;
-use crate::trace::{self, SMALL_EVENTS};
-use crate::wire::{RecordedEvent, TraceEvent};
+use crate::trace::{self, PROGRAM_EVENTS, SMALL_EVENTS};
+use crate::wire::{FIRST_PROGRAM_EVENT, RecordedEvent, TraceEvent};
 
 /// Starts or stops recording, or shows the newest events.
 ///
@@ -60,8 +61,13 @@ impl fmt::Display for Shown {
         let Shown(RecordedEvent { tsc, event, a, b }) = *self;
         let us = time::us_at(tsc);
         write!(f, "    [{:>3}.{:06}] ", us / 1_000_000, us % 1_000_000)?;
-        let Some(known) = TraceEvent::from_number(event) else { return write!(f, "event {event}") };
-        let (name, words) = known.names();
+        let of_program =
+            event.checked_sub(FIRST_PROGRAM_EVENT).and_then(|index| PROGRAM_EVENTS.get(usize::from(index)));
+        let (name, words) = match (TraceEvent::from_number(event), of_program) {
+            (Some(known), _) => known.names(),
+            (None, Some(own)) => (own.header.name.as_str(), own.fields.each_ref().map(Text::as_str)),
+            (None, None) => return write!(f, "event {event}"),
+        };
         f.write_str(name)?;
         let named = words.into_iter().zip([a, b]).filter(|(word, _)| !word.is_empty());
         named.into_iter().try_for_each(|(word, value)| write!(f, " {word} {value:#x}"))

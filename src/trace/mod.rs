@@ -1,4 +1,5 @@
-//! Layer 2: event tracing. `trace!(FrameRefill, order, frame)` records an event with a time stamp.
+//! Layer 2: event tracing. `trace!(FrameRefill, order, frame)` records an event with a time stamp, `trace_event!` one of a
+//! program.
 //!
 //! Each CPU has its own [`ring`] and writes it without a lock. An interrupt or NMI may record in the middle of another record.
 //! A disabled `trace!` is one NOP (see [`branch`](crate::cpu::static_key)); its arguments are not evaluated. The parameter `trace=`
@@ -12,12 +13,17 @@
 pub(crate) mod ring;
 
 #[cfg(target_os = "none")]
+mod program;
+#[cfg(target_os = "none")]
 mod record;
+
+#[cfg(target_os = "none")]
+pub use program::{HOT, PROGRAM_EVENTS, ProgramEvent, RARE};
 
 #[cfg(target_os = "none")]
 pub(crate) use record::{init, install_ring, record, records_hot_events, ring_of, ring_slots, set_recording};
 
-pub(crate) use ring::{RING_SLOTS, SMALL_EVENTS};
+pub(crate) use ring::{MAX_PROGRAM_EVENTS, RING_SLOTS, SMALL_EVENTS};
 
 /// Records an event with up to two words of type `u64`: `trace!(InterruptEnter, vector, rip)`. The words are evaluated only if
 /// the event is recorded. On a CPU without a ring nothing is recorded.

@@ -56,6 +56,14 @@ static FIRST: [EventSlot; SMALL_EVENTS] = [const { empty() }; SMALL_EVENTS];
 /// **Context:** any.
 #[inline(always)]
 pub(crate) fn record(event: TraceEvent, a: u64, b: u64) {
+    record_number(u64::from(event as u8), a, b);
+}
+
+/// Records an event by the number that its slot has: see [`number`](super::ring::number).
+///
+/// **Context:** any.
+#[inline(always)]
+pub(super) fn record_number(number: u64, a: u64, b: u64) {
     // SAFETY: `octopod_trace_record` takes these registers, changes no others, and writes only to this CPU's ring.
     unsafe {
         asm!(
@@ -63,7 +71,7 @@ pub(crate) fn record(event: TraceEvent, a: u64, b: u64) {
             recorder = sym octopod_trace_record,
             // A 64-bit operand: the recorder ORs the position into the whole register, and the upper half of a register with a
             // 32-bit operand is undefined (Rust reference, inline assembly, register operands).
-            inout("rdi") u64::from(event as u8) => _,
+            inout("rdi") number => _,
             in("rsi") a,
             in("r8") b,
             out("rax") _,

@@ -1,6 +1,6 @@
 //! A ring of events. One CPU writes it; any CPU reads it.
 //!
-//! A slot is four words: position and event number, TSC, and the event's two words. A writer first advances the head by one
+//! A slot is four words: position and event [`number`], TSC, and the event's two words. A writer first advances the head by one
 //! instruction, so that an interrupt takes the next slot. Then it writes the slot, the first word last. A reader accepts a slot
 //! only if its first word has the expected position and the head, read afterwards, shows that no writer can have begun to
 //! overwrite the slot. This relies on the x86 order of stores and of loads (SDM Vol. 3A, 9.2.2). A slot that is not accepted
@@ -9,7 +9,7 @@
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::config::TRACE_RING_PAGES;
-use crate::wire::RecordedEvent;
+use crate::wire::{FIRST_PROGRAM_EVENT, PROGRAM_EVENT, RecordedEvent};
 
 /// Words in a slot.
 pub(crate) const SLOT_WORDS: usize = 4;
@@ -25,6 +25,34 @@ pub(crate) const RING_SLOTS: usize = TRACE_RING_PAGES * crate::cpu::PAGE_BYTES /
 
 const _: () = assert!(RING_SLOTS.is_power_of_two(), "trace_ring_pages is a power of two");
 const _: () = assert!(SMALL_EVENTS.is_power_of_two());
+
+/// The first bit of the index of a program's event in a slot's first word. The position below it counts 2^47 events.
+const INDEX_SHIFT: u32 = 52;
+
+/// The most events that a program can declare.
+pub(crate) const MAX_PROGRAM_EVENTS: usize = 1 << (u64::BITS - INDEX_SHIFT);
+
+/// The event's part of a slot's first word: an event of octopod in the bits that are 0 in each position, the index of a program's
+/// event in the highest bits.
+pub(super) const fn number(event: u8, index: u16) -> u64 {
+    event as u64 | (index as u64) << INDEX_SHIFT
+}
+
+/// The same for an event as the launcher numbers it.
+fn number_of(event: u16) -> u64 {
+    match event.checked_sub(FIRST_PROGRAM_EVENT) {
+        Some(index) => number(PROGRAM_EVENT, index),
+        None => u64::from(event),
+    }
+}
+
+/// The event of a slot's first word, as the launcher numbers it; `None` if the position is another one, or nothing was written.
+fn event_at(first: u64, position: u64) -> Option<u16> {
+    let position_bits = (1 << INDEX_SHIFT) - SLOT_BYTES;
+    let (event, index) = ((first % SLOT_BYTES) as u8, (first >> INDEX_SHIFT) as u16);
+    let is_there = event != 0 && (first ^ position) & position_bits == 0;
+    is_there.then_some(if event == PROGRAM_EVENT { FIRST_PROGRAM_EVENT + index } else { event.into() })
+}
 
 /// A slot of a ring.
 pub(crate) type EventSlot = [AtomicU64; SLOT_WORDS];
@@ -67,17 +95,12 @@ impl<'a> Ring<'a> {
         let first = slot[0].load(Ordering::Acquire);
         let [tsc, a, b] = [1, 2, 3].map(|word: usize| slot[word].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
-        let event = (first % SLOT_BYTES) as u8;
         // A head at or before the position belongs to a ring that `install_ring` has installed since.
         let ring_bytes = self.slots.len() as u64 * SLOT_BYTES;
         let since = self.head.load(Ordering::Acquire).checked_sub(position);
         let is_safe = since.is_some_and(|bytes| (SLOT_BYTES..=ring_bytes).contains(&bytes));
-        (is_safe && event != 0 && first - u64::from(event) == position).then_some(RecordedEvent {
-            tsc,
-            event,
-            a,
-            b,
-        })
+        let event = event_at(first, position).filter(|_| is_safe)?;
+        Some(RecordedEvent { tsc, event, a, b })
     }
 
     /// Records an event as `octopod_trace_record` does, for code that is not performance-critical. Only the ring's own CPU
@@ -88,7 +111,7 @@ impl<'a> Ring<'a> {
         for (word, value) in [(1, traced.tsc), (2, traced.a), (3, traced.b)] {
             slot[word].store(value, Ordering::Release);
         }
-        slot[0].store(position | u64::from(traced.event), Ordering::Release);
+        slot[0].store(position | number_of(traced.event), Ordering::Release);
     }
 }
 
@@ -96,8 +119,23 @@ impl<'a> Ring<'a> {
 mod tests {
     use super::*;
 
+    /// The first and the last of octopod and of a program, and others.
+    const EVENTS: [u16; 6] = [
+        1,
+        30,
+        FIRST_PROGRAM_EVENT,
+        7,
+        FIRST_PROGRAM_EVENT + MAX_PROGRAM_EVENTS as u16 - 1,
+        FIRST_PROGRAM_EVENT + 5,
+    ];
+
     fn traced(number: u64) -> RecordedEvent {
-        RecordedEvent { tsc: number, event: 1 + (number % 31) as u8, a: !number, b: number << 7 }
+        RecordedEvent {
+            tsc: number,
+            event: EVENTS[number as usize % EVENTS.len()],
+            a: !number,
+            b: number << 7,
+        }
     }
 
     #[test]
@@ -139,7 +177,7 @@ mod tests {
         slots[0][1].store(traced(0).tsc, Ordering::Release);
         slots[0][2].store(traced(0).a, Ordering::Release);
         slots[0][3].store(traced(0).b, Ordering::Release);
-        slots[0][0].store(position | u64::from(traced(0).event), Ordering::Release);
+        slots[0][0].store(position | number_of(traced(0).event), Ordering::Release);
         assert_eq!(ring.newest(4).collect::<Vec<_>>(), [Some(traced(0)), Some(traced(1))]);
     }
 

@@ -57,7 +57,7 @@ pub enum TraceClass {
     Hot = 2,
 }
 
-// A slot of the ring has five bits for the number; 0 means empty.
+// A slot of the ring has five bits for the number; 0 means empty, 31 an event of the program.
 events! {
     /// The boot enters a stage: a [`BootStage`](super::BootStage).
     Rare BootStage = 1, "boot stage", "stage", "";
@@ -101,10 +101,16 @@ events! {
     Rare BenchRare = 20, "bench", "", "";
 }
 
+/// The number of all events of a program in a slot of the ring, which has the program's index beside it.
+pub const PROGRAM_EVENT: u8 = 31;
+
+/// The number of a program's first event in [`RecordedEvent::event`]; the others follow, in the order of the kernel's file.
+pub const FIRST_PROGRAM_EVENT: u16 = 32;
+
 impl TraceEvent {
     /// Returns the event of this number.
-    pub fn from_number(number: u8) -> Option<TraceEvent> {
-        TraceEvent::ALL.iter().copied().find(|event| *event as u8 == number)
+    pub fn from_number(number: u16) -> Option<TraceEvent> {
+        TraceEvent::ALL.iter().copied().find(|event| *event as u16 == number)
     }
 }
 
@@ -113,8 +119,8 @@ impl TraceEvent {
 pub struct RecordedEvent {
     /// The CPU's TSC.
     pub tsc: u64,
-    /// The number of the event.
-    pub event: u8,
+    /// The number of the event: a [`TraceEvent`], or one of the program from [`FIRST_PROGRAM_EVENT`] on.
+    pub event: u16,
     /// The first argument.
     pub a: u64,
     /// The second argument.
@@ -162,7 +168,7 @@ pub struct PanicEvents {
     /// The CPU.
     pub cpu: u32,
     /// TSC, number and both arguments of each event.
-    pub events: heapless::Vec<(u64, u8, u64, u64), EVENTS_IN_RECORD>,
+    pub events: heapless::Vec<(u64, u16, u64, u64), EVENTS_IN_RECORD>,
 }
 
 #[cfg(test)]
@@ -172,15 +178,15 @@ mod tests {
     #[test]
     fn event_numbers_are_unique_and_fit_in_five_bits() {
         for event in TraceEvent::ALL {
-            assert!((1..32).contains(&(*event as u8)));
-            assert_eq!(TraceEvent::from_number(*event as u8), Some(*event));
+            assert!((1..PROGRAM_EVENT).contains(&(*event as u8)));
+            assert_eq!(TraceEvent::from_number(*event as u16), Some(*event));
         }
     }
 
     #[test]
     fn the_longest_part_fits_in_its_limit() {
         let longest = [
-            TracePart::Event(RecordedEvent { tsc: u64::MAX, event: 255, a: u64::MAX, b: u64::MAX }),
+            TracePart::Event(RecordedEvent { tsc: u64::MAX, event: u16::MAX, a: u64::MAX, b: u64::MAX }),
             TracePart::Start {
                 tsc_hz: u64::MAX,
                 entry_tsc: u64::MAX,

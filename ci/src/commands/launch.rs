@@ -491,7 +491,10 @@ fn outcome(
     symbolize::add_backtraces(&mut report, &run.seen, &symbols);
     let vectors = run.seen.interrupts.iter().map(|table| (table.vector, table.name.clone()));
     let known_slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
-    let words = EventNames::new(&symbols, known_slide, vectors);
+    let has_events = launch.machine.has_trace_port || run.seen.panic.is_some();
+    let elf = has_events.then(|| std::fs::read(&kernel.symbols).ok()).flatten();
+    let events = elf.and_then(|elf| registry::events(&elf).ok()).unwrap_or_default();
+    let words = EventNames::new(&symbols, known_slide, vectors).with_program(events);
     symbolize::add_events(&mut report, &run.seen, &words);
     let mut lacking = None;
     if let Some(folder) = &begun.folder {

@@ -135,7 +135,39 @@ pub fn names(elf: &[u8], list: NameList) -> Result<Vec<Entry>, RegistryError> {
     entries.map(|at| Fields { image: &image, list: section, section, at }.header(0)).collect()
 }
 
-/// Makes the allocators and workloads of a kernel's file known to this process, which then takes their names.
+/// An event that the program records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventEntry {
+    /// Its name.
+    pub name: String,
+    /// The names of its fields; empty for one that it does not have.
+    pub fields: [String; 2],
+}
+
+/// The events that the program records, in the order of their numbers.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
+    const SECTION: &str = "linkme_PROGRAM_EVENTS";
+    let image = Image::of(elf)?;
+    let bytes = image.list(SECTION).len();
+    if !bytes.is_multiple_of(EVENT_BYTES) {
+        return Err(RegistryError::Size("events", bytes, EVENT_BYTES));
+    }
+    let entries = (0..bytes).step_by(EVENT_BYTES).map(|at| {
+        let entry = Fields { image: &image, list: "events", section: SECTION, at };
+        let name = entry.header(0)?.name;
+        let fields = [entry.text(size_of::<Header>())?, entry.text(size_of::<Header>() + size_of::<Text>())?];
+        Ok(EventEntry { name, fields })
+    });
+    entries.collect()
+}
+
+/// The size of `octopod::trace::ProgramEvent`, which only the kernel has: a header and two texts.
+const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
+
+/// Makes the allocators, workloads, faults and parts of the self-test of a kernel's file known to this process, which then takes their names.
 ///
 /// # Errors
 /// See [`RegistryError`].

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
-use octopod::wire::{BootStage, StagesUs, TraceEvent};
+use octopod::wire::{BootStage, FIRST_PROGRAM_EVENT, StagesUs, TraceEvent};
 use serde_json::{Map, Value, json};
 
 use crate::kernel::Symbols;
+use crate::kernel::registry::EventEntry;
 
 /// Facts that are not in the trace itself.
 pub struct EventNames<'a> {
     symbols: &'a Symbols,
     slide: u64,
     vectors: HashMap<u64, String>,
+    program: Vec<EventEntry>,
 }
 
 impl<'a> EventNames<'a> {
@@ -22,7 +24,17 @@ impl<'a> EventNames<'a> {
         vectors: impl IntoIterator<Item = (u8, String)>,
     ) -> EventNames<'a> {
         let vectors = vectors.into_iter().map(|(vector, name)| (vector.into(), name)).collect();
-        EventNames { symbols, slide, vectors }
+        EventNames { symbols, slide, vectors, program: Vec::new() }
+    }
+
+    /// The same, with the events that the program records.
+    pub fn with_program(self, program: Vec<EventEntry>) -> EventNames<'a> {
+        EventNames { program, ..self }
+    }
+
+    /// The program's event of this number, if it is one.
+    pub fn of_program(&self, event: u16) -> Option<&EventEntry> {
+        event.checked_sub(FIRST_PROGRAM_EVENT).and_then(|index| self.program.get(usize::from(index)))
     }
 
     /// The name of an event: that of its subject, or else of its kind.
@@ -56,7 +68,12 @@ impl<'a> EventNames<'a> {
     }
 
     /// The event in a line, for people.
-    pub fn line(&self, event: u8, a: u64, b: u64) -> String {
+    pub fn line(&self, event: u16, a: u64, b: u64) -> String {
+        if let Some(own) = self.of_program(event) {
+            let fields = program_arguments(own, a, b);
+            let fields = fields.iter().map(|(name, value)| format!(", {name} {value}"));
+            return fields.fold(own.name.clone(), |line, field| line + &field);
+        }
         let Some(event) = TraceEvent::from_number(event) else { return format!("event {event}") };
         let mut line = event.names().0.to_owned();
         for (name, value) in self.arguments(event, a, b) {
@@ -75,6 +92,12 @@ impl<'a> EventNames<'a> {
         let name = frames.into_iter().next_back().and_then(|frame| frame.function);
         name.unwrap_or_else(|| format!("{address:#x}"))
     }
+}
+
+/// The fields of a program's event by name.
+pub fn program_arguments(event: &EventEntry, a: u64, b: u64) -> Map<String, Value> {
+    let named = event.fields.iter().zip([a, b]).filter(|(name, _)| !name.is_empty());
+    named.map(|(name, value)| (name.clone(), json!(value))).collect()
 }
 
 fn boot_stage(number: u64) -> String {

@@ -27,7 +27,7 @@ const MAX_RESULTS: usize = 1024;
 const MAX_KEPT: usize = 5;
 
 /// A trace event in a record: its TSC, its number, and its two words.
-pub type TracedWords = (u64, u8, u64, u64);
+pub type TracedWords = (u64, u16, u64, u64);
 
 /// All records of the kernel so far.
 #[derive(Clone, Debug, Default)]

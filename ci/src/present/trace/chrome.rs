@@ -6,11 +6,11 @@
 
 use std::io::{self, Write};
 
-use octopod::wire::{RecordedEvent, TraceEvent};
-use serde_json::{Value, json};
+use octopod::wire::{FIRST_PROGRAM_EVENT, RecordedEvent, TraceEvent};
+use serde_json::{Map, Value, json};
 
 use crate::present::trace::stream::{CpuTrace, Start};
-use crate::report::event_names::EventNames;
+use crate::report::event_names::{EventNames, program_arguments};
 use crate::report::trace::TraceReport;
 
 /// The one process there is.
@@ -141,7 +141,8 @@ impl Clock {
 #[derive(Clone, Copy, Debug)]
 struct Item {
     cpu: u32,
-    event: TraceEvent,
+    /// `None` for an event of the program.
+    event: Option<TraceEvent>,
     begin: RecordedEvent,
     /// `None` for a mark.
     end: Option<u64>,
@@ -154,13 +155,20 @@ impl Item {
 
     fn json(&self, clock: &Clock, names: &EventNames) -> Value {
         let Item { cpu, event, begin, end } = *self;
+        let (name, category, arguments) = match (event, names.of_program(begin.event)) {
+            (Some(event), _) => {
+                (names.title(event, begin.a), category(event), names.arguments(event, begin.a, begin.b))
+            }
+            (None, Some(own)) => (own.name.clone(), "program", program_arguments(own, begin.a, begin.b)),
+            (None, None) => (format!("event {}", begin.event), "program", Map::new()),
+        };
         let mut json = json!({
-            "name": names.title(event, begin.a),
-            "cat": category(event),
+            "name": name,
+            "cat": category,
             "pid": PROCESS,
             "tid": cpu,
             "ts": clock.at(begin.tsc),
-            "args": names.arguments(event, begin.a, begin.b),
+            "args": arguments,
         });
         match end {
             Some(end) => {
@@ -180,7 +188,7 @@ impl Item {
 fn track(cpu: &CpuTrace) -> Vec<Item> {
     let item = |begin: &RecordedEvent, event: TraceEvent, end: Option<u64>| Item {
         cpu: cpu.cpu,
-        event,
+        event: Some(event),
         begin: *begin,
         end,
     };
@@ -189,6 +197,10 @@ fn track(cpu: &CpuTrace) -> Vec<Item> {
     let mut open: Vec<(TraceEvent, &RecordedEvent)> = Vec::new();
     let mut stage: Option<(TraceEvent, &RecordedEvent)> = None;
     for traced in &cpu.events {
+        if traced.event >= FIRST_PROGRAM_EVENT {
+            items.push(Item { cpu: cpu.cpu, event: None, begin: *traced, end: None });
+            continue;
+        }
         let Some(event) = TraceEvent::from_number(traced.event) else { continue };
         if matches!(event, TraceEvent::BootStage | TraceEvent::CpuStage) {
             // A stage lasts until the next; what was begun in the last one and has not ended has lost its end.

@@ -1,10 +1,11 @@
-use octopod::wire::{RecordedEvent, TRACE_MAGIC, TraceEvent, TracePart};
+use octopod::wire::{FIRST_PROGRAM_EVENT, RecordedEvent, TRACE_MAGIC, TraceEvent, TracePart};
 use serde_json::{Value, json};
 
 use std::path::Path;
 
 use super::*;
 use crate::kernel::Symbols;
+use crate::kernel::registry::EventEntry;
 
 fn stream(parts: &[TracePart]) -> Vec<u8> {
     let mut bytes = TRACE_MAGIC.to_vec();
@@ -13,7 +14,7 @@ fn stream(parts: &[TracePart]) -> Vec<u8> {
 }
 
 fn event(event: TraceEvent, tsc: u64, a: u64) -> TracePart {
-    TracePart::Event(RecordedEvent { tsc, event: event as u8, a, b: 0 })
+    TracePart::Event(RecordedEvent { tsc, event: event as u16, a, b: 0 })
 }
 
 const START: TracePart =
@@ -36,13 +37,18 @@ fn parts() -> Vec<TracePart> {
         TracePart::Cpu { cpu: 1, recorded: 1, lost: 0 },
         event(TraceEvent::InterruptEnter, 2400, 0xf2),
         event(TraceEvent::OutOfMemory, 3000, 0),
-        TracePart::End { events: 10 },
+        TracePart::Event(RecordedEvent { tsc: 3100, event: FIRST_PROGRAM_EVENT, a: 7, b: 0 }),
+        TracePart::End { events: 11 },
     ]
 }
 
 fn document() -> Value {
     let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
-    let names = EventNames::new(&symbols, 0, [(0xf0, "call".to_owned())]);
+    let fields = ["id".to_owned(), String::new()];
+    let queued = EventEntry { name: "item queued".to_owned(), fields };
+    let names = EventNames::new(&symbols, 0, [(0xf0, "call".to_owned())]).with_program(vec![queued]);
+    assert_eq!(names.line(FIRST_PROGRAM_EVENT, 7, 0), "item queued, id 7");
+    assert_eq!(names.line(FIRST_PROGRAM_EVENT + 1, 7, 0), "event 33");
     let mut text = Vec::new();
     timeline(&*stream(&parts())).unwrap().write(&mut text, &names).unwrap();
     serde_json::from_slice(&text).unwrap()
@@ -108,8 +114,9 @@ fn the_document_has_a_track_for_each_cpu_and_whole_events() {
         ("call 0x7", 1.1, Some(0.1)),
         ("frame drain", 1.25, None),
         // Its end had not come.
-        ("vector 0xf2", 1.4, Some(0.6)),
+        ("vector 0xf2", 1.4, Some(0.7)),
         ("out of memory", 2.0, None),
+        ("item queued", 2.1, None),
         ("options", 8.0, Some(0.0)),
     ];
     assert_eq!(timed, expected.map(|(name, ts, dur)| (json!(name), ts, dur)));
