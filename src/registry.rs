@@ -1,6 +1,7 @@
-//! What code outside this crate registers: tests, allocators, workloads, benches, parameters. Each macro adds an entry to a
-//! list of its kind, which the linker puts together from all crates of the program. An entry begins with a [`Header`], whose
-//! layout is fixed: the launcher lists the entries from the kernel's file, without booting it.
+//! What code outside this crate registers: tests, allocators, workloads, benches, parameters, faults, self-tests, trace events,
+//! lines of the panic report. Each macro adds an entry to a list of its kind, which the linker puts together from all crates of
+//! the program. An entry begins with a [`Header`], whose layout is fixed: the launcher lists the entries from the kernel's file,
+//! without booting it.
 
 use core::fmt;
 

@@ -5,6 +5,8 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acpi::{self, Platform};
+#[cfg(feature = "selftest")]
+use crate::audit;
 use crate::boot::command_line::{Switch, TraceLevel};
 use crate::boot::defect::Defect;
 use crate::boot::memory_map::ReservedReason;
@@ -25,9 +27,7 @@ use crate::smp::{self, BringUp};
 use crate::sync;
 use crate::time::{self, Clock};
 use crate::wire::{BootStage, Nonce, Record, TraceClass};
-use crate::{apic, bench, console, interrupts, panic, stress, testing, trace};
-#[cfg(feature = "selftest")]
-use crate::{audit, selftest};
+use crate::{apic, bench, console, interrupts, panic, selftest, stress, testing, trace};
 
 /// The entry from rt0: 64-bit mode, the boot stack, early page tables, an IDT and GS base are set; interrupts are off.
 #[unsafe(no_mangle)]
@@ -107,8 +107,19 @@ fn refuse_duplicates() {
     let allocators = stress::allocators::duplicate().map(|name| ("allocators", name));
     let workloads = || stress::workloads::duplicate().map(|name| ("workloads", name));
     let parameters = || Options::duplicate().map(|name| ("parameters", name));
-    if let Some((kind, name)) = allocators.or_else(workloads).or_else(parameters) {
+    let faults = || crate::faults::duplicate().map(|name| ("faults", name));
+    let self_tests = || selftest::duplicate().map(|name| ("parts of the self-test", name));
+    let contexts = || panic::duplicate().map(|name| ("panic contexts", name));
+    let all = allocators.or_else(workloads).or_else(parameters).or_else(faults).or_else(self_tests);
+    if let Some((kind, name)) = all.or_else(contexts) {
         boot::refuse(format_args!("the program registers two {kind} called {name}, or one that octopod has"));
+    }
+    let counts = [
+        ("events", trace::PROGRAM_EVENTS.len(), trace::MAX_PROGRAM_EVENTS),
+        ("parts of the self-test", selftest::SELF_TESTS.len(), selftest::MAX_REGISTERED),
+    ];
+    if let Some((kind, count, most)) = counts.into_iter().find(|(_, count, most)| count > most) {
+        boot::refuse(format_args!("the program registers {count} {kind}; there is room for {most}"));
     }
 }
 
@@ -447,6 +458,7 @@ fn run_stress(machine: &Machine) -> Result<(), Reason> {
 ///
 /// # Panics
 /// On another CPU, and on a second call: the stress uses the machine as a whole.
+#[track_caller]
 pub fn stress(machine: &Machine) -> Result<(), Reason> {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     assert!(cpu::current() == CpuId::BSP, "the stress must be started on the BSP");
@@ -458,7 +470,6 @@ pub fn stress(machine: &Machine) -> Result<(), Reason> {
 ///
 /// **Context:** the thread of the BSP, interrupts on.
 ///
-#[track_caller]
 /// # Errors
 /// A test cannot run: there is no such test, or there are too few CPUs for it.
 ///

@@ -8,6 +8,9 @@ use std::process::{Command, Output};
 
 use octopod_ci::base::Workspace;
 
+#[path = "project/extensions.rs"]
+mod extensions;
+
 /// Variables by which the cargo of this test describes it; the project's own cargo sets them anew.
 const OF_OUTER_CARGO: [&str; 9] = [
     "CARGO_MANIFEST_DIR",

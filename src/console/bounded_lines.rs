@@ -63,7 +63,8 @@ mod tests {
     fn split(texts: &[&str]) -> (Vec<String>, usize, bool) {
         let mut passed = Vec::new();
         let mut lines = BoundedLines::<_, 3, 8>::new(|line: &str| passed.push(line.to_string()));
-        let fits = texts.iter().fold(true, |fits, text| lines.write_str(text).is_ok() && fits);
+        let refused = texts.iter().filter(|text| lines.write_str(text).is_err()).count();
+        let fits = refused == 0;
         let dropped = lines.finish();
         (passed, dropped, fits)
     }

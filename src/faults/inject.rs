@@ -2,6 +2,7 @@
 
 use super::injection::{Injection, Point};
 use super::names::{Fault, FaultParameters};
+use super::program::ProgramFault;
 use super::{accesses, bring_up, hotplug, ipis, locks, own_checks, panics, redirects, remap};
 use super::{serial, spins, stacks, tsc};
 use crate::boot::command_line::Named;
@@ -45,6 +46,7 @@ pub fn at_entry(handoff: &Handoff) {
 /// **Context:** the BSP, once, before functions are replaced.
 pub fn arm(parameters: &FaultParameters) {
     redirects::arm(parameters.fault);
+    parameters.program_fault.into_iter().for_each(ProgramFault::arm);
     bring_up::arm(parameters.stage);
     frame_faults::arm(parameters.fault.and_then(|fault| frame_faults::FrameFault::from_name(fault.name())));
     inject(Point::CommandLine, parameters.fault);

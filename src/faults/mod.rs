@@ -6,6 +6,7 @@
 //! frame allocator is named in `memory::frames::fault_names` and lies in `memory::frames::faults`.
 
 mod names;
+mod program;
 
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod accesses;
@@ -42,4 +43,8 @@ mod tsc;
 pub use inject::{arm, at_entry, inject};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use injection::Point;
+pub(crate) use names::duplicate;
 pub use names::{FAULT_STAGES, Fault, FaultParameters};
+#[cfg(not(target_os = "none"))]
+pub use program::learn;
+pub use program::{PROGRAM_FAULT_NAMES, PROGRAM_FAULTS, ProgramFault};

@@ -4,8 +4,9 @@ use core::fmt;
 
 use ap_trampoline::Stage;
 
+use super::program::{self, ProgramFault};
 use crate::boot::command_line::{
-    FromText, Parameter, ParameterList, ParameterSet, ParameterValue, ValueError,
+    FromText, Named, Parameter, ParameterList, ParameterSet, ParameterValue, ValueError,
 };
 use crate::memory::frames::fault_names::frame_faults;
 
@@ -154,6 +155,8 @@ const DEFAULT_STAGE: Stage = Stage::LongMode;
 pub struct FaultParameters {
     /// `inject=`: the injected fault.
     pub fault: Option<Fault>,
+    /// `inject=`, if it names a fault of the program.
+    pub program_fault: Option<&'static ProgramFault>,
     /// `inject.stage=`: the stage of bring-up at whose end a fault holds the last CPU.
     pub stage: Stage,
     /// Whether this kernel was built with fault injection.
@@ -163,17 +166,23 @@ pub struct FaultParameters {
 impl FaultParameters {
     /// Creates parameters without a fault. `is_built_in`: whether this kernel was built with faults.
     pub const fn new(is_built_in: bool) -> FaultParameters {
-        FaultParameters { fault: None, stage: DEFAULT_STAGE, is_built_in }
+        FaultParameters { fault: None, program_fault: None, stage: DEFAULT_STAGE, is_built_in }
     }
 }
 
 const FAULT: Parameter = Parameter {
     name: "inject",
     summary: " The injected fault.",
-    allowed: <Option<Fault> as ParameterValue>::describe,
+    allowed: describe,
     default: |_| Ok(()),
     set: None,
 };
+
+/// Writes the names of all faults, those of the program last.
+fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    <Fault as FromText>::describe(f)?;
+    program::registered().iter().try_for_each(|fault| write!(f, ", {}", fault.name))
+}
 
 const STAGE: Parameter = Parameter {
     name: "inject.stage",
@@ -182,6 +191,16 @@ const STAGE: Parameter = Parameter {
     default: |f| ParameterValue::write(&DEFAULT_STAGE, f),
     set: None,
 };
+
+/// Returns a name that two faults have, or `None`.
+pub(crate) fn duplicate() -> Option<&'static str> {
+    let built_in = || Fault::all().iter().map(|fault| fault.name());
+    let names = || built_in().chain(program::registered().iter().map(|fault| fault.name));
+    names()
+        .enumerate()
+        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
+        .map(|(_, name)| name)
+}
 
 impl ParameterSet for FaultParameters {
     fn parameters(&self) -> &'static ParameterList {
@@ -193,12 +212,15 @@ impl ParameterSet for FaultParameters {
         if name == STAGE.name {
             return self.stage.assign(value);
         }
-        let mut fault = None;
-        ParameterValue::assign(&mut fault, value)?;
+        let fault = Fault::from_name(value);
+        let program_fault = program::registered().iter().copied().find(|known| known.name == value);
+        if fault.is_none() && program_fault.is_none() {
+            return Err(ValueError::UnknownName(value));
+        }
         if !self.is_built_in {
             return Err(ValueError::NotBuiltIn { what: "fault injection", feature: "faults" });
         }
-        self.fault = fault;
+        (self.fault, self.program_fault) = (fault, program_fault);
         Ok(())
     }
 }

@@ -18,10 +18,10 @@ crate::name_lock!(FIRST);
 
 /// A check failed. Its message is recorded if it is the first.
 #[derive(Debug)]
-pub(crate) struct Failed(pub(super) ());
+pub struct Failed(pub(super) ());
 
 /// The result of a part, or of a step of it.
-pub(crate) type CheckResult<T = ()> = Result<T, Failed>;
+pub type CheckResult<T = ()> = Result<T, Failed>;
 
 /// An error of the kernel is a failed check with the error's own message.
 impl<E: fmt::Display> From<E> for Failed {
@@ -30,10 +30,10 @@ impl<E: fmt::Display> From<E> for Failed {
     }
 }
 
-/// Records a failed check. [`fail!`] and [`ensure!`] are shorter.
+/// Records a failed check, for the caller to return.
 ///
 /// **Context:** thread or interrupt handler; not NMI.
-pub(crate) fn failed(message: fmt::Arguments<'_>) -> Failed {
+pub fn failed(message: fmt::Arguments<'_>) -> Failed {
     let message = Message::format(message);
     FIRST.lock().get_or_insert(message);
     Failed(())

@@ -1,42 +1,41 @@
 //! Layer 9: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
-//! one after the other, each on every CPU. `selftest.parts=` selects some.
+//! one after the other, each on every CPU, then those that the program registers. `selftest.parts=` selects some.
 //!
 //! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `check.rs`, and add a line
 //! to `parts!`.
 
-use core::fmt;
-
 use crate::boot::command_line::{Bounded, NameList, Named};
 use crate::parameters;
 
-#[cfg(all(target_os = "none", feature = "selftest"))]
+#[cfg(target_os = "none")]
 mod check;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 mod nmis;
+mod part;
+mod registered;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 mod runner;
 
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use vectors::faults::arm as arm_clobber;
 
-#[cfg(all(target_os = "none", feature = "selftest"))]
-pub use check::SelfTestError;
+#[cfg(target_os = "none")]
+pub use check::{CheckResult, Failed, SelfTestError, failed};
+pub use part::Part;
+#[cfg(not(target_os = "none"))]
+pub use registered::learn;
+pub use registered::{MAX_REGISTERED, SELF_TEST_NAMES, SELF_TESTS};
 #[cfg(all(target_os = "none", feature = "selftest"))]
 pub use runner::run;
 
+/// What runs a part: the same function in each, where the kernel has no self-test.
+#[cfg(all(target_os = "none", not(feature = "selftest")))]
+fn not_built_in(_: u32) -> CheckResult {
+    unreachable!("the command line cannot select the self-test")
+}
+
 /// The largest value of `selftest.rounds`.
 const MAX_ROUNDS: u32 = 1_000_000_000;
-
-/// A part of the self-test.
-pub struct Part {
-    /// Its name, on the command line and in reports; also that of its module.
-    pub name: &'static str,
-    /// Its purpose, in one sentence.
-    pub summary: &'static str,
-    /// Runs it, with that many rounds in all if it has rounds.
-    #[cfg(all(target_os = "none", feature = "selftest"))]
-    run: fn(rounds: u32) -> check::CheckResult,
-}
 
 /// Declares the modules of all parts, and lists the parts in the order in which they run.
 macro_rules! parts {
@@ -53,6 +52,8 @@ macro_rules! parts {
                 summary: concat!($($summary),*),
                 #[cfg(all(target_os = "none", feature = "selftest"))]
                 run: $name::run,
+                #[cfg(all(target_os = "none", not(feature = "selftest")))]
+                run: not_built_in,
             },
         )*];
     };
@@ -89,23 +90,13 @@ parts! {
     shootdown,
 }
 
-impl PartialEq for Part {
-    fn eq(&self, other: &Part) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Part {}
-
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
 impl Named for &'static Part {
     fn all() -> &'static [&'static Part] {
         ALL
+    }
+
+    fn registered() -> &'static [&'static Part] {
+        registered::registered()
     }
 
     fn name(&self) -> &'static str {
@@ -113,14 +104,33 @@ impl Named for &'static Part {
     }
 }
 
+/// Returns a name that two parts have, or `None`.
+pub(crate) fn duplicate() -> Option<&'static str> {
+    let names = || ALL.iter().chain(registered::registered()).map(|part| part.name);
+    names()
+        .enumerate()
+        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
+        .map(|(_, name)| name)
+}
+
 /// Some of the parts.
-pub type PartList = NameList<&'static Part, { ALL.len() }>;
+pub type PartList = NameList<&'static Part, { ALL.len() + MAX_REGISTERED }>;
+
+/// All parts, those of the program last.
+fn all() -> PartList {
+    let mut list = PartList::EMPTY;
+    // The boot refuses a program with more of them than fit, or with two of one name.
+    for part in ALL.iter().chain(registered::registered()) {
+        list.push(part);
+    }
+    list
+}
 
 parameters! {
     /// The parameters of the self-test.
     pub struct SelfTestParameters {
         /// The parts, in this order.
-        pub parts: PartList = PartList::of(ALL.iter().copied()), "selftest.parts";
+        pub parts: PartList = all(), "selftest.parts";
         /// The rounds of each part that has rounds, all CPUs together.
         pub rounds: Bounded<1, MAX_ROUNDS> = Bounded::new(1000).expect("within bounds"), "selftest.rounds";
     }

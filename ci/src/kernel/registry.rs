@@ -109,6 +109,10 @@ pub enum NameList {
     Allocators,
     /// Workloads.
     Workloads,
+    /// Faults.
+    Faults,
+    /// Parts of the self-test.
+    SelfTests,
 }
 
 impl NameList {
@@ -116,6 +120,8 @@ impl NameList {
         match self {
             NameList::Allocators => "linkme_ALLOCATOR_NAMES",
             NameList::Workloads => "linkme_WORKLOAD_NAMES",
+            NameList::Faults => "linkme_PROGRAM_FAULT_NAMES",
+            NameList::SelfTests => "linkme_SELF_TEST_NAMES",
         }
     }
 }
@@ -167,7 +173,8 @@ pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
 /// The size of `octopod::trace::ProgramEvent`, which only the kernel has: a header and two texts.
 const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
 
-/// Makes the allocators, workloads, faults and parts of the self-test of a kernel's file known to this process, which then takes their names.
+/// Makes the allocators, workloads, faults and parts of the self-test of a kernel's file known to this process, which then takes
+/// their names.
 ///
 /// # Errors
 /// See [`RegistryError`].
@@ -183,11 +190,18 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
         )
     };
     let (allocators, workloads) = (pairs(NameList::Allocators)?, pairs(NameList::Workloads)?);
+    let (faults, self_tests) = (pairs(NameList::Faults)?, pairs(NameList::SelfTests)?);
     if !allocators.is_empty() {
         octopod::stress::allocators::learn(allocators);
     }
     if !workloads.is_empty() {
         octopod::stress::workloads::learn(workloads);
+    }
+    if !faults.is_empty() {
+        octopod::faults::learn(faults);
+    }
+    if !self_tests.is_empty() {
+        octopod::selftest::learn(self_tests);
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub struct PanicReport {
     /// The state of each CPU, including this one.
     #[serde(default)]
     pub cpus: Vec<PanicCpuReport>,
-    /// What the program has added.
+    /// The lines that the program has added, by name.
     #[serde(default)]
     pub contexts: Vec<PanicContextReport>,
 }

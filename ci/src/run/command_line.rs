@@ -3,6 +3,7 @@
 use std::fmt;
 
 use octopod::boot::MAX_COMMAND_LINE_BYTES;
+use octopod::boot::command_line::Named;
 use octopod::options::{BuiltIn, Options, Work};
 use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
 
@@ -49,9 +50,13 @@ impl CommandLine {
         parsed.map(drop).map_err(|error| Error::Usage(error.to_string()))
     }
 
-    /// The kernel's work; `None` if it would refuse the line.
+    /// The kernel's work. Of a line with names that a program may have registered, the last `work=`; `None` if the kernel would refuse
+    /// that.
     pub fn work(&self) -> Option<Work> {
-        self.parsed().map(|options| options.work())
+        let line = self.to_string();
+        let named =
+            || line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("work=")).next_back();
+        self.parsed().map(|options| options.work()).or_else(|| Work::from_name(named()?))
     }
 
     /// As the kernel reads it; `None` if it would refuse it.
@@ -120,7 +125,8 @@ mod tests {
         };
         assert_eq!(line("work=selftest").work(), Some(Work::SelfTest));
         assert_eq!(line("work=selftest work=boot").work(), Some(Work::Boot));
-        assert_eq!(line("stress.seed=x").work(), None);
+        assert_eq!(line("work=selftest selftest.parts=queues").work(), Some(Work::SelfTest));
+        assert_eq!(line("stress.seed=x").work(), Some(Work::Stress), "the kernel says what is wrong with it");
         assert_eq!(line("fro=1").work(), Some(Work::Stress), "a program may have registered it");
     }
 }

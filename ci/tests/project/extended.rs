@@ -1,0 +1,122 @@
+//! A program that adds to octopod what a program can add. `ci/tests/project.rs` makes a project of it.
+
+#![no_std]
+#![no_main]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use octopod::config::IPI_CALL_TIMEOUT_MS;
+use octopod::interrupts::ProgramVector;
+use octopod::prelude::*;
+use octopod::selftest::failed;
+use octopod::sync::{Deadline, SpinLockIrq};
+
+octopod::program!(main);
+
+octopod::fault! {
+    /// An item that is queued is lost.
+    static LOSE_ITEM = "lose_item";
+    /// A null pointer is read.
+    static READ_NULL = "read_null";
+    /// A lock is taken twice.
+    static RELOCK = "relock";
+    /// A line of the panic report panics.
+    static BAD_CONTEXT = "bad_context";
+}
+
+octopod::per_cpu! {
+    /// Interrupts that this CPU has taken.
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+}
+
+static QUEUED: SpinLockIrq<u64> = SpinLockIrq::new(0);
+static ALL_TAKEN: AtomicU64 = AtomicU64::new(0);
+
+octopod::panic_context! {
+    "ark" => |out| (1..=20).try_for_each(|number| writeln!(out, "line {number}")),
+    "queue" => |out| {
+        assert!(!BAD_CONTEXT.is_armed(), "no line");
+        writeln!(out, "{} interrupts\non this CPU: {}", ALL_TAKEN.load(Ordering::Relaxed), TAKEN.get())
+    },
+    "zoo" => |out| out.write_str("empty"),
+}
+
+octopod::self_test! {
+    /// An item that is put in is counted.
+    QUEUES = "queues", |rounds| {
+        for round in 1..=u64::from(rounds) {
+            put(round);
+            let queued = *QUEUED.lock();
+            if queued != round {
+                return Err(failed(format_args!("{queued} items after round {round}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put(id: u64) {
+    let mut queued = QUEUED.lock();
+    octopod::trace_event!("item queued", id = id, length = *queued);
+    if !(LOSE_ITEM.is_armed() && id == 3) {
+        *queued += 1;
+    }
+    if RELOCK.is_armed() {
+        // Twice.
+        drop(QUEUED.lock());
+    }
+}
+
+fn taken(vector: ProgramVector) {
+    assert_eq!(usize::from(vector.get()), 0x40);
+    TAKEN.increment();
+    ALL_TAKEN.fetch_add(1, Ordering::Release);
+}
+
+/// Counts like another.
+fn taken_by_last(vector: ProgramVector) {
+    ALL_TAKEN.fetch_add(100, Ordering::Relaxed);
+    taken(vector);
+}
+
+fn main(machine: &Machine) -> Result<(), Reason> {
+    let cpus = u64::from(machine.bring_up.online);
+    octopod::trace_event!(rare, "begun");
+    for id in 0..10 {
+        put(id);
+    }
+    if READ_NULL.is_armed() {
+        // SAFETY: none: it is the fault.
+        let nothing = unsafe { core::ptr::null::<u8>().read_volatile() };
+        log::info!("{nothing}");
+    }
+    let vector = ProgramVector::allocate("my vector", taken).expect("a free vector");
+    smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
+        // The last CPU has a handler of its own.
+        if u64::from(cpu.id().0) + 1 == cpus {
+            let before = vector.set_on_this_cpu(&IrqGuard::new(), Some(taken_by_last));
+            assert!(before.is_none());
+        }
+    })?;
+    smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
+        let next = (u64::from(cpu.id().0) + 1) % cpus;
+        smp::send_interrupt(CpuId(next as u32), vector).expect("the next CPU is online");
+    })?;
+    assert!(smp::send_interrupt(CpuId(1000), vector).is_err());
+    let have_all = || ALL_TAKEN.load(Ordering::Acquire) == cpus + 100;
+    time::halt_until(&Deadline::after_ms(IPI_CALL_TIMEOUT_MS), have_all).expect("all interrupts arrive");
+    for cpu in smp::online() {
+        assert_eq!(cpu.get(TAKEN).map(|taken| taken.load(Ordering::Relaxed)), Some(1));
+    }
+    let mut free = 1;
+    while ProgramVector::allocate("another", taken).is_ok() {
+        free += 1;
+    }
+    report::figure("free vectors", free, "vectors");
+    report::mean("items for a CPU", *QUEUED.lock(), 4, "items");
+    report::number("queue", "items", *QUEUED.lock());
+    report::text("queue", "kind", "a \"counter\"");
+    assert!(!BAD_CONTEXT.is_armed(), "the first panic");
+    assert_eq!(*QUEUED.lock(), 10, "items are lost");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What a program adds to octopod: faults, trace events, figures, lines of the panic report, parts of the self-test, vectors.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const PROGRAM: &str = include_str!("extended.rs");
+
+/// `src/main.rs:LINE` of the program's only line with this text.
+fn place(text: &str) -> String {
+    let lines: Vec<_> = PROGRAM.lines().enumerate().filter(|(_, line)| line.contains(text)).collect();
+    let [(index, _)] = lines[..] else { panic!("{text} is on {} lines", lines.len()) };
+    format!("src/main.rs:{}", index + 1)
+}
+
+impl Project {
+    /// Boots the program with these options. The run's folder is `out`.
+    fn boots(&self, options: &[&str]) -> Said {
+        let _ = fs::remove_dir_all(self.folder.join("out"));
+        self.octopod(&[&["run", "--debug", "--smp", "4", "--out", "out"], options].concat())
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.folder.join("out").join(name)).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn what_a_program_adds_is_in_reports_traces_and_lists() {
+    let project = Project::new("extended", &[]);
+    project.write("src/main.rs", PROGRAM);
+    let with = |options: &[&str]| project.boots(options);
+
+    with(&["--trace"]).expect(0, &["free vectors ", "items for a CPU ", "PASS  4 CPUs"]);
+    let report = project.json("report.json");
+    assert_eq!(
+        report["figures"],
+        json!([
+            { "name": "free vectors", "unit": "vectors", "value": 64.0 },
+            { "name": "items for a CPU", "unit": "items", "value": 2.5 },
+        ])
+    );
+    let facts = report["facts"].as_array().unwrap();
+    let own = facts.iter().filter(|fact| fact["subject"] == "program.queue");
+    let own: Vec<_> = own.map(|fact| (&fact["name"], &fact["value"], &fact["text"])).collect();
+    let (items, kind) = ((json!("items"), json!(10)), (json!("kind"), json!("a \"counter\"")));
+    assert_eq!(own, [(&items.0, &items.1, &Value::Null), (&kind.0, &Value::Null, &kind.1)]);
+    let vectors = report["interrupts"].as_array().unwrap();
+    let mine =
+        vectors.iter().find(|vector| vector["name"] == "my vector").expect("the vector is in the table");
+    assert_eq!((&mine["vector"], &mine["per_cpu"]), (&json!(0x40), &json!([1, 1, 1, 1])));
+    let trace = project.json("trace.json");
+    let queued =
+        trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["name"] == "item queued");
+    let queued: Vec<_> = queued.map(|event| event["args"].clone()).collect();
+    assert_eq!(queued, (0..10).map(|id| json!({ "id": id, "length": id })).collect::<Vec<_>>());
+
+    // An assertion, and the program's lines of the panic report.
+    let lost = with(&["--inject", "lose_item"]);
+    let at = place("\"items are lost\"");
+    lost.expect(
+        3,
+        &[
+            &format!("CPU 0 panicked at {at}: assertion `left == right` failed: items are lost"),
+            "queue: 104 interrupts\nqueue: on this CPU: 1\n",
+            "zoo: empty\n",
+            "ark: line 16\nark: (more lines than the report takes)\n",
+            &format!("PANIC  CPU 0: assertion `left == right` failed: items are lost, at {at}"),
+            "before: begun",
+        ],
+    );
+    let panic = &project.json("report.json")["panic"];
+    let queue = json!({ "name": "queue", "lines": ["104 interrupts", "on this CPU: 1"] });
+    let contexts = panic["contexts"].as_array().unwrap();
+    assert!(contexts.len() == 3 && contexts.contains(&queue), "{contexts:?}");
+    assert_eq!(panic["called_from"], Value::Null);
+
+    // An exception, and a misused lock: the panic is in octopod, the headline in the program.
+    with(&["--inject", "read_null"])
+        .expect(3, &["exception 14", &format!("extended::main ({})", place(".read_volatile()"))]);
+    let relocked = with(&["--inject", "relock"]);
+    relocked.expect(3, &[&format!(", at extended::put ({}), in ", place("drop(QUEUED.lock())"))]);
+
+    // A panic in a line of the report hides neither the first panic nor the other lines.
+    let twice = with(&["--inject", "bad_context"]);
+    let (first, second) = (place("\"the first panic\""), place("\"no line\""));
+    twice.expect(
+        3,
+        &[
+            &format!("PANIC  CPU 0: the first panic, at {first}"),
+            &format!("queue: panicked: no line, at {second}\n"),
+            // One of them comes after it, in whatever order the linker has put them.
+            "zoo: empty\n",
+            "ark: line 16\n",
+        ],
+    );
+
+    // The names are in the lists.
+    with(&["--inject", "none"])
+        .expect(2, &["\"none\" is not known", ", lose_item", ", read_null", ", relock", ", bad_context"]);
+    with(&["--append", "selftest.parts=none"]).expect(2, &["\"none\" is not known", ", queues)"]);
+    let selftest = ["boot", "--debug", "--smp", "4", "--append", "work=selftest selftest.parts=queues"];
+    project.octopod(&selftest).expect(0, &["PASS  4 CPUs"]);
+    project.replace("src/main.rs", "put(round);", "put(round + 1);\nput(round);");
+    project.octopod(&selftest).expect(1, &["FAIL  2 items after round 1"]);
+
+    // Two of one name.
+    project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");
+    with(&[]).expect(5, &["the program registers two panic contexts called queue"]);
+    project.replace("src/main.rs", "\"relock\"", "\"lock_twice\"");
+    with(&[]).expect(5, &["the program registers two faults called lock_twice"]);
+}
