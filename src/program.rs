@@ -9,7 +9,7 @@ use crate::cpu::Features;
 use crate::options::Options;
 use crate::smp::{BringUp, WorkError};
 
-pub use crate::report::Reason;
+pub use crate::report::reason::Reason;
 pub use crate::stress::ArenaHeap;
 
 /// The machine when it is up: all CPUs that came online wait for work, interrupts are on, the page tables are final.

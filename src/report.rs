@@ -3,7 +3,7 @@
 mod bring_up;
 mod memory;
 mod program;
-mod reason;
+pub(crate) mod reason;
 mod times;
 pub(crate) mod trace;
 mod verdict;
@@ -11,7 +11,7 @@ mod verdict;
 pub(crate) use bring_up::boot;
 pub(crate) use memory::{free_before_work, memory_map, page_table_audit, zones};
 pub use program::{MAX_NAME_BYTES, MAX_TEXT_BYTES, figure, mean, number, text};
-pub use reason::Reason;
+pub(crate) use reason::Reason;
 pub(crate) use reason::missing_cpus;
 pub(crate) use times::clocksource;
 pub(crate) use verdict::verdict;

@@ -15,6 +15,7 @@ pub const MAX_LINES: usize = 16;
 pub const MAX_LINE_BYTES: usize = 120;
 
 /// A registered function that writes lines of the panic report.
+#[doc(hidden)]
 #[repr(C)]
 pub struct PanicContext {
     /// Its name, and its place.
@@ -24,6 +25,7 @@ pub struct PanicContext {
 }
 
 /// The contexts that the program registers.
+#[doc(hidden)]
 #[linkme::distributed_slice]
 pub static PANIC_CONTEXTS: [PanicContext];
 

@@ -7,7 +7,7 @@
 //!
 //! - `off`: nothing;
 //! - `panic` (default): rare events, in rings of [`SMALL_EVENTS`], which a panic reports;
-//! - `all`: all events, in rings of [`TRACE_RING_PAGES`]; the default of the shell;
+//! - `all`: all events, in rings of [`TRACE_RING_PAGES`](crate::config::TRACE_RING_PAGES); the default of the shell;
 //! - `on`: all events, and the launcher receives the rings at the end of the run.
 
 pub(crate) mod ring;

@@ -5,6 +5,7 @@ use crate::registry::{Header, Text};
 use crate::wire::{PROGRAM_EVENT, TraceClass};
 
 /// An event that the program records.
+#[doc(hidden)]
 #[repr(C)]
 pub struct ProgramEvent {
     /// Its name, and its place.
@@ -14,6 +15,7 @@ pub struct ProgramEvent {
 }
 
 /// The events of the program. An event's number is its index.
+#[doc(hidden)]
 #[linkme::distributed_slice]
 pub static PROGRAM_EVENTS: [ProgramEvent];
 
