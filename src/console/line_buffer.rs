@@ -23,6 +23,23 @@ impl<const N: usize> LineBuffer<N> {
         line
     }
 
+    /// Creates `FILE:LINE`. A path that does not fit loses its beginning, and `…` stands in its place.
+    pub(crate) fn source_line(file: &str, line: u32) -> LineBuffer<N> {
+        let line = LineBuffer::<11>::format(format_args!(":{line}"));
+        let room = N.saturating_sub(line.as_bytes().len());
+        let mut text = LineBuffer::new();
+        if file.len() <= room {
+            text.push_bytes(file.as_bytes());
+        } else {
+            let dots = "…";
+            let cut = file.len() - room.saturating_sub(dots.len());
+            text.push_bytes(dots.as_bytes());
+            text.push_bytes(&file.as_bytes()[file.ceil_char_boundary(cut)..]);
+        }
+        text.push_bytes(line.as_bytes());
+        text
+    }
+
     /// Appends bytes, which need not be UTF-8. Bytes that do not fit are dropped.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         let room = bytes.len().min(N - self.length);
@@ -64,5 +81,21 @@ impl<const N: usize> fmt::Write for LineBuffer<N> {
         self.bytes[self.length..][..room].copy_from_slice(&text.as_bytes()[..room]);
         self.length += room;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_line_that_does_not_fit_keeps_its_end() {
+        let line = |file, line| LineBuffer::<16>::source_line(file, line);
+        assert_eq!(line("src/a.rs", 7).as_str(), "src/a.rs:7");
+        assert_eq!(line("0123456789abc", 71).as_str(), "0123456789abc:71");
+        assert_eq!(line("0123456789abcd", 71).as_str(), "…456789abcd:71");
+        assert_eq!(line("01234567890äbcd", 1).as_str(), "…567890äbcd:1");
+        // The cut is within a character.
+        assert_eq!(line("012345äbcdefghijk", 1).as_str(), "…bcdefghijk:1");
     }
 }

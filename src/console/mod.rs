@@ -23,7 +23,7 @@ mod deferred_warnings;
 mod drawing;
 #[cfg(target_os = "none")]
 mod input;
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", test))]
 mod line_buffer;
 #[cfg(target_os = "none")]
 mod logger;

@@ -22,7 +22,7 @@ use crate::wire::{
 /// How many of each CPU's newest trace events are sent.
 const EVENTS: usize = 32;
 
-/// A source location as `FILE:LINE`.
+/// A source location as `FILE:LINE`. The path of a dependency in cargo's folders may be longer: it keeps its end.
 pub(crate) type Location = LineBuffer<80>;
 
 /// Whether the panic message was printed and sent.
@@ -30,11 +30,7 @@ static IS_MESSAGE_SENT: AtomicBool = AtomicBool::new(false);
 
 /// The source location of a panic; empty for an exception.
 pub(crate) fn location(cause: &PanicCause) -> Location {
-    let mut text = Location::new();
-    if let Some(at) = cause.location {
-        let _ = write!(text, "{}:{}", at.file(), at.line());
-    }
-    text
+    cause.location.map(|at| Location::source_line(at.file(), at.line())).unwrap_or_default()
 }
 
 /// Writes the panic record without the message: formatting that runs code of other modules, which may panic.
