@@ -175,10 +175,12 @@ impl Row {
             _ => RowProblem::Options(error),
         })?;
         // A row's paths begin at the workspace, wherever it is run.
-        if let Some(path) = &mut launch.replay {
+        let modules = launch.modules.iter_mut().map(|module| &mut module.path);
+        let mut paths = launch.replay.iter_mut().chain(modules).peekable();
+        if paths.peek().is_some() {
             let workspace = Workspace::find().map_err(|error| RowProblem::Checkout(Box::new(error)))?;
             let folder = workspace.project().map_or(&workspace.root, |project| &project.folder);
-            *path = folder.join(&path);
+            paths.for_each(|path| *path = folder.join(&path));
         }
         if !has_option(&words, "--timeout") {
             launch.run.limit *= BUSY_HOST;
