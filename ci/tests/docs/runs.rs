@@ -31,6 +31,10 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
     ("cargo run -- matrix --tier full --shard 1/4", "minutes"),
     ("cargo run -- matrix --tier full --shard 2/4", "minutes"),
     ("cargo run -- report", "writes the page of the checkout's newest run, whichever that is"),
+    (
+        "cargo run -- report --merge shards",
+        "needs the results of all shards; the unit tests of `report::shards`",
+    ),
     ("cargo run -- soak boots --count 22", "minutes"),
     ("cargo run -- stress --seconds 60 --workloads remote,storm --seed 0x2a", "a minute"),
     ("cargo run -- stress --seconds 60 --workloads remote,storm --seed 0x2a --json report.json", "a minute"),
