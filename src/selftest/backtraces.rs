@@ -9,8 +9,14 @@ pub(crate) fn run(_: u32) -> CheckResult {
     // PUSH RBP is one byte, MOV RBP, RSP the next three: the ABI's prologue with frame pointers.
     let entry = interrupted as *const () as u64;
     ensure!(first_return_address(entry, [caller, 0]) == Some(caller), "the caller is missing at PUSH RBP");
-    ensure!(first_return_address(entry + 1, [0, caller]) == Some(caller), "the caller is missing at MOV RBP, RSP");
-    ensure!(first_return_address(entry + 4, [caller; 2]).is_none(), "a caller of a function that has its frame");
+    ensure!(
+        first_return_address(entry + 1, [0, caller]) == Some(caller),
+        "the caller is missing at MOV RBP, RSP"
+    );
+    ensure!(
+        first_return_address(entry + 4, [caller; 2]).is_none(),
+        "a caller of a function that has its frame"
+    );
     ensure!(first_return_address(entry, [0, caller]).is_none(), "a caller that is no code");
     ensure!(first_return_address(u64::MAX, [caller; 2]).is_none(), "a caller of an address that is no code");
     Ok(())
