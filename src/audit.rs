@@ -1,4 +1,4 @@
-//! Layer 9: the audit of all CPUs: the page tables in use ([`memory::audit_live`]), and the control registers of each CPU.
+//! Layer 10: the audit of all CPUs: the page tables in use ([`memory::audit_live`]), and the control registers of each CPU.
 
 use core::fmt;
 

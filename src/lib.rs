@@ -17,8 +17,9 @@
 //! | 6 | `apic` |
 //! | 7 | `time` |
 //! | 8 | `smp` |
-//! | 9 | `audit`, `selftest`, `stress`, `testing`, `bench`, `shell` |
-//! | 10 | `faults`, `options`, `report`, `program`, `prelude`, `stages` |
+//! | 9 | `heap` |
+//! | 10 | `audit`, `selftest`, `stress`, `testing`, `bench`, `shell` |
+//! | 11 | `faults`, `options`, `report`, `program`, `prelude`, `stages` |
 //!
 //! <!-- end -->
 //!
@@ -138,6 +139,8 @@ pub mod time;
 
 #[cfg(target_os = "none")]
 pub mod smp;
+
+pub mod heap;
 
 pub mod stress;
 pub mod testing;

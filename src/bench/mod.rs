@@ -1,4 +1,4 @@
-//! Layer 9: exact costs of operations, in instructions.
+//! Layer 10: exact costs of operations, in instructions.
 //!
 //! Under QEMU's TCG with `-icount shift=0` the TSC advances by one for each instruction, on every host alike. So costs can be
 //! compared, and a test can enforce a limit. `work=bench` measures benchmarks and sends one record for each; the launcher compares

@@ -1,4 +1,4 @@
-//! Layer 10: fault injection. The cargo feature `faults` builds it in, and `inject=` on the kernel command line selects
+//! Layer 11: fault injection. The cargo feature `faults` builds it in, and `inject=` on the kernel command line selects
 //! one. Each must be caught, so that every check is known to be able to fail.
 //!
 //! To add a fault, name it in [`Fault`], and write it into the module of its subject: as a function in `INJECTIONS`, with

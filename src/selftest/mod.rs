@@ -1,4 +1,4 @@
-//! Layer 9: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
+//! Layer 10: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
 //! one after the other, each on every CPU, then those that the program registers. `selftest.parts=` selects some.
 //!
 //! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `check.rs`, and add a line

@@ -1,4 +1,4 @@
-//! Layer 9: the shell, which executes typed commands on the running kernel: `work=shell`.
+//! Layer 10: the shell, which executes typed commands on the running kernel: `work=shell`.
 //!
 //! [`keys`] decodes the bytes of the serial port, the line [`editor`] makes lines of the keys, and [`command`] parses a line.
 //! The commands are rows of one [`table`], which help, usage and [completion](complete) use as well. The BSP halts while it

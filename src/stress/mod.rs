@@ -1,4 +1,4 @@
-//! Layer 9: the stress. All CPUs allocate frames from one allocator, and every allocation and free is checked.
+//! Layer 10: the stress. All CPUs allocate frames from one allocator, and every allocation and free is checked.
 //!
 //! `run` runs the workloads one after the other. Each frame has an owner word ([`owners`]). Before and after each workload all
 //! magazines are drained, and snapshots of the allocator's state are compared.

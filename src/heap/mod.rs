@@ -1,0 +1,7 @@
+//! Layer 9: the heap. Objects of any size for Rust's `alloc`, cut from the frames of the layer `memory`.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `size_class` | the sizes of objects, and the class of a layout |
+
+pub mod size_class;
