@@ -84,7 +84,7 @@
 //! <!-- end -->
 //!
 //! `docs/kernels.md` leads through it; `examples/hello.rs` and `examples/allocator.rs` are two more, each in under fifty lines, and
-//! `cargo run -- run --example hello` boots one. [`option!`], [`frame_allocator!`], [`workload!`] and [`bench!`] register what a program
+//! `cargo run -- run --example hello` boots one. [`option!`], [`frame_allocator!`], [`heap!`](crate::heap!), [`workload!`] and [`bench!`] register what a program
 //! adds. Whatever a program calls without `unsafe` is sound: `docs/invariants.md` has the rules, `tests/soundness/` the attempts to
 //! break them.
 //!

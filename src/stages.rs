@@ -105,12 +105,14 @@ fn loader(handoff: &Handoff) -> BootInfo {
 /// Refuses a program that registers two things of one kind by one name: the command line could not tell them apart.
 fn refuse_duplicates() {
     let allocators = stress::allocators::duplicate().map(|name| ("allocators", name));
+    let heaps = || stress::heap::duplicate().map(|name| ("heaps", name));
     let workloads = || stress::workloads::duplicate().map(|name| ("workloads", name));
     let parameters = || Options::duplicate().map(|name| ("parameters", name));
     let faults = || crate::faults::duplicate().map(|name| ("faults", name));
     let self_tests = || selftest::duplicate().map(|name| ("parts of the self-test", name));
     let contexts = || panic::duplicate().map(|name| ("panic contexts", name));
-    let all = allocators.or_else(workloads).or_else(parameters).or_else(faults).or_else(self_tests);
+    let all =
+        allocators.or_else(heaps).or_else(workloads).or_else(parameters).or_else(faults).or_else(self_tests);
     if let Some((kind, name)) = all.or_else(contexts) {
         boot::refuse(format_args!("the program registers two {kind} called {name}, or one that octopod has"));
     }

@@ -184,7 +184,7 @@ fn judged(lines: &[Vec<u8>], asked: &Requested) -> (Seen, Judgement) {
 fn has_evidence(seen: &Seen, asked: &Requested) -> bool {
     let (Some(boot), Some(verdict)) = (&seen.boot, &seen.verdict) else { return false };
     let online = seen.cpus.iter().filter(|cpu| cpu.state == "online").count();
-    let RequestedWork::Stress { workloads, allocators, cpus } = &asked.work else {
+    let RequestedWork::Stress { parts, cpus } = &asked.work else {
         return verdict.pass && Some(boot.cpus_online) == asked.cpus && online == boot.cpus_online as usize;
     };
     let done = |workload: &str, allocator: &str, cpus: Option<u32>| {
@@ -193,9 +193,9 @@ fn has_evidence(seen: &Seen, asked: &Requested) -> bool {
         same.any(|one| cpus.is_none_or(|cpus| cpus == one.cpus) && one.operations > 0 && one.lost == 0)
     };
     let counts: Vec<_> = if cpus.is_empty() { vec![None] } else { cpus.iter().copied().map(Some).collect() };
-    let all = counts.iter().all(|count| {
-        allocators.iter().all(|allocator| workloads.iter().all(|workload| done(workload, allocator, *count)))
-    });
+    let all = counts
+        .iter()
+        .all(|count| parts.iter().all(|(workload, allocator)| done(workload, allocator, *count)));
     let memory = seen.memory.is_some_and(|memory| memory.free_frames_before == verdict.free_frames_after);
     all && memory
         && verdict.pass

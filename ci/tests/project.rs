@@ -10,6 +10,8 @@ use octopod_ci::base::Workspace;
 
 #[path = "project/extensions.rs"]
 mod extensions;
+#[path = "project/heaps.rs"]
+mod heaps;
 
 /// Variables by which the cargo of this test describes it; the project's own cargo sets them anew.
 const OF_OUTER_CARGO: [&str; 9] = [

@@ -2,25 +2,25 @@
 
 use core::fmt;
 
-use super::allocators::Allocator;
 use super::failure::Failure;
 use super::replay::TraceError;
 use super::snapshot::Discrepancy;
+use super::subject::Subject;
 use super::workloads::Workload;
 
-/// The workload and the allocator of a failure.
+/// The workload and the allocator or heap of a failure.
 #[derive(Clone, Copy, Debug)]
 pub struct FailedRun {
     /// The workload.
     pub workload: &'static Workload,
-    /// The allocator.
-    pub allocator: &'static Allocator,
+    /// The allocator or heap.
+    pub subject: Subject,
 }
 
 impl fmt::Display for FailedRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FailedRun { workload, allocator } = self;
-        if allocator.is_kernels() { workload.fmt(f) } else { write!(f, "{workload} on {allocator}") }
+        let FailedRun { workload, subject } = self;
+        if subject.is_kernels() { workload.fmt(f) } else { write!(f, "{workload} on {subject}") }
     }
 }
 
@@ -32,7 +32,7 @@ pub enum StressError {
         /// The size of the table, in bytes.
         bytes: usize,
     },
-    /// Too little memory to donate some to an allocator.
+    /// Too little memory to donate some to an allocator or a heap.
     TooLittleToDonate,
     /// Fewer CPUs are online than `stress.cpus` requests.
     TooFewCpus {
@@ -60,7 +60,7 @@ pub enum StressError {
     },
     /// A check failed during or after a workload.
     Discrepancy {
-        /// The workload and the allocator.
+        /// The workload and the allocator or heap.
         run: FailedRun,
         /// The failed check.
         discrepancy: Discrepancy,
@@ -68,7 +68,7 @@ pub enum StressError {
 }
 
 impl StressError {
-    /// Whether it concerns an allocator on donated frames only: all CPUs are where they should be, and the donated frames can be
+    /// Whether it concerns an allocator or a heap on donated frames only: all CPUs are where they should be, and the donated frames can be
     /// freed.
     pub fn concerns_borrower_only(&self) -> bool {
         let StressError::Discrepancy { run, discrepancy } = self else { return false };
@@ -80,7 +80,7 @@ impl StressError {
                     | Failure::DidNotComeOnline { .. }
             )
         );
-        !run.allocator.is_kernels() && !is_about_cpus
+        !run.subject.is_kernels() && !is_about_cpus
     }
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for StressError {
                 write!(f, "out of memory for the stress's tables: {bytes} contiguous bytes")
             }
             StressError::TooLittleToDonate => {
-                f.write_str("too little memory to donate some to another allocator")
+                f.write_str("too little memory to donate some to another allocator or heap")
             }
             StressError::TooFewCpus { asked, online } => {
                 write!(f, "stress.cpus requests {asked} CPUs, {online} are online")

@@ -5,8 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Mutex;
 
+use super::marks::ObjectViolation;
 use super::owners::OwnershipViolation;
 use super::source::uninterrupted;
+use crate::heap::source::HeapError;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
 /// The failures of a workload: the first in full, the others as a count.
@@ -43,6 +45,17 @@ pub enum Failure {
     },
     /// The allocator rejected a free.
     Rejected(FreeError),
+    /// An object of a heap was not its owner's alone, or not as requested.
+    Object(ObjectViolation),
+    /// A heap refused to free or resize an object.
+    HeapRefused(HeapError),
+    /// A heap has less room for objects than before.
+    ObjectsStranded {
+        /// How many were allocated.
+        taken: u64,
+        /// How many there was room for.
+        room: u64,
+    },
     /// A CPU did not acknowledge an offline request.
     DidNotGoOffline {
         /// Its number.
@@ -76,6 +89,11 @@ impl fmt::Display for Failure {
                 write!(f, "{frame} was allocated at {order} while every second frame was in use")
             }
             Failure::Rejected(error) => write!(f, "the allocator rejected a free: {error}"),
+            Failure::Object(violation) => violation.fmt(f),
+            Failure::HeapRefused(error) => write!(f, "the heap refused to free or resize an object: {error}"),
+            Failure::ObjectsStranded { taken, room } => {
+                write!(f, "all CPUs together allocated {taken} objects, where there was room for {room}")
+            }
             Failure::DidNotGoOffline { cpu } => write!(f, "cpu {cpu} did not go offline"),
             Failure::StuckGoingOffline { cpu, stage } => {
                 write!(f, "cpu {cpu} is stuck going offline, last seen {stage}")
@@ -93,7 +111,7 @@ impl FailureLog {
         FailureLog { ownership_violations: AtomicU64::new(0), first: Mutex::new(None) }
     }
 
-    /// The number of frames that were allocated twice, or freed by a CPU that did not own them.
+    /// The number of frames, or objects of a heap, that were allocated twice, or freed by a CPU that did not own them.
     pub fn ownership_violations(&self) -> u64 {
         self.ownership_violations.load(Ordering::Relaxed)
     }
@@ -105,7 +123,12 @@ impl FailureLog {
 
     /// Adds a failure, and returns whether it is the first.
     pub fn note(&self, failure: Failure) -> bool {
-        if let Failure::OwnershipViolation(_) = failure {
+        let has_two_owners = match &failure {
+            Failure::OwnershipViolation(_) => true,
+            Failure::Object(violation) => violation.is_about_owners(),
+            _ => false,
+        };
+        if has_two_owners {
             self.ownership_violations.fetch_add(1, Ordering::Relaxed);
         }
         uninterrupted(|| {

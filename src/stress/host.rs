@@ -15,19 +15,24 @@ use crossbeam_utils::CachePadded;
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage, Needs};
 use super::failure::{Failure, FailureLog};
 use super::figures::{Measured, figures};
+use super::heap::{Heap, HeapArena, HeapBacking, HeapSource};
 use super::histogram::{Histogram, buckets};
 use super::owners::Owners;
 use super::replay::AllocTrace;
 use super::ring::FrameRing;
 use super::run_table::RunTable;
-use super::snapshot::{AllocatorSnapshot, Discrepancy};
+use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource};
-use super::workloads::{self, Platform, Setup, Shared, Workload};
+use super::subject::Subject;
+use super::tested::{Tested, TestedHeap};
+use super::workloads::{self, Platform, SLOTS, Setup, Shared, Workload};
+use crate::cpu::PAGE_BYTES;
+use crate::heap::source::become_cpu;
 use crate::memory::host::World;
 use crate::wire::{Bucket, Stress};
 
-use activity::Watched;
 pub use activity::{Activity, Call, ThreadActivity};
+use activity::{Watched, WatchedHeap};
 use hosted::Hosted;
 
 /// When a workload ends. Each thread then completes its round.
@@ -201,18 +206,147 @@ impl HostRun<'_> {
     /// Runs the workload on `source` instead of [`allocator`](Self::allocator). All of its frames must lie below `end`, and it
     /// must have twice as many contexts as there are threads.
     pub fn run_on(&self, end: usize, source: &dyn FrameSource) -> Outcome {
-        let owners: Vec<_> = (0..end).map(|_| AtomicU64::new(0)).collect();
+        Run {
+            subject: Subject::Allocator(self.allocator),
+            workload: self.workload,
+            threads: self.threads,
+            bound: self.bound,
+            seed: self.seed,
+            trace: self.trace,
+            check_every: self.check_every_frame,
+        }
+        .run(end, &Tested::Frames(source))
+    }
+}
+
+/// One run of a workload on a heap on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct HostHeapRun {
+    /// The heap.
+    pub heap: &'static Heap,
+    /// The workload, one of heaps.
+    pub workload: &'static Workload,
+    /// The number of threads.
+    pub threads: usize,
+    /// The size of the arena, in bytes.
+    pub bytes: usize,
+    /// When it ends.
+    pub bound: Bound,
+    /// The seed of the random numbers.
+    pub seed: u64,
+    /// Whether every word of an object is checked, not samples of it.
+    pub check_every_word: bool,
+}
+
+/// A page of an arena.
+#[derive(Clone)]
+#[repr(C, align(65536))]
+struct ArenaPage([u8; ARENA_PAGE]);
+
+/// Its size: the alignment that an arena of the kernel has, if it is as large.
+const ARENA_PAGE: usize = 16 * PAGE_BYTES;
+
+impl HostHeapRun {
+    /// Runs the workload on a heap of its own.
+    pub fn run(&self) -> Outcome {
+        self.run_watched(None)
+    }
+
+    /// As [`run`](Self::run), while another thread reads `activity`, which must be made for as many threads.
+    ///
+    /// # Panics
+    /// If a heap returns without running the workload.
+    pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
+        match self.heap.backing {
+            HeapBacking::Arena(make) => self.in_arena(activity, make),
+            HeapBacking::Kernel(with) => {
+                let mut outcome = None;
+                with(self.bytes, self.threads, &mut |source| {
+                    outcome = Some(self.run_on(None, source, activity));
+                });
+                outcome.expect("the heap is passed on and the workload runs on it")
+            }
+        }
+    }
+
+    /// As [`run_watched`](Self::run_watched), on the heap that `make` makes.
+    ///
+    /// # Panics
+    /// If it returns without running the workload.
+    pub fn in_arena(
+        &self,
+        activity: Option<&Activity>,
+        make: impl FnOnce(&HeapArena<'_>, &mut dyn FnMut(&dyn HeapSource)),
+    ) -> Outcome {
+        let mut memory = Vec::new();
+        memory.resize(self.bytes.div_ceil(ARENA_PAGE), ArenaPage([0; ARENA_PAGE]));
+        let start = core::ptr::NonNull::new(memory.as_mut_ptr().cast()).expect("a vector has an address");
+        // SAFETY: the memory must be valid and used for nothing else. The vector owns it, is not touched until the heap has ended,
+        // and ends after the arena.
+        let arena = unsafe { HeapArena::new(start, memory.len() * ARENA_PAGE, self.threads) };
+        let mut outcome = None;
+        make(&arena, &mut |source| {
+            outcome = Some(self.run_on(Some(arena.addresses()), source, activity));
+        });
+        outcome.expect("the heap is made and run")
+    }
+
+    /// Runs the workload on `source` instead of [`heap`](Self::heap). Objects must lie within `bounds`, if there are any.
+    fn run_on(
+        &self,
+        bounds: Option<core::ops::Range<usize>>,
+        source: &dyn HeapSource,
+        activity: Option<&Activity>,
+    ) -> Outcome {
+        let run = Run {
+            subject: Subject::Heap(self.heap),
+            workload: self.workload,
+            threads: self.threads,
+            bound: self.bound,
+            seed: self.seed,
+            trace: None,
+            check_every: self.check_every_word,
+        };
+        let watched;
+        let source = match activity {
+            Some(activity) => {
+                watched = WatchedHeap { source, activity };
+                &watched as &dyn HeapSource
+            }
+            None => source,
+        };
+        run.run(0, &Tested::Heap(TestedHeap { source, bounds, free_frames: None }))
+    }
+}
+
+/// What runs of a workload on an allocator and on a heap have in common.
+struct Run<'a> {
+    subject: Subject,
+    workload: &'static Workload,
+    threads: usize,
+    bound: Bound,
+    seed: u64,
+    trace: Option<&'a AllocTrace<'a>>,
+    check_every: bool,
+}
+
+impl Run<'_> {
+    /// Runs the workload. All frames lie below `end`.
+    fn run(&self, end: usize, tested: &Tested<'_>) -> Outcome {
+        let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+        let (owners, slots) = (words(end), words(SLOTS * self.threads));
         let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
         let rings: Vec<_> = (0..self.threads).map(|_| FrameRing::new()).collect();
         let ids: Vec<_> = (0..self.threads as u32).collect();
         let sizes = if self.workload.holds_runs { RunTable::sizes(end, self.threads) } else { [0; 3] };
-        let runs = sizes.map(|size| (0..size).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+        let runs = sizes.map(words);
         let failures = FailureLog::new();
-        let before = AllocatorSnapshot::of(source);
+        let before = tested.snapshot();
         let shared = Shared::new(Setup {
             workload: self.workload,
             seed: self.seed,
-            source,
+            source: tested.frames(),
+            heap: tested.heap(&slots, self.check_every),
             owners: Owners::new(&owners),
             histograms: &histograms,
             ids: &ids,
@@ -220,7 +354,7 @@ impl HostRun<'_> {
             failures: &failures,
             free_before: before.free(),
             trace: self.trace,
-            check_every_frame: self.check_every_frame,
+            check_every_frame: self.check_every,
             runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
         });
         let began = Instant::now();
@@ -234,17 +368,17 @@ impl HostRun<'_> {
         std::thread::scope(|scope| {
             for number in 0..self.threads {
                 let (threads, shared) = (&threads, &shared);
-                // SAFETY: a context must be unique. Each thread has that of its number and that of its handler, and no others
-                // exist.
-                scope.spawn(move || workloads::run(threads, shared, unsafe { AllocContext::new(number) }));
+                scope.spawn(move || {
+                    become_cpu(number);
+                    // SAFETY: a context must be unique. Each thread has that of its number and that of its handler, and no others
+                    // exist.
+                    workloads::run(threads, shared, unsafe { AllocContext::new(number) });
+                });
             }
         });
         let elapsed = began.elapsed();
-        for number in 0..2 * self.threads {
-            // SAFETY: a context must be unique. The threads, which had the contexts, have ended.
-            source.drain(&mut unsafe { AllocContext::new(number) });
-        }
-        let after = AllocatorSnapshot::of(source);
+        self.drain(tested);
+        let after = tested.snapshot();
         let operations: Vec<u64> =
             threads.operations.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let measured = Measured {
@@ -253,11 +387,32 @@ impl HostRun<'_> {
             lost_and_gained: before.lost_and_gained(&after),
         };
         Outcome {
-            figures: figures(&shared, self.allocator, measured),
+            figures: figures(&shared, self.subject, measured),
             buckets: buckets(&histograms).collect(),
             scores: shared.scores().collect(),
             operations,
-            verdict: before.compare(&after, &failures, source),
+            verdict: before.compare(&after, &failures, tested),
+        }
+    }
+
+    /// Drains what is cached for each thread, in the name of the threads, which have ended.
+    fn drain(&self, tested: &Tested<'_>) {
+        match tested {
+            Tested::Frames(source) => {
+                for number in 0..2 * self.threads {
+                    // SAFETY: a context must be unique. The threads, which had the contexts, have ended.
+                    source.drain(&mut unsafe { AllocContext::new(number) });
+                }
+            }
+            Tested::Heap(heap) => std::thread::scope(|scope| {
+                for number in 0..self.threads {
+                    let drained = scope.spawn(move || {
+                        become_cpu(number);
+                        heap.source.drain();
+                    });
+                    drained.join().expect("a drain does not panic");
+                }
+            }),
         }
     }
 }
@@ -266,5 +421,7 @@ fn end_of(world: &World) -> usize {
     world.first.get() + world.len
 }
 
+#[cfg(test)]
+mod heap_tests;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,18 @@
-//! Layer 10: the stress. All CPUs allocate frames from one allocator, and every allocation and free is checked.
+//! Layer 10: the stress. All CPUs allocate frames from one allocator, or objects from one heap, and every allocation and free is checked.
 //!
 //! `run` runs the workloads one after the other. Each frame has an owner word ([`owners`]). Before and after each workload all
-//! magazines are drained, and snapshots of the allocator's state are compared.
+//! magazines are drained, and snapshots of the allocator's state are compared. [`heap`] is the same for heaps.
 
 mod allocator;
 pub mod allocators;
 pub(crate) mod failure;
 mod figures;
+pub mod heap;
+mod heap_snapshot;
 pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+mod marks;
 pub(crate) mod owners;
 #[doc(hidden)]
 pub mod parameters;
@@ -22,6 +25,9 @@ pub(crate) mod snapshot;
 pub(crate) mod source;
 #[cfg(any(target_os = "none", test))]
 mod stall;
+#[doc(hidden)]
+pub mod subject;
+mod tested;
 pub mod workloads;
 
 #[cfg(target_os = "none")]
@@ -32,6 +38,8 @@ pub(crate) mod barrier;
 mod donated;
 #[cfg(target_os = "none")]
 mod error;
+#[cfg(target_os = "none")]
+mod heap_arena;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]

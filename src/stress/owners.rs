@@ -15,7 +15,7 @@ pub(crate) type FrameIndex = usize;
 pub(crate) type OwnerId = u32;
 
 /// The difference between the numbers of a CPU's handler and of the CPU: more than any CPU's number.
-const HANDLER: OwnerId = 1 << 20;
+pub(super) const HANDLER: OwnerId = 1 << 20;
 
 const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < 1 << (u64::BITS - NEXT_BITS));
 
@@ -25,7 +25,7 @@ pub(crate) const fn handler_of(cpu: OwnerId) -> OwnerId {
 }
 
 /// Displays an owner.
-struct OwnerName(OwnerId);
+pub(super) struct OwnerName(pub(super) OwnerId);
 
 impl fmt::Display for OwnerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

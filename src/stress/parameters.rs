@@ -4,6 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 use super::allocators::{self, Allocator, OCTOPOD};
+use super::heap::{self, Heap};
+use super::subject::Subject;
 use super::workloads::{self, Workload, defaults};
 use crate::boot::command_line::{NameList, ParameterValue, Switch, ValueError, parse_u64};
 use crate::parameters;
@@ -17,6 +19,9 @@ pub type WorkloadList = NameList<&'static Workload, { workloads::MOST }>;
 /// Some of the allocators.
 pub type AllocatorList = NameList<&'static Allocator, { allocators::MOST }>;
 
+/// Some of the heaps.
+pub type HeapList = NameList<&'static Heap, { heap::MOST }>;
+
 parameters! {
     /// The parameters of the stress.
     pub struct StressParameters {
@@ -28,10 +33,28 @@ parameters! {
         pub seed: Option<u64> = None, "stress.seed";
         /// The allocators, in this order.
         pub allocators: AllocatorList = AllocatorList::of([&OCTOPOD]), "stress.allocators";
+        /// The heaps on which the workloads of heaps run, in this order.
+        pub heaps: HeapList = HeapList::of([heap::DEFAULT]), "stress.heaps";
         /// The numbers of CPUs to run on, one after the other. By default all CPUs; for a comparison 1, 2, 4 and so on.
         pub cpus: CpuCounts = CpuCounts::NONE, "stress.cpus";
-        /// Whether every frame of a run has its owner word checked, instead of a few of a large run. Such a run measures the check.
+        /// Whether every frame of a run has its owner word checked, and every word of an object, instead of a few of a large one. Such a
+        /// run measures the check.
         pub check_every_frame: Switch = Switch::Off, "stress.check_every_frame";
+    }
+}
+
+impl StressParameters {
+    /// The allocators and heaps that have workloads, in this order.
+    pub fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
+        let allocators = self.allocators.iter().map(Subject::Allocator);
+        let all = allocators.chain(self.heaps.iter().map(Subject::Heap));
+        all.filter(|subject| self.workloads_of(*subject).next().is_some())
+    }
+
+    /// The workloads that run on an allocator or a heap.
+    pub fn workloads_of(&self, subject: Subject) -> impl Iterator<Item = &'static Workload> + Clone + '_ {
+        let of_heaps = matches!(subject, Subject::Heap(_));
+        self.workloads.iter().filter(move |workload| workload.is_of_heaps() == of_heaps)
     }
 }
 

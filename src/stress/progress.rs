@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use super::allocators::Allocator;
+use super::subject::Subject;
 use super::workloads::Workload;
 use crate::config::PROGRESS_MS;
 use crate::sync::SpinLockIrq;
@@ -21,8 +21,8 @@ per_cpu! {
 pub(crate) struct Progress {
     /// The workload.
     pub workload: &'static Workload,
-    /// The allocator.
-    pub allocator: &'static Allocator,
+    /// The allocator or heap.
+    pub subject: Subject,
     /// The number of CPUs.
     pub cpus: u32,
     /// Its index in this run.
@@ -64,7 +64,7 @@ fn report(_: &Expiry) {
     let Some(current) = CURRENT.try_lock().and_then(|current| *current) else { return };
     console::send(&Record::Progress(wire::Progress {
         workload: current.workload.name,
-        allocator: current.allocator.name,
+        allocator: current.subject.name(),
         cpus: current.cpus,
         index: current.index,
         of: current.of,

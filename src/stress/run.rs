@@ -1,4 +1,4 @@
-//! Runs the workloads, on each allocator and each number of CPUs, and compares snapshots before and after each.
+//! Runs the workloads, on each allocator or heap and each number of CPUs, and compares snapshots before and after each.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +8,8 @@ use super::donated::DonatedFrames;
 use super::error::{FailedRun, StressError};
 use super::failure::FailureLog;
 use super::figures::{Measured, figures};
+use super::heap::{self, HeapBacking};
+use super::heap_arena::ArenaFrames;
 use super::histogram::{Histogram, buckets};
 use super::kernel::Kernel;
 use super::owners::Owners;
@@ -15,11 +17,13 @@ use super::parameters::{CpuCounts, MAX_CPU_COUNTS, StressParameters};
 use super::prefault;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::replay::AllocTrace;
-use super::snapshot::{AllocatorSnapshot, Discrepancy};
+use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource, KernelAllocator};
+use super::subject::Subject;
 use super::tables::Tables;
+use super::tested::{Tested, TestedHeap};
 use super::workloads::{self, Details, Setup, Shared, Workload};
-use crate::boot::command_line::{NameList, Switch};
+use crate::boot::command_line::Switch;
 use crate::config::STRESS_GRACE_MS;
 use crate::console::LineBuffer;
 use crate::cpu::CpuId;
@@ -49,7 +53,7 @@ impl<'a> Plan<'a> {
         }
         let cpus = if parameters.cpus != CpuCounts::NONE {
             parameters.cpus
-        } else if parameters.allocators.len() == 1 {
+        } else if parameters.subjects().count() <= 1 {
             CpuCounts::of([online])
         } else {
             let powers = (0..u32::BITS).map(|shift| 1 << shift).take_while(|power| *power < online);
@@ -66,14 +70,21 @@ impl<'a> Plan<'a> {
 
     /// The number of runs of a workload.
     fn runs(&self) -> usize {
-        self.parameters.workloads.len() * self.parameters.allocators.len() * self.cpus.iter().count()
+        let runs_of = |subject| self.parameters.workloads_of(subject).count();
+        self.parameters.subjects().map(runs_of).sum::<usize>() * self.cpus.iter().count()
     }
 
-    /// Whether each workload runs more than once.
+    /// Whether a workload runs more than once.
     fn compares(&self) -> bool {
-        self.parameters.allocators.len() * self.cpus.iter().count() > 1
+        let (allocators, heaps) = (self.parameters.allocators.len(), self.parameters.heaps.len());
+        let has = |of_heaps| self.parameters.workloads.iter().any(|one| one.is_of_heaps() == of_heaps);
+        let several = has(false) && allocators > 1 || has(true) && heaps > 1;
+        several || self.cpus.iter().count() > 1
     }
 }
+
+/// The most allocators and heaps of a run.
+const MOST_SUBJECTS: usize = allocators::MOST + heap::MOST;
 
 /// Runs the workloads that the parameters select, and reports each. `trace` is the text of the trace for `replay`.
 /// `before_work` is called when everything is ready, with the number of free frames. `give_up` is called when a CPU is stuck:
@@ -82,8 +93,8 @@ impl<'a> Plan<'a> {
 /// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first failure. It ends the stress, unless it concerns an allocator on donated frames only: then the other runs of that
-/// allocator are skipped.
+/// The first failure. It ends the stress, unless it concerns an allocator or a heap on donated frames only: then its other runs are
+/// skipped.
 #[inline(never)]
 pub(crate) fn run(
     parameters: &StressParameters,
@@ -101,7 +112,8 @@ pub(crate) fn run(
         None
     };
     let holds_runs = parameters.workloads.iter().any(|workload| workload.holds_runs);
-    let tables = Tables::new(trace, holds_runs)?;
+    let has_heaps = parameters.subjects().any(|subject| matches!(subject, Subject::Heap(_)));
+    let tables = Tables::new(trace, holds_runs, has_heaps)?;
     let trace = trace.map(|text| tables.load(text)).transpose()?;
     let traced = trace.as_ref().map_or(0, AllocTrace::cpus);
     if let Some(cpus) = plan.cpus.iter().find(|cpus| (*cpus as usize) < traced) {
@@ -111,7 +123,7 @@ pub(crate) fn run(
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     let seed_text = LineBuffer::<20>::format(format_args!("{seed:#x}"));
     console::send(&Record::text("stress", "seed", seed_text.as_str()));
-    drain(&KernelAllocator)?;
+    drain_kernel()?;
     // The frames of the tables are free again at the end.
     before_work((KernelAllocator.free_frames() + tables.frames()) as u64);
     console::send(&Record::Work(wire::WorkStart { entry_to_work_us: time::now_us() }));
@@ -119,37 +131,47 @@ pub(crate) fn run(
         prefault::free_blocks();
     }
     let mut index = 0;
-    let mut skipped: NameList<&Allocator, { allocators::MOST }> = NameList::EMPTY;
+    let mut skipped: heapless::Vec<Subject, MOST_SUBJECTS> = heapless::Vec::new();
     let mut first = None;
     for cpus in plan.cpus.iter() {
-        for allocator in parameters.allocators.iter() {
-            if skipped.contains(allocator) {
-                index += parameters.workloads.len() as u32;
+        for subject in parameters.subjects() {
+            if skipped.contains(&subject) {
+                index += parameters.workloads_of(subject).count() as u32;
                 continue;
             }
-            let mut bench = AllocatorRun {
+            let mut bench = SubjectRun {
                 plan: &plan,
                 tables: &tables,
                 trace: trace.as_ref(),
-                allocator,
+                subject,
                 cpus,
                 index: &mut index,
                 give_up,
             };
-            let ran = if allocator.is_kernels() {
-                bench.run_all(&KernelAllocator)
-            } else {
-                bench.run_all_on_donated_frames()
+            let ran = match subject {
+                Subject::Allocator(one) if one.is_kernels() => {
+                    bench.run_all(&Tested::Frames(&KernelAllocator))
+                }
+                Subject::Allocator(one) => bench.run_all_on_donated_frames(one),
+                Subject::Heap(one) => match one.backing {
+                    HeapBacking::Kernel(with) => bench.run_all_on_kernels_heap(with),
+                    HeapBacking::Arena(make) => bench.run_each_in_arena(make),
+                },
             };
             match ran {
                 Ok(()) => {}
                 Err(error) if error.concerns_borrower_only() => {
-                    log::error!("{error}: skipping {allocator}");
-                    console::send(&Record::text("stress", "skipped", allocator.name));
-                    skipped.push(allocator);
+                    log::error!("{error}: skipping {subject}");
+                    console::send(&Record::text("stress", "skipped", subject.name()));
+                    // There are no more of them.
+                    let _ = skipped.push(subject);
                     first.get_or_insert(error);
-                    // The donated frames are free again, whatever their owner words say.
-                    tables.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
+                    // The donated frames are free again, whatever their owner words and the tables say.
+                    tables
+                        .owners
+                        .iter()
+                        .chain(&*tables.slots)
+                        .for_each(|word| word.store(0, Ordering::Relaxed));
                 }
                 Err(error) => return Err(error),
             }
@@ -158,7 +180,7 @@ pub(crate) fn run(
     drop(tables);
     // The donated frames and the tables were freed, perhaps to a magazine. The caller compares the number of free frames with
     // that before.
-    drain(&KernelAllocator)?;
+    drain_kernel()?;
     first.map_or(Ok(()), Err)
 }
 
@@ -169,50 +191,84 @@ patchable! {
     }
 }
 
-/// The runs of one allocator on one number of CPUs.
-struct AllocatorRun<'a> {
+/// The runs of one allocator or heap on one number of CPUs.
+struct SubjectRun<'a> {
     plan: &'a Plan<'a>,
     tables: &'a Tables,
     /// The trace of `replay`.
     trace: Option<&'a AllocTrace<'a>>,
-    allocator: &'static Allocator,
+    subject: Subject,
     cpus: u32,
     /// The index of the next run of a workload in the stress.
     index: &'a mut u32,
     give_up: fn(StressError) -> !,
 }
 
-impl AllocatorRun<'_> {
+impl SubjectRun<'_> {
     /// Not inlined, as `DonatedFrames` takes much of the stack.
     #[inline(never)]
-    fn run_all_on_donated_frames(&mut self) -> Result<(), StressError> {
+    fn run_all_on_donated_frames(&mut self, allocator: &'static Allocator) -> Result<(), StressError> {
         // Frames in the caches of the CPUs are donated as well.
-        drain(&KernelAllocator)?;
+        drain_kernel()?;
         // Each CPU has a context, and so has its timer handler.
         let contexts = 2 * self.tables.ids().len();
         let needs = Needs { frames: KernelAllocator.free_frames(), contexts };
-        let mut donated = DonatedFrames::take(self.allocator.metadata_pages(&needs))
-            .ok_or(StressError::TooLittleToDonate)?;
+        let mut donated =
+            DonatedFrames::take(allocator.metadata_pages(&needs)).ok_or(StressError::TooLittleToDonate)?;
         let mut outcome = None;
-        donated.run(self.allocator, contexts, &mut |source| outcome = Some(self.run_all(source)));
+        donated.run(allocator, contexts, &mut |source| outcome = Some(self.run_all(&Tested::Frames(source))));
         outcome.expect("a borrower makes its allocator and runs the workloads on it")
     }
 
-    fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
-        let workloads = &self.plan.parameters.workloads;
-        let end = *self.index + workloads.len() as u32;
-        for workload in workloads.iter() {
-            let ran = self.run_one(source, workload);
+    fn run_all_on_kernels_heap(&mut self, with: WithHeap) -> Result<(), StressError> {
+        let free_frames: Option<fn() -> usize> = Some(|| KernelAllocator.free_frames());
+        let mut outcome = None;
+        with(0, smp::cpus().len(), &mut |source| {
+            let heap = TestedHeap { source, bounds: None, free_frames };
+            outcome = Some(self.run_all(&Tested::Heap(heap)));
+        });
+        outcome.expect("the heap is passed on and the workloads run on it")
+    }
+
+    /// Runs each workload on a heap of its own, in the same arena: some heaps do not reuse memory for other sizes.
+    #[inline(never)]
+    fn run_each_in_arena(&mut self, make: MakeHeap) -> Result<(), StressError> {
+        drain_kernel()?;
+        let mut arena = ArenaFrames::take().ok_or(StressError::TooLittleToDonate)?;
+        self.run_each(&mut |run, workload| {
+            let arena = arena.lend(smp::cpus().len());
+            let mut outcome = None;
+            make(&arena, &mut |source| {
+                let heap = TestedHeap { source, bounds: Some(arena.addresses()), free_frames: None };
+                outcome = Some(run.run_one(&Tested::Heap(heap), workload));
+            });
+            outcome.expect("a heap is made in the arena and the workload runs on it")
+        })
+    }
+
+    fn run_all(&mut self, tested: &Tested<'_>) -> Result<(), StressError> {
+        self.run_each(&mut |run, workload| run.run_one(tested, workload))
+    }
+
+    /// Calls `run_one` for each workload of the subject, until one fails.
+    fn run_each(
+        &mut self,
+        run_one: &mut dyn FnMut(&Self, &'static Workload) -> Result<(), StressError>,
+    ) -> Result<(), StressError> {
+        let workloads = self.plan.parameters.workloads_of(self.subject);
+        let end = *self.index + workloads.clone().count() as u32;
+        for workload in workloads {
+            let ran = run_one(self, workload);
             *self.index = if ran.is_ok() { *self.index + 1 } else { end };
             ran?;
         }
         Ok(())
     }
 
-    fn run_one(&self, source: &dyn FrameSource, workload: &'static Workload) -> Result<(), StressError> {
-        let run = FailedRun { workload, allocator: self.allocator };
-        drain(source)?;
-        let before = AllocatorSnapshot::of(source);
+    fn run_one(&self, tested: &Tested<'_>, workload: &'static Workload) -> Result<(), StressError> {
+        let run = FailedRun { workload, subject: self.subject };
+        drain(tested)?;
+        let before = tested.snapshot();
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
         }
@@ -220,10 +276,12 @@ impl AllocatorRun<'_> {
         let ids = &tables.ids()[..cpus];
         tables.histograms.iter().for_each(Histogram::clear);
         let failures = FailureLog::new();
+        let check_every_frame = self.plan.parameters.check_every_frame == Switch::On;
         let shared = Shared::new(Setup {
             workload,
             seed: self.plan.seed,
-            source,
+            source: tested.frames(),
+            heap: tested.heap(&tables.slots, check_every_frame),
             owners: Owners::new(&tables.owners),
             histograms: &tables.histograms[..2 * cpus],
             ids,
@@ -232,7 +290,7 @@ impl AllocatorRun<'_> {
             free_before: before.free(),
             trace: self.trace,
             runs: tables.runs(workload),
-            check_every_frame: self.plan.parameters.check_every_frame == Switch::On,
+            check_every_frame,
         });
         let began_us = time::now_us();
         let kernel = Kernel {
@@ -261,19 +319,21 @@ impl AllocatorRun<'_> {
         let elapsed_us = time::now_us() - began_us;
         progress::set(None);
         ran.map_err(StressError::Work)?;
-        workload_over(source, self.allocator);
-        drain(source)?;
-        let after = AllocatorSnapshot::of(source);
+        if let (Tested::Frames(source), Subject::Allocator(allocator)) = (tested, self.subject) {
+            workload_over(*source, allocator);
+        }
+        drain(tested)?;
+        let after = tested.snapshot();
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
         before
-            .compare(&after, &failures, source)
+            .compare(&after, &failures, tested)
             .map_err(|discrepancy| StressError::Discrepancy { run, discrepancy })
     }
 
     fn progress(&self, workload: &'static Workload, began_us: u64) -> Progress {
         Progress {
             workload,
-            allocator: self.allocator,
+            subject: self.subject,
             cpus: self.cpus,
             index: *self.index,
             of: self.plan.runs() as u32,
@@ -298,7 +358,7 @@ impl AllocatorRun<'_> {
             console::send(&Record::Fragmentation(wire::Fragmentation { workload, scores }));
         }
         let measured = Measured { operations: progress::total_operations(), elapsed_us, lost_and_gained };
-        let figures = figures(shared, self.allocator, measured);
+        let figures = figures(shared, self.subject, measured);
         let wire::Stress { allocator, cpus, operations, lost, double_allocated, .. } = figures;
         if self.plan.compares() {
             log::info!(
@@ -316,16 +376,35 @@ impl AllocatorRun<'_> {
     }
 }
 
-/// Drains the allocator's per-CPU caches.
-fn drain(source: &dyn FrameSource) -> Result<(), StressError> {
+/// Makes a heap in an arena.
+type MakeHeap = fn(&heap::HeapArena<'_>, heap::HeapRun<'_>);
+
+/// Passes octopod's heap on.
+type WithHeap = fn(usize, usize, heap::HeapRun<'_>);
+
+/// Drains the per-CPU caches of the kernel's allocator.
+fn drain_kernel() -> Result<(), StressError> {
+    drain(&Tested::Frames(&KernelAllocator))
+}
+
+/// Drains the per-CPU caches of what is tested.
+fn drain(tested: &Tested<'_>) -> Result<(), StressError> {
     let cpus = smp::online().count();
-    let drained = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
-        if let Some(rank) = cpu.rank() {
-            for number in [rank, cpus + rank] {
-                // SAFETY: a context must be unique. Each CPU uses its own two, and no workload runs.
-                source.drain(&mut unsafe { AllocContext::new(number) });
+    let drained = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| match tested {
+        Tested::Frames(source) => {
+            if let Some(rank) = cpu.rank() {
+                for number in [rank, cpus + rank] {
+                    // SAFETY: a context must be unique. Each CPU uses its own two, and no workload runs.
+                    source.drain(&mut unsafe { AllocContext::new(number) });
+                }
             }
         }
+        Tested::Heap(heap) => heap.source.drain(),
     });
-    drained.map_err(StressError::Work)
+    drained.map_err(StressError::Work)?;
+    match tested {
+        // The frames that it has freed lie in the CPUs' caches.
+        Tested::Heap(TestedHeap { free_frames: Some(_), .. }) => drain_kernel(),
+        _ => Ok(()),
+    }
 }

@@ -39,6 +39,22 @@ pub enum Discrepancy {
     },
     /// The allocator's own validation failed.
     Invalid(Invalid),
+    /// A heap counts other objects as allocated than before.
+    ObjectsLeft {
+        /// The objects before.
+        before: u64,
+        /// The objects after.
+        after: u64,
+    },
+    /// A heap holds other memory than before, although all objects are free and all CPUs drained.
+    BytesLeft {
+        /// The bytes before.
+        before: u64,
+        /// The bytes after.
+        after: u64,
+    },
+    /// A heap's own validation failed.
+    InvalidHeap(&'static str),
 }
 
 impl fmt::Display for Discrepancy {
@@ -53,6 +69,13 @@ impl fmt::Display for Discrepancy {
                 write!(f, "{before} frames were free in runs of order {order} before, {after} after")
             }
             Discrepancy::Invalid(invalid) => write!(f, "the allocator's state is invalid: {invalid}"),
+            Discrepancy::ObjectsLeft { before, after } => {
+                write!(f, "the heap counted {before} objects before and {after} after, when all were free")
+            }
+            Discrepancy::BytesLeft { before, after } => {
+                write!(f, "the heap held {before} bytes before and {after} after, when all objects were free")
+            }
+            Discrepancy::InvalidHeap(invalid) => write!(f, "the heap's state is invalid: {invalid}"),
         }
     }
 }

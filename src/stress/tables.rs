@@ -7,7 +7,7 @@ use super::histogram::Histogram;
 use super::replay::{self, AllocTrace};
 use super::ring::FrameRing;
 use super::run_table::RunTable;
-use super::workloads::Workload;
+use super::workloads::{SLOTS, Workload};
 use crate::memory::{Zeroable, ZeroedSlice};
 use crate::{memory, smp};
 
@@ -19,6 +19,8 @@ pub(crate) struct Tables {
     pub histograms: ZeroedSlice<Histogram>,
     /// One for each CPU.
     pub rings: ZeroedSlice<FrameRing>,
+    /// Those of the objects that workloads of heaps hold; empty if there is no such workload.
+    pub slots: ZeroedSlice<AtomicU64>,
     ids: ZeroedSlice<u32>,
     online: usize,
     /// The three tables of a trace; empty without one.
@@ -29,11 +31,15 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Allocates the tables. `trace` is the text of a trace, for which they have room; if `holds_runs` is true, there is also a
-    /// table of runs.
+    /// table of runs, and if `has_heaps` is, one of objects.
     ///
     /// # Errors
     /// Too little memory, or an error in the trace.
-    pub(crate) fn new(trace: Option<&[u8]>, holds_runs: bool) -> Result<Tables, StressError> {
+    pub(crate) fn new(
+        trace: Option<&[u8]>,
+        holds_runs: bool,
+        has_heaps: bool,
+    ) -> Result<Tables, StressError> {
         let listed = smp::cpus().len();
         let mut ids = table::<u32>(listed)?;
         let mut online = 0;
@@ -51,6 +57,7 @@ impl Tables {
             owners: table(end)?,
             histograms: table(2 * listed)?,
             rings: table(listed)?,
+            slots: table(if has_heaps { SLOTS * online } else { 0 })?,
             ids,
             online,
             trace: [table(words[0])?, table(words[1])?, table(words[2])?],
@@ -66,7 +73,7 @@ impl Tables {
     /// The number of frames that the tables take.
     pub(crate) fn frames(&self) -> usize {
         let trace: usize = self.trace.iter().chain(&self.runs).map(ZeroedSlice::frames).sum();
-        let by_cpu = self.histograms.frames() + self.rings.frames() + self.ids.frames();
+        let by_cpu = self.histograms.frames() + self.rings.frames() + self.ids.frames() + self.slots.frames();
         self.owners.frames() + by_cpu + trace
     }
 

@@ -7,17 +7,23 @@ extern crate std;
 mod churn;
 mod exhaust;
 mod half;
+mod heap;
+mod heap_worker;
 mod hotplug;
 mod interrupts;
 mod mixed;
+mod objects;
 mod replay;
 mod run_word;
 mod singles;
 mod worker;
 
+pub use heap_worker::HeldObject;
+pub use objects::HeapTarget;
+pub(in crate::stress) use objects::SLOTS;
 pub use replay::REPLAY;
 pub use singles::PAIRS;
-pub use worker::{Details, HeldRun, Platform, Setup, Shared, Timed, Worker, Workload, run};
+pub use worker::{Body, Details, HeapWorker, HeldRun, Platform, Setup, Shared, Timed, Worker, Workload, run};
 
 use crate::boot::command_line::Named;
 use crate::registry::Header;
@@ -44,6 +50,18 @@ const ALL: &[&Workload] = &[
     &half::HALF_FULL_PAIRS,
     &half::SHUFFLED_FREE,
     &replay::REPLAY,
+    &heap::HEAP_PAIRS,
+    &heap::HEAP_BULK,
+    &heap::HEAP_RANDOM,
+    &heap::HEAP_REMOTE,
+    &heap::HEAP_SIZES,
+    &heap::HEAP_FRAGMENTATION,
+    &heap::HEAP_HOTPLUG,
+    &heap::HEAP_INTERRUPTS,
+    &heap::HEAP_STORM,
+    &heap::THREADTEST,
+    &heap::LARSON,
+    &heap::BOX64,
 ];
 
 /// The most workloads that a list can name.
@@ -61,6 +79,11 @@ pub static WORKLOADS: [&'static Workload];
 #[linkme::distributed_slice]
 #[doc(hidden)]
 pub static WORKLOAD_NAMES: [Header];
+
+/// The names of those of heaps.
+#[linkme::distributed_slice]
+#[doc(hidden)]
+pub static HEAP_WORKLOAD_NAMES: [Header];
 
 /// Registers a workload, in any crate of the program: it then runs on each allocator under test with the same checks as those of
 /// octopod.
@@ -82,11 +105,18 @@ pub static WORKLOAD_NAMES: [Header];
 /// # fn main() {}
 /// ```
 ///
-/// `run` is called on each CPU with its [`Worker`], and frees all that it holds before it returns. Names are unique: a program
+/// `run` is called on each CPU with its [`Worker`], and frees all that it holds before it returns. With `heap` instead of `run` the
+/// workload runs on each heap under test, and the function is called with a [`HeapWorker`]. Names are unique: a program
 /// that registers one twice is refused at boot.
 #[macro_export]
 macro_rules! workload {
     ($(#[doc = $doc:literal])* $vis:vis static $item:ident = $name:literal, run: $run:expr $(,)?) => {
+        $crate::workload!(@body $(#[doc = $doc])* $vis static $item = $name, Frames($run), WORKLOAD_NAMES);
+    };
+    ($(#[doc = $doc:literal])* $vis:vis static $item:ident = $name:literal, heap: $run:expr $(,)?) => {
+        $crate::workload!(@body $(#[doc = $doc])* $vis static $item = $name, Heap($run), HEAP_WORKLOAD_NAMES);
+    };
+    (@body $(#[doc = $doc:literal])* $vis:vis static $item:ident = $name:literal, $body:ident($run:expr), $names:ident) => {
         $(#[doc = $doc])*
         $vis static $item: $crate::stress::workloads::Workload = $crate::stress::workloads::Workload {
             name: $name,
@@ -94,7 +124,7 @@ macro_rules! workload {
             is_default: true,
             timed: $crate::stress::workloads::Timed::Allocation,
             holds_runs: false,
-            run: $run,
+            run: $crate::stress::workloads::Body::$body($run),
             details: ::core::option::Option::None,
         };
 
@@ -103,7 +133,7 @@ macro_rules! workload {
             #[linkme(crate = $crate::registry::linkme)]
             static REGISTERED: &'static $crate::stress::workloads::Workload = &$item;
 
-            #[$crate::registry::linkme::distributed_slice($crate::stress::workloads::WORKLOAD_NAMES)]
+            #[$crate::registry::linkme::distributed_slice($crate::stress::workloads::$names)]
             #[linkme(crate = $crate::registry::linkme)]
             static NAME: $crate::registry::Header =
                 $crate::registry::Header::new($name, $crate::summary!($($doc)*), ::core::file!(), ::core::line!());
@@ -115,18 +145,18 @@ macro_rules! workload {
 #[cfg(not(target_os = "none"))]
 static LEARNED: std::sync::OnceLock<std::vec::Vec<&'static Workload>> = std::sync::OnceLock::new();
 
-/// Makes the workloads of a kernel's file known, each by name and purpose, so that command lines and reports can name them. They do
-/// not run in this process. Only the first call has an effect.
+/// Makes the workloads of a kernel's file known, each by name and purpose and whether it works on heaps, so that command lines and
+/// reports can name them. They do not run in this process. Only the first call has an effect.
 #[cfg(not(target_os = "none"))]
-pub fn learn(names: impl IntoIterator<Item = (std::string::String, std::string::String)>) {
-    let workload = |(name, summary): (std::string::String, std::string::String)| -> &'static Workload {
+pub fn learn(names: impl IntoIterator<Item = (std::string::String, std::string::String, bool)>) {
+    let workload = |(name, summary, is_of_heaps): (std::string::String, std::string::String, bool)| -> &'static Workload {
         std::boxed::Box::leak(std::boxed::Box::new(Workload {
             name: name.leak(),
             summary: summary.leak(),
             is_default: true,
             timed: Timed::Allocation,
             holds_runs: false,
-            run: |_| {},
+            run: if is_of_heaps { Body::Heap(|_| {}) } else { Body::Frames(|_| {}) },
             details: None,
         }))
     };

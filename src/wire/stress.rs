@@ -57,12 +57,12 @@ pub struct Stress<S> {
     pub unsupported: u64,
     /// The duration, in microseconds.
     pub elapsed_us: u64,
-    /// Frames that were free before the workload and are not free after it.
+    /// Frames that were free before the workload and are not free after it; of a heap, bytes.
     pub lost: u64,
-    /// Frames that were allocated while they had an owner, or freed by a CPU that did not own them.
+    /// Frames or objects that were allocated while they had an owner, or freed by a CPU that did not own them.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
-    /// Rounds of `replay`; interrupts during allocation of `interrupts`; else 0.
+    /// Rounds of `replay`; interrupts during allocation of `interrupts` and `heap_interrupts`; else 0.
     #[serde(default)]
     pub rounds: u64,
     /// Allocations of `replay` or `interrupts` that failed; else 0.
@@ -71,6 +71,9 @@ pub struct Stress<S> {
     /// CPU offline/online cycles of `hotplug`; else 0.
     #[serde(default)]
     pub offline_cycles: u64,
+    /// What it ran on: `frames` or `heap`.
+    #[serde(default = "Option::default")]
+    pub kind: Option<S>,
     /// What the latencies include: `allocation`, `free`, or `pair` for an allocation and its free.
     pub timed: Option<S>,
     /// The latency of what `timed` names.

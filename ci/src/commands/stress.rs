@@ -1,5 +1,5 @@
-//! `stress`: all CPUs allocate and free frames concurrently. The kernel proves that no frame was lost or allocated twice. With
-//! `--host`, threads of the host take the role of CPUs.
+//! `stress`: all CPUs allocate and free frames, or objects of heaps, concurrently. The kernel proves that nothing was lost or allocated
+//! twice. With `--host`, threads of the host take the role of CPUs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use octopod::boot::command_line::Named;
 use octopod::stress::parameters::MAX_CPU_COUNTS;
-use octopod::stress::workloads::{REPLAY, Workload};
+use octopod::stress::workloads::{REPLAY, Workload, defaults};
 
 use crate::base::values::{Seconds, Seed, Word};
 use crate::base::{Error, Observer};
@@ -35,7 +35,12 @@ pub struct StressArgs {
     #[arg(long = "allocator", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub allocators: Vec<Word>,
 
-    /// On how many CPUs, one number after the other [default: all; for several allocators 1, 2, 4 and so on].
+    /// The heaps to test, separated by commas: talc, linked_list, buddy, wf_alloc; runs all workloads of heaps unless --workloads names
+    /// some.
+    #[arg(long = "heap", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
+    pub heaps: Vec<Word>,
+
+    /// On how many CPUs, one number after the other [default: all; for several allocators or heaps 1, 2, 4 and so on].
     #[arg(long, value_name = "N,M", value_delimiter = ',', help_heading = "Stress")]
     pub cpus: Vec<u32>,
 
@@ -54,7 +59,7 @@ pub struct StressArgs {
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
 
-    /// Check the owner word of every frame of a run, not of a few of a large one; then the rates measure the check.
+    /// Check the owner word of every frame of a run and every word of an object, not some of a large one; then the rates measure the check.
     #[arg(long, help_heading = "Stress")]
     pub check_every_frame: bool,
 
@@ -86,13 +91,19 @@ impl StressArgs {
         let mut parameters = Vec::new();
         parameters.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
         let mut names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
+        if names.is_empty() && !self.heaps.is_empty() {
+            names.extend(self.workloads_of_heaps().map(|workload| workload.name.to_owned()));
+        }
         let replay = REPLAY.name;
         if self.replay.is_some() && !names.iter().any(|name| name == replay) {
             names.push(replay.to_owned());
         }
-        for (name, value) in
-            [("workloads", list(&names)), ("allocators", list(&self.allocators)), ("cpus", list(&self.cpus))]
-        {
+        for (name, value) in [
+            ("workloads", list(&names)),
+            ("allocators", list(&self.allocators)),
+            ("heaps", list(&self.heaps)),
+            ("cpus", list(&self.cpus)),
+        ] {
             parameters.extend((!value.is_empty()).then(|| format!("stress.{name}={value}")));
         }
         parameters.extend(self.check_every_frame.then(|| "stress.check_every_frame=on".to_owned()));
@@ -100,10 +111,17 @@ impl StressArgs {
         parameters
     }
 
-    /// Returns the largest number of parts that a comparison has: a workload on an allocator with one number of CPUs. 0 if
+    /// The workloads of a run that names heaps and no workloads: those of heaps, after those of allocators if any are named too.
+    fn workloads_of_heaps(&self) -> impl Iterator<Item = &'static Workload> {
+        let of_allocators =
+            defaults().filter(|workload| !workload.is_of_heaps() && !self.allocators.is_empty());
+        of_allocators.chain(<&Workload>::all().iter().copied().filter(|workload| workload.is_of_heaps()))
+    }
+
+    /// Returns the largest number of parts that a comparison has: a workload on an allocator or a heap with one number of CPUs. 0 if
     /// nothing is compared.
     fn compared_parts(&self) -> u32 {
-        let allocators = self.allocators.len().max(1);
+        let allocators = (self.allocators.len() + self.heaps.len()).max(1);
         let counts = match self.cpus.len() {
             0 if allocators > 1 => MAX_CPU_COUNTS,
             given => given.max(1),

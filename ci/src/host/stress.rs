@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use octopod::boot::command_line::Switch;
 use octopod::options::{BuiltIn, Options as KernelOptions};
-use octopod::stress::allocators::Allocator;
-use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
+use octopod::stress::host::{Activity, Bound, HostHeapRun, HostRun, Outcome as Ran};
 use octopod::stress::replay::{TraceSize, TraceTables};
+use octopod::stress::subject::Subject;
 use octopod::stress::workloads::Workload;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
@@ -63,17 +63,17 @@ fn check(mem: &MemSize) -> Result<(), Error> {
     )))
 }
 
-/// One workload on one allocator.
+/// One workload on one allocator or heap.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     threads: usize,
-    allocator: &'static Allocator,
+    subject: Subject,
     workload: &'static Workload,
 }
 
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} on {} with {} threads", self.workload, self.allocator, self.threads)
+        write!(f, "{} on {} with {} threads", self.workload, self.subject, self.threads)
     }
 }
 
@@ -142,17 +142,21 @@ impl HostRuns {
             if to.send(Said::Begins(index as u32, *part, activity.clone())).is_err() {
                 return;
             }
-            let run = HostRun {
-                allocator: part.allocator,
-                workload: part.workload,
-                threads: part.threads,
-                blocks: self.blocks,
-                bound: Bound::Time(self.time),
-                seed: self.seed,
-                trace: trace.as_ref(),
-                check_every_frame: self.check_every_frame,
+            let Part { threads, subject, workload } = *part;
+            let (bound, seed, check_every_frame) =
+                (Bound::Time(self.time), self.seed, self.check_every_frame);
+            let ran = match subject {
+                Subject::Allocator(allocator) => {
+                    let (blocks, trace) = (self.blocks, trace.as_ref());
+                    HostRun { allocator, workload, threads, blocks, bound, seed, trace, check_every_frame }
+                        .run_watched(Some(&activity))
+                }
+                Subject::Heap(heap) => {
+                    let (bytes, check_every_word) = (self.blocks * BLOCK_BYTES as usize, check_every_frame);
+                    HostHeapRun { heap, workload, threads, bytes, bound, seed, check_every_word }
+                        .run_watched(Some(&activity))
+                }
             };
-            let ran = run.run_watched(Some(&activity));
             if to.send(Said::Ended(*part, Box::new(ran))).is_err() {
                 return;
             }
@@ -228,7 +232,7 @@ fn progress(
     let lanes = calls.chunks(cpus_per_lane(part.threads)).map(|lane| lane.iter().sum());
     Progress {
         workload: part.workload.to_string(),
-        allocator: part.allocator.to_string(),
+        allocator: part.subject.to_string(),
         cpus: part.threads as u32,
         index,
         of,
@@ -239,18 +243,19 @@ fn progress(
     }
 }
 
-/// Threads, allocator and workload of each part. A trace needs as many threads as it has CPUs.
+/// Threads, allocator or heap, and workload of each part. A trace needs as many threads as it has CPUs.
 fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
+    let subjects: Vec<Subject> = kernel.stress.subjects().collect();
     let cores = thread::available_parallelism().map_or(1, usize::from).max(traced);
     let threads: Vec<usize> = match chosen {
-        [] if kernel.stress.allocators.len() == 1 => vec![cores],
+        [] if subjects.len() == 1 => vec![cores],
         [] => (0..).map(|shift| 1 << shift).take_while(|count| *count < cores).chain([cores]).collect(),
         chosen => chosen.iter().map(|count| *count as usize).collect(),
     };
-    let (allocators, workloads) = (&kernel.stress.allocators, &kernel.stress.workloads);
-    let each = threads.into_iter().flat_map(|threads| allocators.iter().map(move |one| (threads, one)));
-    let parts =
-        |(threads, allocator)| workloads.iter().map(move |workload| Part { threads, allocator, workload });
+    let each = threads.into_iter().flat_map(|threads| subjects.iter().map(move |one| (threads, *one)));
+    let parts = |(threads, subject)| {
+        kernel.stress.workloads_of(subject).map(move |workload| Part { threads, subject, workload })
+    };
     each.flat_map(parts).collect()
 }
 
@@ -278,6 +283,7 @@ fn note(seen: &mut Seen, ran: &Ran) {
         rounds: figures.rounds,
         failed_allocations: figures.failed_allocations,
         offline_cycles: figures.offline_cycles,
+        kind: figures.kind.map(str::to_owned),
         timed: figures.timed.map(str::to_owned),
         cycles: Cycles { ..figures.cycles },
     });
@@ -302,7 +308,7 @@ mod tests {
     #[test]
     fn work_that_goes_on_ends_with_the_time_and_says_where() {
         let (sender, said) = channel();
-        let part = Part { threads: 2, allocator: &OCTOPOD, workload: &PAIRS };
+        let part = Part { threads: 2, subject: Subject::Allocator(&OCTOPOD), workload: &PAIRS };
         sender.send(Said::Begins(0, part, Arc::new(Activity::new(2)))).unwrap();
         let limit = Duration::from_millis(1);
         let (judgement, _) = watch(&said, 1, limit, limit, &mut Silent).unwrap();

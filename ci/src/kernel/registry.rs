@@ -107,8 +107,12 @@ pub fn tests(elf: &[u8]) -> Result<Vec<TestEntry>, RegistryError> {
 pub enum NameList {
     /// Allocators.
     Allocators,
-    /// Workloads.
+    /// Heaps.
+    Heaps,
+    /// Workloads of frame allocators.
     Workloads,
+    /// Workloads of heaps.
+    HeapWorkloads,
     /// Faults.
     Faults,
     /// Parts of the self-test.
@@ -119,7 +123,9 @@ impl NameList {
     fn section(self) -> &'static str {
         match self {
             NameList::Allocators => "linkme_ALLOCATOR_NAMES",
+            NameList::Heaps => "linkme_HEAP_NAMES",
             NameList::Workloads => "linkme_WORKLOAD_NAMES",
+            NameList::HeapWorkloads => "linkme_HEAP_WORKLOAD_NAMES",
             NameList::Faults => "linkme_PROGRAM_FAULT_NAMES",
             NameList::SelfTests => "linkme_SELF_TEST_NAMES",
         }
@@ -173,7 +179,7 @@ pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
 /// The size of `octopod::trace::ProgramEvent`, which only the kernel has: a header and two texts.
 const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
 
-/// Makes the allocators, workloads, faults and parts of the self-test of a kernel's file known to this process, which then takes
+/// Makes the allocators, heaps, workloads, faults and parts of the self-test of a kernel's file known to this process, which then takes
 /// their names.
 ///
 /// # Errors
@@ -189,10 +195,17 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
             entries.into_iter().map(|entry| (entry.name, entry.summary)).collect::<Vec<_>>(),
         )
     };
-    let (allocators, workloads) = (pairs(NameList::Allocators)?, pairs(NameList::Workloads)?);
+    let (allocators, heaps) = (pairs(NameList::Allocators)?, pairs(NameList::Heaps)?);
+    let (of_frames, of_heaps) = (pairs(NameList::Workloads)?, pairs(NameList::HeapWorkloads)?);
+    let with = |is_of_heaps| move |(name, summary)| (name, summary, is_of_heaps);
+    let workloads: Vec<_> =
+        of_frames.into_iter().map(with(false)).chain(of_heaps.into_iter().map(with(true))).collect();
     let (faults, self_tests) = (pairs(NameList::Faults)?, pairs(NameList::SelfTests)?);
     if !allocators.is_empty() {
         octopod::stress::allocators::learn(allocators);
+    }
+    if !heaps.is_empty() {
+        octopod::stress::heap::learn(heaps);
     }
     if !workloads.is_empty() {
         octopod::stress::workloads::learn(workloads);

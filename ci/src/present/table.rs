@@ -103,8 +103,8 @@ fn comparison(stress: &[StressReport]) -> Table {
     let heads = ["workload".to_owned(), "allocator".to_owned()].into_iter();
     let mut table = layout::table(heads.chain(counts.iter().cloned()).collect::<Vec<_>>());
     for workload in firsts(&|result| result.workload.clone()) {
-        for (place, allocator) in firsts(&|result| result.allocator.clone()).into_iter().enumerate() {
-            let name = if place == 0 { text::line(&workload) } else { String::new() };
+        let mut name = text::line(&workload);
+        for allocator in firsts(&|result| result.allocator.clone()) {
             let cells = counts.iter().map(|count| {
                 let found = stress.iter().find(|result| {
                     result.workload == workload
@@ -113,7 +113,11 @@ fn comparison(stress: &[StressReport]) -> Table {
                 });
                 found.map_or_else(String::new, |result| short(rate(result)))
             });
-            table.add_row([name, text::line(&allocator)].into_iter().chain(cells));
+            let cells: Vec<String> = cells.collect();
+            // A workload of heaps does not run on allocators, and the reverse.
+            if cells.iter().any(|cell| !cell.is_empty()) {
+                table.add_row([core::mem::take(&mut name), text::line(&allocator)].into_iter().chain(cells));
+            }
         }
     }
     layout::align(&mut table, 2, 16, 1);

@@ -2,6 +2,7 @@
 
 use octopod::boot::command_line::Named;
 use octopod::stress::allocators::Allocator;
+use octopod::stress::heap::Heap;
 use octopod::stress::workloads::Workload;
 
 /// A workload of the stress.
@@ -12,6 +13,11 @@ pub fn workload(name: &str) -> Option<&'static str> {
 /// An allocator of the stress.
 pub fn allocator(name: &str) -> Option<&'static str> {
     <&Allocator>::from_name(name).map(|allocator| allocator.summary)
+}
+
+/// A heap of the stress.
+pub fn heap(name: &str) -> Option<&'static str> {
+    <&Heap>::from_name(name).map(|heap| heap.summary)
 }
 
 /// A stage of the kernel's boot.

@@ -12,8 +12,11 @@ use crate::run::Seen;
 pub struct StressReport {
     /// The workload's name.
     pub workload: String,
-    /// The allocator under test.
+    /// The allocator or heap under test.
     pub allocator: String,
+    /// Its kind: `frames` or `heap`; null in reports of older versions, which have allocators of frames only.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// CPUs that took part.
     pub cpus: u32,
     /// Allocations and frees of all CPUs.
@@ -29,9 +32,9 @@ pub struct StressReport {
     pub unsupported: u64,
     /// Its duration.
     pub seconds: f64,
-    /// Frames that were free before and are not free after.
+    /// Frames that were free before and are not free after; of a heap, bytes.
     pub lost: u64,
-    /// Frames that were allocated twice, or freed by a CPU that did not own them.
+    /// Frames or objects that were allocated twice, or freed by a CPU that did not own them.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
     /// Rounds of `replay`, or interrupts during allocation of `interrupts`.
@@ -95,6 +98,7 @@ fn report(
     StressReport {
         workload: stress.workload.clone(),
         allocator: stress.allocator.clone(),
+        kind: stress.kind.clone(),
         cpus: stress.cpus,
         operations: stress.operations,
         allocations: stress.allocations,

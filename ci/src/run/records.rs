@@ -396,6 +396,7 @@ mod tests {
             allocations: 1,
             refused: 0,
             unsupported: 0,
+            kind: None,
             lost: 0,
             double_allocated: 0,
             rounds: 0,

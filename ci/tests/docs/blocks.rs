@@ -10,6 +10,7 @@ use octopod::faults::Fault;
 use octopod::options::Options;
 use octopod::selftest::Part;
 use octopod::stress::allocators::Allocator;
+use octopod::stress::heap::Heap;
 use octopod::stress::workloads::Workload;
 use octopod::wire::{BootStage, StagesUs};
 use octopod_ci::base::verdict::STATUSES;
@@ -21,7 +22,7 @@ use strum::VariantArray;
 use super::table::{ANY, HOOKS, LAUNCHER_LAYERS, LAYERS};
 
 /// The names of all blocks.
-pub(crate) const NAMES: [&str; 22] = [
+pub(crate) const NAMES: [&str; 24] = [
     "template-kernel",
     "allocators",
     "ap-stages",
@@ -32,6 +33,8 @@ pub(crate) const NAMES: [&str; 22] = [
     "costs",
     "exit-status",
     "faults",
+    "heap-workloads",
+    "heaps",
     "hooks",
     "launcher-layers",
     "launcher-layers-table",
@@ -58,8 +61,18 @@ pub(crate) fn generate(root: &Path, name: &str) -> Option<String> {
     Some(match name {
         "workloads" => table(
             &["workload", "what it does"],
-            <&Workload>::all().iter().map(|one| named(one.name, one.summary)),
+            <&Workload>::all()
+                .iter()
+                .filter(|one| !one.is_of_heaps())
+                .map(|one| named(one.name, one.summary)),
         ),
+        "heap-workloads" => table(
+            &["workload", "what it does"],
+            <&Workload>::all().iter().filter(|one| one.is_of_heaps()).map(|one| named(one.name, one.summary)),
+        ),
+        "heaps" => {
+            table(&["heap", "what it is"], <&Heap>::all().iter().map(|one| named(one.name, one.summary)))
+        }
         "allocators" => table(
             &["allocator", "what it is"],
             <&Allocator>::all().iter().map(|one| named(one.name, one.summary)),
@@ -194,12 +207,15 @@ fn parameters() -> String {
         let allowed = fmt::from_fn(|f| (parameter.allowed)(f)).to_string();
         let allowed = match parameter.name {
             "inject" => "a [fault](testing.md#fault-injection)".to_owned(),
-            "stress.workloads" => "a list of [workloads](frames.md#the-stress)".to_owned(),
+            "stress.workloads" => {
+                "a list of workloads of [frames](frames.md#the-stress) or [heaps](heap.md#the-stress)"
+                    .to_owned()
+            }
             "selftest.parts" => "a list of [parts](testing.md#self-test)".to_owned(),
             _ => allowed,
         };
         let default = fmt::from_fn(|f| (parameter.default)(f)).to_string();
-        let default = if default.contains(',') { "all but `replay`".to_owned() } else { coded(&default) };
+        let default = if default.contains(',') { "see there".to_owned() } else { coded(&default) };
         let default = if parameter.name == "selftest.parts" { "all".to_owned() } else { default };
         vec![format!("`{}=`", parameter.name), allowed, default, parameter.summary.trim().to_owned()]
     });

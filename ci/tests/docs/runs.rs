@@ -51,6 +51,11 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "cargo run --release -- stress --host --mem 1G --cpus 1 --workloads churn5_50 --seconds 60 --seed 7",
         "builds the launcher once more",
     ),
+    (
+        "cargo run -- stress --heap talc,linked_list,buddy,wf_alloc --smp 8",
+        "a minute; the row stress-heaps-all of the boot matrix",
+    ),
+    ("cargo run --release -- stress --host --heap talc,wf_alloc --mem 64M", "builds the launcher once more"),
     ("cargo run --release -- stress --host", "builds the launcher once more; ci/tests/outside.rs"),
     ("cargo run --release -- stress --host --allocator magazine", "builds the launcher once more"),
 ];

@@ -2,13 +2,16 @@
 
 extern crate std;
 
+use core::alloc::Layout;
 use core::fmt;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
 
 use super::super::source::{AllocContext, FrameSource};
+use crate::heap::source::{HeapError, HeapSource, HeapStatistics, this_cpu};
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 
 /// A call of the allocator under test.
@@ -20,6 +23,12 @@ pub enum Call {
     Free(Order),
     /// A drain of the thread's cache.
     Drain,
+    /// An allocation of an object.
+    AllocObject,
+    /// A free of an object.
+    FreeObject,
+    /// A resize of an object.
+    ResizeObject,
 }
 
 impl fmt::Display for Call {
@@ -28,6 +37,9 @@ impl fmt::Display for Call {
             Call::Alloc(order) => write!(f, "alloc of order {}", order.get()),
             Call::Free(order) => write!(f, "free of order {}", order.get()),
             Call::Drain => f.write_str("drain"),
+            Call::AllocObject => f.write_str("alloc of an object"),
+            Call::FreeObject => f.write_str("free of an object"),
+            Call::ResizeObject => f.write_str("realloc of an object"),
         }
     }
 }
@@ -35,13 +47,19 @@ impl fmt::Display for Call {
 /// No call; then the calls by order, ascending.
 const NONE: u32 = 0;
 const DRAIN: u32 = 1;
-const ALLOC: u32 = 2;
+const ALLOC_OBJECT: u32 = 2;
+const FREE_OBJECT: u32 = 3;
+const RESIZE_OBJECT: u32 = 4;
+const ALLOC: u32 = 5;
 const FREE: u32 = ALLOC + ORDERS as u32;
 
 impl Call {
     fn code(self) -> u32 {
         match self {
             Call::Drain => DRAIN,
+            Call::AllocObject => ALLOC_OBJECT,
+            Call::FreeObject => FREE_OBJECT,
+            Call::ResizeObject => RESIZE_OBJECT,
             Call::Alloc(order) => ALLOC + u32::from(order.get()),
             Call::Free(order) => FREE + u32::from(order.get()),
         }
@@ -52,6 +70,9 @@ impl Call {
         match code {
             NONE => None,
             DRAIN => Some(Call::Drain),
+            ALLOC_OBJECT => Some(Call::AllocObject),
+            FREE_OBJECT => Some(Call::FreeObject),
+            RESIZE_OBJECT => Some(Call::ResizeObject),
             ALLOC..FREE => order(ALLOC).map(Call::Alloc),
             _ => order(FREE).map(Call::Free),
         }
@@ -102,11 +123,16 @@ impl Activity {
 
     /// Records a call while `f` runs.
     fn during<R>(&self, context: &mut AllocContext, call: Call, f: impl FnOnce(&mut AllocContext) -> R) -> R {
-        let Some(of_seat) = self.contexts.get(context.number()) else { return f(context) };
+        self.during_number(context.number(), call, || f(context))
+    }
+
+    /// Records a call of the context with this number while `f` runs.
+    fn during_number<R>(&self, number: usize, call: Call, f: impl FnOnce() -> R) -> R {
+        let Some(of_seat) = self.contexts.get(number) else { return f() };
         // Only the owner of the context writes here.
         of_seat.calls.store(of_seat.calls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         of_seat.call.store(call.code(), Ordering::Relaxed);
-        let result = f(context);
+        let result = f();
         of_seat.call.store(NONE, Ordering::Relaxed);
         result
     }
@@ -159,6 +185,52 @@ impl FrameSource for Watched<'_> {
     }
 }
 
+/// A heap whose calls are recorded, as those of the thread that makes them.
+pub(super) struct WatchedHeap<'a> {
+    pub source: &'a dyn HeapSource,
+    pub activity: &'a Activity,
+}
+
+// SAFETY: must satisfy the contract of `HeapSource`. Each call goes to a heap that does.
+unsafe impl HeapSource for WatchedHeap<'_> {
+    fn largest_size(&self) -> usize {
+        self.source.largest_size()
+    }
+
+    fn alloc(&self, layout: Layout) -> Result<NonNull<u8>, HeapError> {
+        self.activity.during_number(this_cpu(), Call::AllocObject, || self.source.alloc(layout))
+    }
+
+    unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        // SAFETY: the caller must own the object, guaranteed by the caller (see `HeapSource::dealloc`). It came from `source`.
+        let free = || unsafe { self.source.dealloc(object, layout) };
+        self.activity.during_number(this_cpu(), Call::FreeObject, free)
+    }
+
+    unsafe fn realloc(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<NonNull<u8>, HeapError> {
+        // SAFETY: the caller must own the object, guaranteed by the caller (see `HeapSource::realloc`). It came from `source`.
+        let resize = || unsafe { self.source.realloc(object, layout, new_size) };
+        self.activity.during_number(this_cpu(), Call::ResizeObject, resize)
+    }
+
+    fn drain(&self) {
+        self.activity.during_number(this_cpu(), Call::Drain, || self.source.drain());
+    }
+
+    fn statistics(&self) -> HeapStatistics {
+        self.source.statistics()
+    }
+
+    fn validate(&self) -> Result<(), &'static str> {
+        self.source.validate()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +238,12 @@ mod tests {
     #[test]
     fn a_call_is_known_by_its_code() {
         let orders = (0..=Order::MAX.get()).filter_map(Order::new);
-        let calls = orders.flat_map(|order| [Call::Alloc(order), Call::Free(order)]).chain([Call::Drain]);
+        let calls = orders.flat_map(|order| [Call::Alloc(order), Call::Free(order)]).chain([
+            Call::Drain,
+            Call::AllocObject,
+            Call::FreeObject,
+            Call::ResizeObject,
+        ]);
         for call in calls {
             assert_eq!(Call::from_code(call.code()), Some(call));
         }

@@ -10,7 +10,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::run_word::{pack, unpack};
-use super::worker::{Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::wire::MAX_SCORES;
 
@@ -30,7 +30,7 @@ macro_rules! churn {
             is_default: $is_default,
             timed: Timed::Allocation,
             holds_runs: true,
-            run: |worker| worker.churn($order, $percent),
+            run: Body::Frames(|worker| worker.churn($order, $percent)),
             details: Some(|shared, f| {
                 let rounds = shared.scores().count().saturating_sub(1);
                 let last = shared.scores().next_back().unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::worker::{Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::Failure;
 use crate::stress::owners::FrameIndex;
@@ -17,7 +17,7 @@ pub(crate) static STORM: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.storm(),
+    run: Body::Frames(|worker| worker.storm()),
     details: None,
 };
 
@@ -28,7 +28,7 @@ pub(crate) static FRAGMENTATION: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.fragmentation(),
+    run: Body::Frames(|worker| worker.fragmentation()),
     details: None,
 };
 
@@ -108,7 +108,7 @@ impl Worker<'_> {
     }
 
     /// Returns the sum of the values of all CPUs. Passes one barrier.
-    fn sum_up(&mut self, mine: u64) -> u64 {
+    pub(in crate::stress) fn sum_up(&mut self, mine: u64) -> u64 {
         let which = self.phase.next;
         self.phase.next = 1 - which;
         let sum = &self.shared.sums.0[which];

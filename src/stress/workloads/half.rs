@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::run_word::{pack, unpack};
-use super::worker::{ROUNDS, TIMED, Timed, Worker, Workload};
+use super::worker::{Body, ROUNDS, TIMED, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::Failure;
 
@@ -14,7 +14,7 @@ pub(crate) static HALF_FULL_PAIRS: Workload = Workload {
     is_default: false,
     timed: Timed::Pair,
     holds_runs: false,
-    run: |worker| worker.half_full_pairs(),
+    run: Body::Frames(|worker| worker.half_full_pairs()),
     details: None,
 };
 
@@ -25,7 +25,7 @@ pub(crate) static SHUFFLED_FREE: Workload = Workload {
     is_default: false,
     timed: Timed::Free,
     holds_runs: true,
-    run: |worker| worker.shuffled_free(),
+    run: Body::Frames(|worker| worker.shuffled_free()),
     details: None,
 };
 

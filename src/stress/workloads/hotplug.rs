@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::mixed::Held;
-use super::worker::{Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::Order;
 
 /// The most CPUs that are offline at once.
@@ -19,11 +19,18 @@ pub(crate) static HOTPLUG: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.hotplug(),
+    run: Body::Frames(|worker| worker.hotplug()),
     details: Some(|shared, f| {
         write!(f, "{} CPU offline/online cycles", shared.offline_cycles.load(Ordering::Relaxed))
     }),
 };
+
+/// The CPUs that are offline.
+#[derive(Default)]
+pub(in crate::stress) struct OfflineCpus {
+    ids: [u32; MOST_AWAY],
+    count: usize,
+}
 
 impl Worker<'_> {
     /// The first CPU takes the others offline and brings them back, in random order. Each frees its frames, or sends them to
@@ -51,33 +58,43 @@ impl Worker<'_> {
     }
 
     fn cycle_cpus(&mut self, held: &mut Held) {
-        let (mut away, mut count) = ([0; MOST_AWAY], 0);
-        let ranks = self.shared.ids.len();
+        let mut away = OfflineCpus::default();
         loop {
             self.work(held);
-            if ranks > 1 {
-                let rank = self.rng.usize(1..ranks);
-                let id = self.shared.ids[rank];
-                if let Some(index) = away[..count].iter().position(|other| *other == id) {
-                    self.online_cpu(id);
-                    count -= 1;
-                    away[index] = away[count];
-                } else if count < MOST_AWAY {
-                    match self.platform.offline_cpu(id) {
-                        Ok(()) => {
-                            self.shared.offline_cycles.fetch_add(1, Ordering::Relaxed);
-                            away[count] = id;
-                            count += 1;
-                        }
-                        Err(failure) => self.note(failure),
-                    }
-                }
-            }
-            if self.platform.has_ended() || self.shared.failures.first().is_some() {
+            if !self.cycle_one(&mut away) {
                 break;
             }
         }
-        away[..count].iter().for_each(|id| self.online_cpu(*id));
+        self.online_all(&away);
+    }
+
+    /// Takes one random CPU offline, or brings it back. Returns whether the workload goes on.
+    pub(in crate::stress) fn cycle_one(&mut self, away: &mut OfflineCpus) -> bool {
+        let ranks = self.shared.ids.len();
+        if ranks > 1 {
+            let rank = self.rng.usize(1..ranks);
+            let id = self.shared.ids[rank];
+            if let Some(index) = away.ids[..away.count].iter().position(|other| *other == id) {
+                self.online_cpu(id);
+                away.count -= 1;
+                away.ids[index] = away.ids[away.count];
+            } else if away.count < MOST_AWAY {
+                match self.platform.offline_cpu(id) {
+                    Ok(()) => {
+                        self.shared.offline_cycles.fetch_add(1, Ordering::Relaxed);
+                        away.ids[away.count] = id;
+                        away.count += 1;
+                    }
+                    Err(failure) => self.note(failure),
+                }
+            }
+        }
+        !self.platform.has_ended() && self.shared.failures.first().is_none()
+    }
+
+    /// Brings all of these back.
+    pub(in crate::stress) fn online_all(&self, away: &OfflineCpus) {
+        away.ids[..away.count].iter().for_each(|id| self.online_cpu(*id));
     }
 
     fn online_cpu(&self, id: u32) {

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::mixed::Held;
-use super::worker::{Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::Order;
 use crate::stress::failure::Failure;
 
@@ -23,7 +23,7 @@ pub(crate) static INTERRUPTS: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.interrupts(),
+    run: Body::Frames(|worker| worker.interrupts()),
     details: Some(|shared, f| {
         let (interrupts, failed) =
             (shared.rounds.load(Ordering::Relaxed), shared.failed.load(Ordering::Relaxed));
@@ -75,7 +75,7 @@ impl Worker<'_> {
     }
 
     /// Calls the handler now and then, on a platform without interrupts.
-    fn irq_window(&mut self, between: &mut dyn FnMut()) {
+    pub(in crate::stress) fn irq_window(&mut self, between: &mut dyn FnMut()) {
         if self.rng.u8(..4) == 0 {
             between();
         }

@@ -1,6 +1,6 @@
 //! Workloads with several orders.
 
-use super::worker::{ROUNDS, Timed, Worker, Workload};
+use super::worker::{Body, ROUNDS, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 
 /// The most runs that `random` holds.
@@ -58,7 +58,7 @@ pub(crate) static RANDOM: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.random(),
+    run: Body::Frames(|worker| worker.random()),
     details: None,
 };
 
@@ -69,7 +69,7 @@ pub(crate) static MIXED_ORDERS: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.mixed_orders(),
+    run: Body::Frames(|worker| worker.mixed_orders()),
     details: None,
 };
 

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::run_word::{pack, unpack};
-use super::worker::{Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::Order;
 use crate::stress::replay::{AllocEvent, AllocTrace};
 
@@ -17,7 +17,7 @@ pub static REPLAY: Workload = Workload {
     is_default: false,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.replay(),
+    run: Body::Frames(|worker| worker.replay()),
     details: Some(|shared, f| {
         let (rounds, failed) = (shared.rounds.load(Ordering::Relaxed), shared.failed.load(Ordering::Relaxed));
         write!(f, "{rounds} rounds, {failed} allocations failed")

@@ -1,6 +1,6 @@
 //! Workloads with single frames, the most frequent allocations of a kernel.
 
-use super::worker::{ROUNDS, TIMED, Timed, Worker, Workload};
+use super::worker::{Body, ROUNDS, TIMED, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::ring::FrameRing;
 
@@ -18,7 +18,7 @@ pub static PAIRS: Workload = Workload {
     is_default: true,
     timed: Timed::Pair,
     holds_runs: false,
-    run: |worker| worker.pairs(),
+    run: Body::Frames(|worker| worker.pairs()),
     details: None,
 };
 
@@ -29,7 +29,7 @@ pub(crate) static BULK: Workload = Workload {
     is_default: true,
     timed: Timed::Pair,
     holds_runs: false,
-    run: |worker| worker.bulk(),
+    run: Body::Frames(|worker| worker.bulk()),
     details: None,
 };
 
@@ -40,7 +40,7 @@ pub(crate) static REMOTE: Workload = Workload {
     is_default: true,
     timed: Timed::Allocation,
     holds_runs: false,
-    run: |worker| worker.remote(),
+    run: Body::Frames(|worker| worker.remote()),
     details: None,
 };
 

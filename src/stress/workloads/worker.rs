@@ -2,11 +2,12 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::Deref;
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use fastrand::Rng;
 
+use super::objects::HeapTarget;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::{Failure, FailureLog};
 use crate::stress::histogram::Histogram;
@@ -19,10 +20,10 @@ use crate::stress::source::{AllocContext, FrameSource};
 use crate::wire::MAX_SCORES;
 
 /// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
-pub(super) const TIMED: u32 = 128;
+pub(in crate::stress) const TIMED: u32 = 128;
 
 /// Short rounds between two reads of the clock, for the same reason.
-pub(super) const ROUNDS: usize = 64;
+pub(in crate::stress) const ROUNDS: usize = 64;
 
 /// A workload: the operations of each CPU on the allocator under test.
 pub struct Workload {
@@ -36,10 +37,26 @@ pub struct Workload {
     pub timed: Timed,
     /// Whether it needs room in a [`RunTable`].
     pub holds_runs: bool,
-    /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all frames before it returns.
-    pub run: fn(&mut Worker<'_>),
+    /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all that it has allocated before it returns.
+    pub run: Body,
     /// Writes its counters other than operations; `None` if it has none.
     pub details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
+}
+
+/// What a workload does on each CPU.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// It works on a frame allocator.
+    Frames(fn(&mut Worker<'_>)),
+    /// It works on a heap.
+    Heap(fn(&mut HeapWorker<'_>)),
+}
+
+impl Workload {
+    /// Whether it works on heaps.
+    pub fn is_of_heaps(&self) -> bool {
+        matches!(self.run, Body::Heap(_))
+    }
 }
 
 /// What a latency includes: the calls of the allocator, and the interrupts meanwhile; not the check of the owner words.
@@ -87,13 +104,13 @@ impl fmt::Display for Workload {
 /// Sums over all CPUs of a workload, one for each phase. Even and odd phases have a sum each, so that one barrier per phase is
 /// enough: no CPU adds to phase n + 2 while another still reads phase n.
 #[derive(Default)]
-pub(super) struct Sums(pub(super) [AtomicU64; 2]);
+pub(in crate::stress) struct Sums(pub(in crate::stress) [AtomicU64; 2]);
 
 /// One CPU's position in the [`Sums`], and their values at its previous read: they are never reset.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Phase {
-    pub(super) next: usize,
-    pub(super) found: [u64; 2],
+pub(in crate::stress) struct Phase {
+    pub(in crate::stress) next: usize,
+    pub(in crate::stress) found: [u64; 2],
 }
 
 /// Displays the counters of a workload other than operations.
@@ -146,6 +163,8 @@ pub struct Setup<'a> {
     pub seed: u64,
     /// The allocator under test.
     pub source: &'a dyn FrameSource,
+    /// The heap under test, of a workload of heaps; `source` has no frames then.
+    pub heap: Option<HeapTarget<'a>>,
     /// The owner of each frame.
     pub owners: Owners<'a>,
     /// Latencies: one histogram for each CPU, by rank, then one for the interrupt handler of each.
@@ -168,29 +187,29 @@ pub struct Setup<'a> {
 
 /// The allocations of a CPU.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    allocations: u64,
-    refused: u64,
-    unsupported: u64,
+pub(in crate::stress) struct Tally {
+    pub(in crate::stress) allocations: u64,
+    pub(in crate::stress) refused: u64,
+    pub(in crate::stress) unsupported: u64,
 }
 
 /// The state that all CPUs of a workload share: its [`Setup`] and its counters.
 pub struct Shared<'a> {
     setup: Setup<'a>,
     /// The sums of the exhausting workloads.
-    pub(super) sums: Sums,
+    pub(in crate::stress) sums: Sums,
     /// CPU offline/online cycles of `hotplug`.
     pub(in crate::stress) offline_cycles: AtomicU64,
     /// Whether there is another round.
-    pub(super) goes_on: AtomicBool,
+    pub(in crate::stress) goes_on: AtomicBool,
     /// Whether the CPU that ends the workload has done so.
-    pub(super) is_over: AtomicBool,
+    pub(in crate::stress) is_over: AtomicBool,
     /// Interrupts during allocation, or rounds of a trace.
     pub(in crate::stress) rounds: AtomicU64,
     /// Failed allocations of interrupt handlers, or of a trace.
     pub(in crate::stress) failed: AtomicU64,
     /// The runs that all CPUs together have put into the table.
-    pub(super) filled: AtomicU64,
+    pub(in crate::stress) filled: AtomicU64,
     /// The fragmentation scores, in tenths of a percent, and their number.
     scores: [AtomicU16; MAX_SCORES],
     scored: AtomicUsize,
@@ -224,7 +243,7 @@ impl<'a> Shared<'a> {
 
     /// Appends a fragmentation score, in tenths of a percent, and returns the number of scores. Only one CPU may call this, at
     /// most [`MAX_SCORES`] times.
-    pub(super) fn add_score(&self, score: u64) -> usize {
+    pub(in crate::stress) fn add_score(&self, score: u64) -> usize {
         let count = self.scored.load(Ordering::Relaxed);
         self.scores[count].store(score as u16, Ordering::Relaxed);
         self.scored.store(count + 1, Ordering::Relaxed);
@@ -248,20 +267,20 @@ impl<'a> Deref for Shared<'a> {
 
 /// One CPU of a workload.
 pub struct Worker<'a> {
-    pub(super) platform: &'a dyn Platform,
-    pub(super) shared: &'a Shared<'a>,
+    pub(in crate::stress) platform: &'a dyn Platform,
+    pub(in crate::stress) shared: &'a Shared<'a>,
     /// Its index among the CPUs of the workload.
-    pub(super) rank: usize,
+    pub(in crate::stress) rank: usize,
     /// Its number in reports.
-    pub(super) id: u32,
-    pub(super) context: AllocContext,
-    pub(super) rng: Rng,
-    pub(super) phase: Phase,
+    pub(in crate::stress) id: u32,
+    pub(in crate::stress) context: AllocContext,
+    pub(in crate::stress) rng: Rng,
+    pub(in crate::stress) phase: Phase,
     /// Whether it has not completed a round.
-    pub(super) is_new: bool,
+    pub(in crate::stress) is_new: bool,
     /// The largest order that the allocator supports.
     largest_order: Order,
-    tally: Tally,
+    pub(in crate::stress) tally: Tally,
 }
 
 /// Runs the workload on this CPU, whose rank is the number of its context. The context of its handler, whose number is larger
@@ -283,14 +302,23 @@ pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
         tally: Tally::default(),
     };
     platform.barrier();
-    (shared.workload.run)(&mut worker);
-    worker.add_up();
+    match shared.workload.run {
+        Body::Frames(run) => {
+            run(&mut worker);
+            worker.add_up();
+        }
+        Body::Heap(run) => {
+            let mut worker = HeapWorker::new(worker);
+            run(&mut worker);
+            worker.worker.add_up();
+        }
+    }
     platform.barrier();
 }
 
 impl<'a> Worker<'a> {
     /// The worker of this CPU's interrupt handler. Called once.
-    pub(super) fn handler(&mut self) -> Worker<'a> {
+    pub(in crate::stress) fn handler(&mut self) -> Worker<'a> {
         // SAFETY: a context must be unique. The caller of `run` gave it the handler's context too, and this is called once per
         // worker.
         let context = unsafe { AllocContext::new(self.shared.ids.len() + self.rank) };
@@ -299,7 +327,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Adds its allocations to those of all CPUs. Called once, at its end.
-    pub(super) fn add_up(&self) {
+    pub(in crate::stress) fn add_up(&self) {
         let Tally { allocations, refused, unsupported } = self.tally;
         self.shared.allocations.fetch_add(allocations, Ordering::Relaxed);
         self.shared.refused.fetch_add(refused, Ordering::Relaxed);
@@ -307,12 +335,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Whether there is another round. There is at least one, however slow the host is.
-    pub(super) fn goes_on(&mut self) -> bool {
+    pub(in crate::stress) fn goes_on(&mut self) -> bool {
         core::mem::take(&mut self.is_new) || !self.platform.has_ended()
     }
 
     /// Allocates a run, and counts it, or its failure.
-    pub(super) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
+    pub(in crate::stress) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
         if order > self.largest_order {
             self.tally.unsupported += 1;
             return None;
@@ -327,7 +355,7 @@ impl<'a> Worker<'a> {
 
     /// As [`alloc`](Self::alloc). Records the latency of one in [`TIMED`] allocations, and of each of a block or more, which
     /// are few.
-    pub(super) fn alloc_sampled(&mut self, order: Order) -> Option<FrameNumber> {
+    pub(in crate::stress) fn alloc_sampled(&mut self, order: Order) -> Option<FrameNumber> {
         if order < Order::BLOCK && self.rng.u32(..TIMED) != 0 {
             return self.alloc(order);
         }
@@ -339,13 +367,13 @@ impl<'a> Worker<'a> {
     }
 
     /// As [`alloc`](Self::alloc), and returns its latency.
-    pub(super) fn alloc_timed(&mut self, order: Order) -> (Option<FrameNumber>, u64) {
+    pub(in crate::stress) fn alloc_timed(&mut self, order: Order) -> (Option<FrameNumber>, u64) {
         let began = self.platform.cycles();
         let frame = self.alloc(order);
         (frame, self.platform.cycles().wrapping_sub(began))
     }
 
-    pub(super) fn free(&mut self, frame: FrameNumber, order: Order) {
+    pub(in crate::stress) fn free(&mut self, frame: FrameNumber, order: Order) {
         // SAFETY: the run must be allocated from this source, and its memory unused. Workloads access owner words only, not the
         // memory. Each caller frees a run once: it has cleared the owner words before (`disown`, `unlink`), or has just
         // allocated the run and not recorded an owner.
@@ -354,27 +382,27 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub(super) fn record(&self, cycles: u64) {
+    pub(in crate::stress) fn record(&self, cycles: u64) {
         self.shared.histograms[self.context.number()].record(cycles);
     }
 
-    pub(super) fn count(&self, operations: u64) {
+    pub(in crate::stress) fn count(&self, operations: u64) {
         self.platform.count(self.rank, operations);
     }
 
-    pub(super) fn note(&self, failure: Failure) {
+    pub(in crate::stress) fn note(&self, failure: Failure) {
         if self.shared.failures.note(failure) {
             self.platform.report(&failure);
         }
     }
 
     /// The frames of a run whose owner words are checked.
-    pub(super) fn checked(&self, frame: FrameNumber, order: Order) -> CheckedFrames {
+    pub(in crate::stress) fn checked(&self, frame: FrameNumber, order: Order) -> CheckedFrames {
         CheckedFrames::of(frame, order, self.shared.check_every_frame, self.shared.seed)
     }
 
     /// Records this CPU as the owner of an allocated run. Returns whether none of its checked frames had an owner before.
-    pub(super) fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
+    pub(in crate::stress) fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
         if !frame.is_aligned_to(order) {
             self.note(Failure::Misaligned { frame, order });
         }
@@ -389,7 +417,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Removes `holder` as the owner of a run. Returns whether it owned all checked frames.
-    pub(super) fn disown(&self, frame: FrameNumber, order: Order, holder: u32) -> bool {
+    pub(in crate::stress) fn disown(&self, frame: FrameNumber, order: Order, holder: u32) -> bool {
         let mut all = true;
         for index in self.checked(frame, order).indexes() {
             if let Err(violation) = self.shared.owners.release((frame + index).get(), holder) {
@@ -401,10 +429,49 @@ impl<'a> Worker<'a> {
     }
 
     /// Frees a run of this CPU.
-    pub(super) fn release(&mut self, frame: FrameNumber, order: Order) {
+    pub(in crate::stress) fn release(&mut self, frame: FrameNumber, order: Order) {
         if self.disown(frame, order, self.id) {
             self.free(frame, order);
         }
+    }
+}
+
+/// One CPU of a workload on a heap, or its interrupt handler.
+pub struct HeapWorker<'a> {
+    pub(in crate::stress) worker: Worker<'a>,
+    pub(in crate::stress) target: &'a HeapTarget<'a>,
+    /// The largest size that the heap supports.
+    pub(in crate::stress) largest: usize,
+}
+
+impl<'a> Deref for HeapWorker<'a> {
+    type Target = Worker<'a>;
+
+    fn deref(&self) -> &Worker<'a> {
+        &self.worker
+    }
+}
+
+impl<'a> DerefMut for HeapWorker<'a> {
+    fn deref_mut(&mut self) -> &mut Worker<'a> {
+        &mut self.worker
+    }
+}
+
+impl<'a> HeapWorker<'a> {
+    /// The worker of a CPU.
+    ///
+    /// # Panics
+    /// If the workload runs on no heap.
+    pub(in crate::stress) fn new(worker: Worker<'a>) -> HeapWorker<'a> {
+        let shared = worker.shared;
+        let target = shared.heap.as_ref().expect("a workload of heaps runs on a heap");
+        HeapWorker { worker, target, largest: target.source.largest_size() }
+    }
+
+    /// The worker of this CPU's interrupt handler. Called once.
+    pub(in crate::stress) fn handler(&mut self) -> HeapWorker<'a> {
+        HeapWorker { worker: self.worker.handler(), ..*self }
     }
 }
 

@@ -132,8 +132,14 @@ pub(crate) fn stress(report: &Report) -> Markup {
     };
     let workloads =
         names(|result| &result.workload).filter_map(|name| Some((name, descriptions::workload(name)?)));
-    let allocators =
-        names(|result| &result.allocator).filter_map(|name| Some((name, descriptions::allocator(name)?)));
+    let is_of_heap = |name: &String| {
+        let is_it = |result: &&StressReport| result.allocator == *name;
+        report.stress.iter().filter(is_it).all(|result| result.kind.as_deref() == Some("heap"))
+    };
+    let allocators = names(|result| &result.allocator).filter_map(|name| {
+        let description = if is_of_heap(name) { descriptions::heap } else { descriptions::allocator };
+        Some((name, description(name)?))
+    });
     html! {
         h2 { "Workloads" }
         div.scroll.tall { table.stack.wrap {
@@ -169,8 +175,8 @@ pub(crate) fn stress(report: &Report) -> Markup {
             }
         } }
         p.faint {
-            "Refused: allocations that failed. Unsupported: of orders that the allocator does not have. p50 to max: latencies in "
-            (unit) " of the allocator's calls alone, without the check of the owner words."
+            "Refused: allocations that failed. Unsupported: of orders or sizes that the allocator does not have. p50 to max: latencies in "
+            (unit) " of the allocator's calls alone, without the checks."
         }
         (fragmentation(report))
         (sentences("What each workload and allocator does", workloads.chain(allocators)))

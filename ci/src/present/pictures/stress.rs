@@ -55,7 +55,11 @@ pub(crate) fn operations(report: &Report) -> Result<Option<Picture>, PictureErro
     let workloads = workloads(&report.stress);
     let shown: Vec<&StressReport> = workloads
         .iter()
-        .filter_map(|workload| widest(&report.stress, workload, allocators(&report.stress)[0]))
+        .filter_map(|workload| {
+            // A workload of heaps does not run on allocators, and the reverse.
+            let allocators = allocators(&report.stress);
+            allocators.into_iter().find_map(|allocator| widest(&report.stress, workload, allocator))
+        })
         .filter(|result| !result.per_cpu_operations.is_empty())
         .collect();
     let Some(first) = shown.first() else { return Ok(None) };
@@ -205,7 +209,7 @@ pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> 
             let x = Axis { range, name: unit, label: &power, ticks: 10 };
             let y = Axis { range: GROUND..highest, name: "samples", label: &power, ticks: 6 };
             let is_of_pairs = |result: &StressReport| result.timed.as_deref() == Some("pair");
-            let with_frees = widest(stress, workload, allocators[0]).is_some_and(is_of_pairs);
+            let with_frees = stress.iter().any(|result| result.workload == **workload && is_of_pairs(result));
             let title = format!("{workload}{}", if with_frees { " (with frees)" } else { "" });
             let mut chart = frame(area, &title, x, y)?;
             for (place, allocator) in allocators.iter().enumerate() {

@@ -32,12 +32,10 @@ pub enum RequestedWork {
     Boot,
     /// The bench, whose limits have to be met.
     Bench,
-    /// Each workload on each allocator, and on each of these numbers of CPUs; none of them leaves the choice to the kernel.
+    /// Each workload on each allocator or heap, and on each of these numbers of CPUs; none of them leaves the choice to the kernel.
     Stress {
-        /// Workloads.
-        workloads: Vec<&'static str>,
-        /// Allocators.
-        allocators: Vec<&'static str>,
+        /// Each workload, and the allocator or heap that it runs on.
+        parts: Vec<(&'static str, &'static str)>,
         /// Numbers of CPUs.
         cpus: Vec<u32>,
     },
@@ -73,13 +71,17 @@ impl RequestedWork {
             Work::Boot | Work::SelfTest => RequestedWork::Boot,
             Work::Bench => RequestedWork::Bench,
             Work::Shell => RequestedWork::Shell,
-            Work::Stress => RequestedWork::Stress {
-                workloads: kernel.stress.workloads.iter().map(|one| one.name).collect(),
-                allocators: kernel.stress.allocators.iter().map(|one| one.name).collect(),
-                cpus: kernel.stress.cpus.iter().collect(),
-            },
+            Work::Stress => {
+                RequestedWork::Stress { parts: parts(kernel), cpus: kernel.stress.cpus.iter().collect() }
+            }
         }
     }
+}
+
+/// The parts of a stress.
+fn parts(kernel: &KernelOptions) -> Vec<(&'static str, &'static str)> {
+    let of = |subject| kernel.stress.workloads_of(subject).map(move |one| (one.name, subject.name()));
+    kernel.stress.subjects().flat_map(of).collect()
 }
 
 /// The CPUs that a machine has at power-on, by QEMU's `-smp`: a number, or the product of the topology.
@@ -146,10 +148,12 @@ mod tests {
         let words =
             "work=stress stress.workloads=pairs,bulk stress.allocators=octopod,locked stress.cpus=1,4";
         let expected = RequestedWork::Stress {
-            workloads: vec!["pairs", "bulk"],
-            allocators: vec!["octopod", "locked"],
+            parts: vec![("pairs", "octopod"), ("bulk", "octopod"), ("pairs", "locked"), ("bulk", "locked")],
             cpus: vec![1, 4],
         };
         assert_eq!(work(words, false), expected);
+        let words = "work=stress stress.workloads=pairs,box64 stress.heaps=talc,buddy";
+        let parts = vec![("pairs", "octopod"), ("box64", "talc"), ("box64", "buddy")];
+        assert_eq!(work(words, false), RequestedWork::Stress { parts, cpus: vec![] });
     }
 }

@@ -28,9 +28,10 @@ pub(crate) fn contradiction(seen: &Seen) -> Option<String> {
         Some(_) => {}
     }
     if let Some(stress) = seen.stress.iter().find(|stress| stress.lost > 0 || stress.double_allocated > 0) {
-        let octopod::wire::Stress { workload, lost, double_allocated, .. } = stress;
+        let octopod::wire::Stress { workload, lost, double_allocated, kind, .. } = stress;
+        let what = if kind.as_deref() == Some("heap") { "bytes" } else { "frames" };
         return against(format!(
-            "workload {workload} lost {lost} frames and allocated {double_allocated} twice"
+            "workload {workload} lost {lost} {what} and allocated {double_allocated} twice"
         ));
     }
     incomplete(seen)
@@ -131,12 +132,12 @@ fn work(seen: &Seen, work: &RequestedWork) -> Option<String> {
     match work {
         RequestedWork::Program | RequestedWork::Shell | RequestedWork::Boot => None,
         RequestedWork::Bench => seen.bench.is_empty().then(|| "the bench has measured nothing".to_owned()),
-        RequestedWork::Stress { workloads, allocators, cpus } => {
+        RequestedWork::Stress { parts, cpus } => {
             let done: BTreeSet<_> = seen
                 .stress
                 .iter()
                 .flat_map(|stress| {
-                    let name = (stress.allocator.as_str(), stress.workload.as_str());
+                    let name = (stress.workload.as_str(), stress.allocator.as_str());
                     [(name, Some(stress.cpus)), (name, None)]
                 })
                 .collect();
@@ -144,11 +145,8 @@ fn work(seen: &Seen, work: &RequestedWork) -> Option<String> {
                 let some = cpus.iter().copied().map(Some);
                 some.chain(cpus.is_empty().then_some(None))
             };
-            let all = counts().flat_map(|count| allocators.iter().map(move |allocator| (count, *allocator)));
-            let mut all = all.flat_map(|(count, allocator)| {
-                workloads.iter().map(move |workload| ((allocator, *workload), count))
-            });
-            let ((allocator, workload), count) = all.find(|one| !done.contains(one))?;
+            let mut all = counts().flat_map(|count| parts.iter().map(move |part| (*part, count)));
+            let ((workload, allocator), count) = all.find(|one| !done.contains(one))?;
             let on = count.map(|count| format!(" with {count} CPUs")).unwrap_or_default();
             Some(format!("workload {workload} on {allocator}{on} was asked for, and has no result"))
         }
@@ -163,12 +161,12 @@ mod tests {
     use crate::report::sample;
 
     fn asked() -> Requested {
-        let (workloads, allocators) = (vec!["pairs", "bulk"], vec!["octopod", "locked"]);
+        let parts = vec![("pairs", "octopod"), ("bulk", "octopod"), ("pairs", "locked"), ("bulk", "locked")];
         Requested {
             cpus: Some(4),
             may_miss_cpus: false,
             is_named_kernel: false,
-            work: RequestedWork::Stress { workloads, allocators, cpus: vec![1, 4] },
+            work: RequestedWork::Stress { parts, cpus: vec![1, 4] },
         }
     }
 

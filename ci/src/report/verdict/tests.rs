@@ -67,8 +67,7 @@ fn a_pass_needs_the_status_and_the_verdict() {
 
 #[test]
 fn a_named_kernel_without_the_work_is_a_mistake_of_the_user() {
-    let stress =
-        RequestedWork::Stress { workloads: vec!["pairs"], allocators: vec!["octopod"], cpus: vec![] };
+    let stress = RequestedWork::Stress { parts: vec![("pairs", "octopod")], cpus: vec![] };
     for (work, name) in [(stress, "stress"), (RequestedWork::Bench, "bench")] {
         let judge = |is_named_kernel| {
             let asked = Requested { is_named_kernel, work: work.clone(), ..boot() };

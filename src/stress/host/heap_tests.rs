@@ -1,0 +1,356 @@
+//! The workloads on every heap, and on heaps that are broken on purpose: the named check must find each.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::{Bound, HostHeapRun, Outcome};
+use crate::boot::command_line::Named;
+use crate::heap::source::{HeapError, HeapSource, HeapStatistics};
+use crate::stress::failure::Failure;
+use crate::stress::heap::{Heap, HeapBacking};
+use crate::stress::marks::ObjectViolation;
+use crate::stress::snapshot::Discrepancy;
+use crate::stress::workloads::Workload;
+
+fn talc() -> &'static Heap {
+    <&Heap>::from_name("talc").unwrap()
+}
+
+fn workloads() -> impl Iterator<Item = &'static Workload> {
+    <&Workload>::all().iter().copied().filter(|workload| workload.is_of_heaps())
+}
+
+fn run(workload: &str) -> HostHeapRun {
+    HostHeapRun {
+        heap: talc(),
+        workload: <&Workload>::from_name(workload).unwrap(),
+        threads: 4,
+        bytes: 16 << 20,
+        bound: Bound::Operations(10_000),
+        seed: 7,
+        check_every_word: false,
+    }
+}
+
+/// More threads than the host has cores, so that a thread may be stopped anywhere.
+#[test]
+fn every_workload_runs_on_every_heap() {
+    for heap in <&Heap>::all() {
+        for workload in workloads() {
+            for check_every_word in [false, true] {
+                // Every word of many large objects takes long.
+                let least = if check_every_word { 1_000 } else { 10_000 };
+                let bound = Bound::Operations(least);
+                let run = HostHeapRun { heap, workload, check_every_word, bound, ..run("heap_pairs") };
+                let outcome = run.run();
+                assert_eq!(outcome.verdict, Ok(()), "{workload} on {heap}");
+                assert!(
+                    outcome.figures.operations >= least,
+                    "{workload} on {heap}: {}",
+                    outcome.figures.operations
+                );
+                assert!(outcome.figures.allocations > 0);
+                assert_eq!((outcome.figures.lost, outcome.figures.double_allocated), (0, 0));
+                assert_eq!(outcome.figures.allocator, heap.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_workload_that_exhausts_memory_is_refused_some() {
+    for workload in ["heap_storm", "heap_fragmentation", "heap_interrupts"] {
+        let outcome = run(workload).run();
+        assert_eq!(outcome.verdict, Ok(()), "{workload}");
+        assert!(outcome.figures.refused > 0, "{workload}");
+    }
+}
+
+#[test]
+fn a_heap_without_large_objects_has_them_counted_as_unsupported() {
+    let outcome = broken("heap_sizes", Fault::NoLargeObjects);
+    assert_eq!(outcome.verdict, Ok(()));
+    assert!(outcome.figures.unsupported > 0);
+}
+
+/// A way in which a heap is broken, or limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It returns an object again that is in use.
+    HandOutTwice,
+    /// It returns an object that begins in the middle of another.
+    Overlap,
+    /// It returns an address that is 8 bytes beyond an aligned one.
+    Misalign,
+    /// It does not free an object.
+    LoseObject,
+    /// It does not free an object, and does not count it either.
+    LoseBytes,
+    /// It does not free objects, and counts nothing.
+    LoseMany,
+    /// It writes to objects that are in use.
+    Scribble,
+    /// Its resize does not copy the last bytes.
+    ForgetContent,
+    /// It returns memory that is not its own.
+    LeaveArena,
+    /// It refuses to free an object that is in use.
+    RefuseFree,
+    /// It finds its state invalid.
+    Invalid,
+    /// It has no objects of more than 1000 bytes. That is no fault.
+    NoLargeObjects,
+}
+
+/// One call in this many is wrong.
+const RARE: u64 = 256;
+
+/// The heap `talc` with a fault.
+struct Broken<'a> {
+    heap: &'a dyn HeapSource,
+    fault: Fault,
+    calls: AtomicU64,
+    /// An object that is in use, and its size.
+    last: AtomicUsize,
+    /// Bytes and objects that it conceals.
+    concealed: AtomicU64,
+}
+
+impl Broken<'_> {
+    /// Whether the fault occurs, for one of the first calls or for rare ones.
+    fn occurs(&self, fault: Fault) -> bool {
+        self.fault == fault && self.calls.fetch_add(1, Ordering::Relaxed) % RARE == RARE / 2
+    }
+}
+
+// SAFETY: none: it is broken on purpose. The memory that it returns is valid, so that the checks can access it.
+unsafe impl HeapSource for Broken<'_> {
+    fn largest_size(&self) -> usize {
+        if self.fault == Fault::NoLargeObjects { 1000 } else { self.heap.largest_size() }
+    }
+
+    fn alloc(&self, layout: Layout) -> Result<NonNull<u8>, HeapError> {
+        let at = |address| Ok(NonNull::new(core::ptr::with_exposed_provenance_mut(address)).unwrap());
+        let last = self.last.load(Ordering::Relaxed);
+        if last != 0 && layout.size() == 64 {
+            if self.occurs(Fault::HandOutTwice) {
+                return at(last);
+            }
+            if self.occurs(Fault::Overlap) {
+                return at(last + 32);
+            }
+        }
+        if self.occurs(Fault::LeaveArena) {
+            let far = Layout::from_size_align(layout.size(), 4096).unwrap();
+            // SAFETY: the size is not 0. The memory is leaked.
+            return Ok(NonNull::new(unsafe { std::alloc::alloc_zeroed(far) }).unwrap());
+        }
+        if layout.align() > 8 && self.occurs(Fault::Misalign) {
+            let larger = Layout::from_size_align(layout.size() + 8, layout.align()).unwrap();
+            // SAFETY: the object has 8 bytes more than the caller wants.
+            return Ok(unsafe { self.heap.alloc(larger)?.add(8) });
+        }
+        let object = self.heap.alloc(layout)?;
+        if layout.size() == 64 {
+            let before = self.last.swap(object.as_ptr().expose_provenance(), Ordering::Relaxed);
+            if before != 0 && self.occurs(Fault::Scribble) {
+                let address = core::ptr::with_exposed_provenance_mut::<u64>(before + 16);
+                // SAFETY: the word lies in the arena. Whoever owns it is disturbed, which is the fault.
+                unsafe { core::sync::atomic::AtomicU64::from_ptr(address) }.store(77, Ordering::Relaxed);
+            }
+        }
+        Ok(object)
+    }
+
+    unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        // From now on the object is not in use.
+        let address = object.as_ptr().expose_provenance();
+        let _ = self.last.compare_exchange(address, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if self.occurs(Fault::LoseObject) || self.occurs(Fault::LoseMany) {
+            return Ok(());
+        }
+        if self.occurs(Fault::LoseBytes) {
+            self.concealed.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        if self.occurs(Fault::RefuseFree) {
+            return Err(HeapError::NoObject);
+        }
+        // SAFETY: the object must come from `alloc` with this layout, guaranteed by the caller.
+        unsafe { self.heap.dealloc(object, layout) }
+    }
+
+    unsafe fn realloc(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<NonNull<u8>, HeapError> {
+        // SAFETY: the object must come from `alloc` with this layout, guaranteed by the caller.
+        let resized = unsafe { self.heap.realloc(object, layout, new_size) }?;
+        if self.fault == Fault::ForgetContent {
+            // SAFETY: the last byte that was kept lies in the object.
+            let last = unsafe { resized.add(layout.size().min(new_size) - 1) };
+            // SAFETY: the byte must be writable. It is the last one of the object that was kept.
+            unsafe { last.write(0x5a) };
+        }
+        Ok(resized)
+    }
+
+    fn statistics(&self) -> HeapStatistics {
+        let HeapStatistics { live_objects, held_bytes } = self.heap.statistics();
+        let concealed = self.concealed.load(Ordering::Relaxed);
+        if self.fault == Fault::LoseMany {
+            return HeapStatistics::default();
+        }
+        HeapStatistics { live_objects: live_objects.map(|count| count - concealed), held_bytes }
+    }
+
+    fn validate(&self) -> Result<(), &'static str> {
+        if self.fault == Fault::Invalid { Err("a list has a loop") } else { Ok(()) }
+    }
+}
+
+/// A workload on a broken heap.
+fn broken(workload: &str, fault: Fault) -> Outcome {
+    let HeapBacking::Arena(make) = talc().backing else { panic!("talc works on an arena") };
+    run(workload).in_arena(None, |arena, run| {
+        make(arena, &mut |heap| {
+            run(&Broken {
+                heap,
+                fault,
+                calls: AtomicU64::new(0),
+                last: AtomicUsize::new(0),
+                concealed: AtomicU64::new(0),
+            });
+        });
+    })
+}
+
+fn failure(workload: &str, fault: Fault) -> Failure {
+    match broken(workload, fault).verdict {
+        Err(Discrepancy::Failure(failure)) => failure,
+        other => panic!("{workload}, {fault:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn an_object_that_is_handed_out_twice_is_found() {
+    for workload in ["box64", "heap_random", "heap_bulk"] {
+        let outcome = broken(workload, Fault::HandOutTwice);
+        assert!(outcome.figures.double_allocated > 0, "{workload}");
+        let found = outcome.verdict.unwrap_err();
+        assert!(
+            matches!(found, Discrepancy::Failure(Failure::Object(ObjectViolation::AllocatedTwice { .. }))),
+            "{workload}: {found}"
+        );
+        assert!(found.to_string().contains(" was allocated to cpu "), "{found}");
+    }
+}
+
+#[test]
+fn objects_that_overlap_are_found() {
+    for workload in ["box64", "heap_random"] {
+        let found = failure(workload, Fault::Overlap);
+        assert!(matches!(found, Failure::Object(ObjectViolation::Overlap { .. })), "{workload}: {found}");
+        assert!(found.to_string().contains(", overlaps an object of cpu "), "{found}");
+    }
+}
+
+#[test]
+fn a_misaligned_object_is_found() {
+    let found = failure("heap_sizes", Fault::Misalign);
+    assert!(matches!(found, Failure::Object(ObjectViolation::Misaligned { .. })), "{found}");
+}
+
+#[test]
+fn an_object_outside_the_arena_is_found() {
+    let found = failure("heap_pairs", Fault::LeaveArena);
+    assert!(matches!(found, Failure::Object(ObjectViolation::OutsideArena { .. })), "{found}");
+}
+
+#[test]
+fn lost_objects_are_found_by_the_counts() {
+    let outcome = broken("heap_remote", Fault::LoseObject);
+    assert!(
+        matches!(outcome.verdict, Err(Discrepancy::ObjectsLeft { before: 0, .. })),
+        "{:?}",
+        outcome.verdict
+    );
+    assert!(outcome.figures.lost > 0);
+}
+
+#[test]
+fn lost_bytes_are_found_by_the_counts() {
+    let outcome = broken("heap_random", Fault::LoseBytes);
+    let is_found = matches!(outcome.verdict, Err(Discrepancy::BytesLeft { before, after }) if after > before);
+    assert!(is_found, "{:?}", outcome.verdict);
+}
+
+/// A heap that counts nothing is judged by what can be had from it.
+#[test]
+fn lost_memory_is_found_without_counts() {
+    let mut storm = run("heap_storm");
+    storm.bound = Bound::Operations(400_000);
+    for workload in ["heap_storm", "heap_fragmentation"] {
+        let HeapBacking::Arena(make) = talc().backing else { panic!("talc works on an arena") };
+        let lossy = HostHeapRun { workload: <&Workload>::from_name(workload).unwrap(), ..storm };
+        let outcome = lossy.in_arena(None, |arena, run| {
+            make(arena, &mut |heap| {
+                run(&Leaky { heap, frees: AtomicU64::new(0) });
+            });
+        });
+        let found = outcome.verdict;
+        let is_found = matches!(found, Err(Discrepancy::Failure(Failure::ObjectsStranded { .. })));
+        assert!(is_found, "{workload}: {found:?}");
+    }
+}
+
+/// A heap that does not free every fourth object, and counts nothing.
+struct Leaky<'a> {
+    heap: &'a dyn HeapSource,
+    frees: AtomicU64,
+}
+
+// SAFETY: objects must be valid, aligned and disjoint. They are those of a heap.
+unsafe impl HeapSource for Leaky<'_> {
+    fn alloc(&self, layout: Layout) -> Result<NonNull<u8>, HeapError> {
+        self.heap.alloc(layout)
+    }
+
+    unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        if self.frees.fetch_add(1, Ordering::Relaxed).is_multiple_of(4) {
+            return Ok(());
+        }
+        // SAFETY: the object must come from `alloc` with this layout, guaranteed by the caller.
+        unsafe { self.heap.dealloc(object, layout) }
+    }
+}
+
+#[test]
+fn a_write_to_an_object_in_use_is_found() {
+    for workload in ["box64", "larson"] {
+        let found = failure(workload, Fault::Scribble);
+        let is_found = matches!(found, Failure::Object(ObjectViolation::Changed { offset: 16, .. }));
+        assert!(is_found, "{workload}: {found}");
+    }
+}
+
+#[test]
+fn a_resize_that_loses_content_is_found() {
+    let found = failure("heap_sizes", Fault::ForgetContent);
+    assert!(matches!(found, Failure::Object(ObjectViolation::LostContent { .. })), "{found}");
+}
+
+#[test]
+fn a_free_that_is_refused_is_found() {
+    let found = failure("heap_remote", Fault::RefuseFree);
+    assert_eq!(found, Failure::HeapRefused(HeapError::NoObject));
+}
+
+#[test]
+fn an_invalid_state_is_found() {
+    let found = broken("heap_pairs", Fault::Invalid).verdict;
+    assert_eq!(found, Err(Discrepancy::InvalidHeap("a list has a loop")));
+}
