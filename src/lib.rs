@@ -69,7 +69,10 @@
 //! /// Runs on the BSP when all CPUs are online. Its result is the verdict of the run.
 //! fn main(machine: &Machine) -> Result<(), Reason> {
 //!     log::info!("{} CPUs are online", machine.bring_up.online);
-//!     smp::on_each_cpu(1000, &|cpu| log::info!("hello from CPU {}", cpu.id()))?;
+//!     smp::on_each_cpu(1000, &|cpu| {
+//!         let greeting = format!("hello from CPU {}", cpu.id());
+//!         log::info!("{greeting}");
+//!     })?;
 //!     Ok(())
 //! }
 //!
@@ -102,6 +105,9 @@
 #![cfg_attr(not(target_os = "none"), allow(rustdoc::broken_intra_doc_links))]
 // Module heads also link to private items: `cargo doc --document-private-items` follows those links.
 #![allow(rustdoc::private_intra_doc_links)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
 
 pub use octopod_macros::test;
 

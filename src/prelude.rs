@@ -3,6 +3,16 @@
 #[doc(no_inline)]
 pub use core::time::Duration;
 
+#[doc(no_inline)]
+pub use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
 pub use crate::cpu::per_cpu::PerCpu;
 pub use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 pub use crate::memory::frames::Order;

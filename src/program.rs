@@ -9,8 +9,8 @@ use crate::cpu::Features;
 use crate::options::Options;
 use crate::smp::{BringUp, WorkError};
 
+pub use crate::heap::KernelHeap;
 pub use crate::report::reason::Reason;
-pub use crate::stress::ArenaHeap;
 
 /// The machine when it is up: all CPUs that came online wait for work, interrupts are on, the page tables are final.
 #[derive(Clone, Copy)]
@@ -68,24 +68,28 @@ pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
 /// }
 /// ```
 ///
-/// `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the heap of Rust's `alloc`. Without it the
-/// only heap is that of the stress.
+/// A program has a heap: `Box`, `Vec`, `format!` and the rest of Rust's `alloc` work, on every CPU and in interrupt handlers
+/// ([`heap`](crate::heap)). `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the program's heap instead.
+/// `program!(hello, heap: extern)` leaves it to the program, or to another crate, to have a `#[global_allocator]`.
 ///
 /// A program links by `linker/kernel.ld`. The launcher builds each file in `examples/`.
 #[macro_export]
 macro_rules! program {
     ($function:path) => {
-        $crate::program!($function, heap: $crate::program::ArenaHeap);
+        $crate::program!($function, heap: $crate::program::KernelHeap);
     };
-    ($function:path, heap: $heap:path) => {
-        #[global_allocator]
-        static OCTOPOD_HEAP: $heap = $heap;
-
+    ($function:path, heap: extern) => {
         #[unsafe(no_mangle)]
         extern "Rust" fn octopod_program(
             machine: &$crate::program::Machine,
         ) -> ::core::result::Result<(), $crate::program::Reason> {
             $function(machine)
         }
+    };
+    ($function:path, heap: $heap:path) => {
+        #[global_allocator]
+        static OCTOPOD_HEAP: $heap = $heap;
+
+        $crate::program!($function, heap: extern);
     };
 }

@@ -16,6 +16,7 @@ use crate::console::screen::DisplayMode;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults::{self, Point};
+use crate::heap;
 use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
 use crate::options::{BuiltIn, Options, Work};
@@ -286,6 +287,7 @@ fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     // This CPU's cache was filled before there were nodes.
     memory::drain_this_cpu(guard);
     memory::add_low_memory(boot.map).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    heap::init(numa.nodes().max(1));
     report::zones(numa);
 }
 

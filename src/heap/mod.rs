@@ -1,9 +1,82 @@
 //! Layer 9: the heap. Objects of any size for Rust's `alloc`, cut from the frames of the layer `memory`.
 //!
+//! An allocation and a free take a magazine of this CPU: an array of pointers to free objects of one size class. Behind the magazines is a depot
+//! for each class and node, behind that slabs: runs of frames that are cut into objects. Larger objects are runs of frames. What lies at an
+//! address is in a side table, so an object has no header, and every free is checked. `docs/heap.md` describes the design and its invariants.
+//!
+//! Sub-modules, from the bottom up. A module imports only from those above it in this table:
+//!
 //! | Module | Content |
 //! |---|---|
 //! | `size_class` | the sizes of objects, and the class of a layout |
 //! | `source` | the interface by which the stress and the benches use any heap |
+//! | `sync` | the lock: the real one, or a model checker's |
+//! | `backing` | where frames come from |
+//! | `chunks` | the heap's own small blocks: magazines and records |
+//! | `magazines` | the magazines of a CPU, and the fast path |
+//! | `slab` | a slab's record: bitmap and state word |
+//! | `map` | what lies at an address |
+//! | `depot` | slabs and magazines of a class on a node |
+//! | `misuse` | frees that are refused |
+//! | `allocator` | [`Heap`]: what happens behind the fast path |
+//! | `stats` | counts, and the check of the tables |
+//! | `arena` | what the kernel's heap allocates from while an allocator of frames is under test |
+//! | `kernel` | the heap of all CPUs, and the `GlobalAlloc` of programs |
+//! | `purge`, `cache` | caches of objects that stay constructed |
+//! | `host` | the heap on the host, for tests |
+//!
+//! **Context.** Thread or interrupt context; an interrupt handler's allocation fails at once if there is no frame at hand. In an NMI handler an
+//! allocation fails, and a free is refused.
 
+#[doc(hidden)]
+pub mod allocator;
+#[doc(hidden)]
+pub mod backing;
+#[doc(hidden)]
+pub mod magazines;
+#[doc(hidden)]
+pub mod misuse;
+#[doc(hidden)]
 pub mod size_class;
 pub mod source;
+#[doc(hidden)]
+pub mod stats;
+
+#[cfg(target_os = "none")]
+pub(crate) mod arena;
+#[cfg(target_os = "none")]
+mod cache;
+mod chunks;
+mod depot;
+#[cfg(target_os = "none")]
+mod kernel;
+mod map;
+#[cfg(target_os = "none")]
+mod purge;
+mod slab;
+mod sync;
+
+#[cfg(not(target_os = "none"))]
+#[doc(hidden)]
+pub mod host;
+#[cfg(test)]
+mod tests;
+
+#[doc(hidden)]
+pub use allocator::Heap;
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+pub use cache::CacheMagazine;
+#[cfg(target_os = "none")]
+pub use cache::{Cache, CacheBox};
+#[cfg(target_os = "none")]
+pub use kernel::KernelHeap;
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use kernel::{held_frames, validate};
+#[cfg(target_os = "none")]
+pub(crate) use kernel::{init, reclaim};
+#[doc(hidden)]
+pub use misuse::Misuse;
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+pub use purge::{CACHES, Purge};

@@ -13,9 +13,6 @@ pub const CLASSES: usize = 40;
 /// The size of the largest class. Larger objects are runs of frames.
 pub const LARGEST: usize = 16 << 10;
 
-/// The size that [`SizeClass::of_size`] looks up in a table.
-pub(crate) const LARGEST_IN_TABLE: usize = 2 << 10;
-
 /// The distance of the smallest classes.
 const STEP: usize = 8;
 /// How many classes are multiples of [`STEP`], up to this size divided by it.
@@ -44,11 +41,11 @@ const SIZES: [usize; CLASSES] = {
     sizes
 };
 
-/// The class of each size up to [`LARGEST_IN_TABLE`].
-static TABLE: [SizeClass; LARGEST_IN_TABLE + 1] = {
-    let mut table = [SizeClass(0); LARGEST_IN_TABLE + 1];
+/// The class of each size up to [`LARGEST`]: an allocation looks it up, because a computation takes several times as many instructions.
+static TABLE: [SizeClass; LARGEST + 1] = {
+    let mut table = [SizeClass(0); LARGEST + 1];
     let mut size = 0;
-    while size <= LARGEST_IN_TABLE {
+    while size <= LARGEST {
         table[size] = SizeClass::smallest(size);
         size += 1;
     }
@@ -76,25 +73,10 @@ impl SizeClass {
         if layout.align() > STEP {
             return SizeClass::aligned(layout.size(), layout.align());
         }
-        SizeClass::of_size(layout.size())
-    }
-
-    /// The class of objects of this size that need no alignment above 8.
-    #[inline(always)]
-    const fn of_size(size: usize) -> Option<SizeClass> {
-        if size <= LARGEST_IN_TABLE {
-            return Some(TABLE[size]);
-        }
-        SizeClass::large(size)
-    }
-
-    #[inline(never)]
-    const fn large(size: usize) -> Option<SizeClass> {
-        if size <= LARGEST { Some(SizeClass::smallest(size)) } else { None }
+        if layout.size() <= LARGEST { Some(TABLE[layout.size()]) } else { None }
     }
 
     /// The class of objects that are aligned to more than 8.
-    #[inline(never)]
     const fn aligned(size: usize, align: usize) -> Option<SizeClass> {
         if size > LARGEST || align > LARGEST {
             return None;

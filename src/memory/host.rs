@@ -159,6 +159,17 @@ impl World {
         frame - self.first
     }
 
+    /// The memory of the frame with that index from the first.
+    ///
+    /// # Panics
+    /// If the world is sparse.
+    pub(crate) fn pointer(&self, index: usize) -> NonNull<u8> {
+        assert!(index < self.len);
+        let (memory, _) = self.memory.expect("a sparse world has no memory");
+        // SAFETY: the memory has as many frames as the world, and the index is below that.
+        unsafe { memory.add(index * FRAME_BYTES) }
+    }
+
     /// Every frame that there is, one by one.
     pub(crate) fn take_everything(&self, magazine: &Magazine) -> Vec<FrameNumber> {
         core::iter::from_fn(|| self.frames.alloc(magazine, Order::FRAME)).collect()

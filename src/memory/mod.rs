@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`frames`] | the shared frame allocator: block table, buddies, zones |
 //! | `reclaim` | what an allocation does when no frame is found, and the hook by which the other CPUs drain their caches |
+//! | `heap_slot` | this CPU's heap cache, and the hook by which the heap above is drained |
 //! | [`cache`] | the per-CPU frame cache: magazine, fast path, policy, drain |
 //! | [`source`], `kernel_allocator` | the interface of allocators, and the kernel's implementation |
 //! | `owned`, `frame_batch` | handles that own frames |
@@ -26,6 +27,7 @@
 //! | Hook | Set by | Called by |
 //! |---|---|---|
 //! | [`set_drain_hook`] | `smp::drain` | `reclaim`: the other CPUs drain their frame caches |
+//! | [`set_heap_hook`] | `heap` | `heap_slot`: the heap returns what it has cached |
 
 pub mod cache;
 pub mod frames;
@@ -41,6 +43,8 @@ mod boot_alloc;
 mod early_frames;
 #[cfg(target_os = "none")]
 mod frame_batch;
+#[cfg(target_os = "none")]
+mod heap_slot;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 #[cfg(target_os = "none")]
@@ -74,8 +78,8 @@ pub(crate) use boot_alloc::{CpuAreas, alloc_slice_from, alloc_slice_zeroed};
 pub(crate) use cache::cached_by_this_cpu;
 #[cfg(target_os = "none")]
 pub(crate) use cache::{
-    CACHE_NONEMPTY, alloc, alloc_bulk, alloc_in, alloc_nowait, drain_this_cpu, free, free_bulk, magazine_of,
-    reset_cache, set_local_node, with_alloc_disabled,
+    CACHE_NONEMPTY, alloc, alloc_bulk, alloc_in, alloc_nowait, drain_this_cpu, free, free_bulk,
+    is_alloc_disabled, local_node, magazine_of, reset_cache, set_local_node, with_alloc_disabled,
 };
 #[cfg(target_os = "none")]
 pub use frame_batch::FrameBatch;
@@ -83,6 +87,11 @@ pub use frame_batch::FrameBatch;
 pub(crate) use frames::global::frames;
 #[cfg(target_os = "none")]
 pub use frames::global::{free_frames, total_frames};
+#[cfg(target_os = "none")]
+pub(crate) use heap_slot::{
+    HeapHooks, MAGAZINES_BYTES, clear_heap_cache, has_no_heap_cache, heap_cache, set_heap_cache,
+    set_heap_hook,
+};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use init::map_text_writable;
 #[cfg(target_os = "none")]

@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use super::allocator::MAX_RANGES;
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage};
-use super::arena;
 use super::source::FrameSource;
+use crate::heap::arena;
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, ORDERS, Order};
 use crate::memory::{self, FrameRange, ZeroedSlice};
 

@@ -31,8 +31,6 @@ mod tested;
 pub mod workloads;
 
 #[cfg(target_os = "none")]
-mod arena;
-#[cfg(target_os = "none")]
 pub(crate) mod barrier;
 #[cfg(target_os = "none")]
 mod donated;
@@ -51,8 +49,6 @@ mod run;
 #[cfg(target_os = "none")]
 mod tables;
 
-#[cfg(target_os = "none")]
-pub use arena::ArenaHeap;
 #[cfg(target_os = "none")]
 pub(crate) use error::StressError;
 #[cfg(target_os = "none")]

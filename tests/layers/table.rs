@@ -142,6 +142,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "an allocation makes other CPUs drain their frame caches",
     },
     Hook {
+        name: "HEAP_HOOK",
+        lower: "memory::heap_slot",
+        set_by: "set_heap_hook",
+        setters: &["heap"],
+        purpose: "the heap returns cached objects when a CPU goes offline or no frame is free",
+    },
+    Hook {
         name: "MACHINE_HAS_STOPPED",
         lower: "time::timer::slow",
         set_by: "set_machine_has_stopped",

@@ -4,13 +4,22 @@ use super::counters::DRAINS;
 use super::fast_path::{deactivate, is_inactive, with_magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
+use crate::memory::heap_slot::drain_heap;
 use crate::trace;
+
+/// Moves all frames that this CPU caches to the shared allocator, those that the heap has cached too, and deactivates the cache.
+///
+/// **Context:** thread or interrupt context, interrupts disabled.
+pub(crate) fn drain_this_cpu(guard: &IrqGuard) {
+    drain_heap(guard);
+    drain_frames(guard);
+}
 
 /// Moves all frames that this CPU caches to the shared allocator, and deactivates the cache. A frame that was free already is
 /// counted and skipped.
 ///
 /// **Context:** thread or interrupt context, interrupts disabled.
-pub(crate) fn drain_this_cpu(guard: &IrqGuard) {
+pub(super) fn drain_frames(guard: &IrqGuard) {
     if is_inactive() {
         return;
     }

@@ -15,6 +15,7 @@ use crate::memory::frames::bitmap::WORD_BITS;
 use crate::memory::frames::faults;
 use crate::memory::frames::global::frames;
 use crate::memory::frames::{FrameNumber, Frames, Order};
+use crate::memory::heap_slot;
 use crate::per_cpu;
 #[cfg(feature = "faults")]
 use crate::sync::Deadline;
@@ -100,9 +101,15 @@ pub(super) fn deactivate(guard: &IrqGuard) {
 /// **Context:** bring-up, before this CPU has allocated anything or after it has been drained; interrupts off.
 pub(crate) fn reset_cache(guard: &IrqGuard) {
     deactivate(guard);
+    heap_slot::clear_heap_cache(guard);
 }
 
-/// Runs `f` with the allocator disabled on this CPU: an allocation returns `None`, a free
+/// Whether the allocator is disabled on this CPU, by [`with_alloc_disabled`].
+pub(crate) fn is_alloc_disabled() -> bool {
+    len() == DISABLED
+}
+
+/// Runs `f` with the allocator and the heap disabled on this CPU: an allocation returns `None`, a free
 /// [`AllocDisabled`](crate::memory::frames::FreeError::AllocDisabled). [`interrupts`](crate::interrupts) runs the handlers in it
 /// that a guard does not exclude (NMI, #MC, #DB, #DF): they may have interrupted the allocator at any instruction. Calls nest.
 ///
@@ -117,8 +124,12 @@ pub(crate) fn with_alloc_disabled<R>(guard: &IrqGuard, f: impl FnOnce() -> R) ->
     if faults::is_armed(faults::FrameFault::AllowAllocInNmi) {
         return f();
     }
+    let interrupted_heap = heap_slot::heap_cache();
     set_len(guard, DISABLED);
+    heap_slot::clear_heap_cache(guard);
     let result = f();
+    // SAFETY: it was set before `f`, which cannot change it.
+    unsafe { heap_slot::set_heap_cache(guard, interrupted_heap) };
     set_len(guard, interrupted);
     result
 }

@@ -37,13 +37,17 @@ mod transfer_seq;
 #[cfg(target_os = "none")]
 pub(crate) use drain::drain_this_cpu;
 #[cfg(target_os = "none")]
-pub(crate) use fast_path::{CACHE_NONEMPTY, magazine_of, reset_cache, with_alloc_disabled};
+pub(crate) use fast_path::{
+    CACHE_NONEMPTY, is_alloc_disabled, magazine_of, reset_cache, with_alloc_disabled,
+};
 #[cfg(not(target_os = "none"))]
 pub(crate) use magazine::Magazine;
 pub use magazine::{BATCH, CAPACITY};
 #[cfg(all(target_os = "none", feature = "shell"))]
 pub(crate) use percpu::cached_by_this_cpu;
 #[cfg(target_os = "none")]
-pub(crate) use percpu::{alloc, alloc_bulk, alloc_in, alloc_nowait, free, free_bulk, set_local_node};
+pub(crate) use percpu::{
+    alloc, alloc_bulk, alloc_in, alloc_nowait, free, free_bulk, local_node, set_local_node,
+};
 pub(crate) use reclaimable::Reclaimable;
 pub(crate) use remote::RemoteMagazine;

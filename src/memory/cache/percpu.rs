@@ -7,7 +7,7 @@ use super::counters::{
     BLOCK_ALLOCS, BLOCK_FREES, BULK_ALLOCS, BULK_FREES, FAILURES, FLUSHES, PLACED_ALLOCS, REFILLS,
     RUN_ALLOCS, RUN_FREES,
 };
-use super::drain::drain_this_cpu;
+use super::drain::drain_frames;
 #[cfg(feature = "faults")]
 use super::fast_path::enable_irqs_in_refill;
 use super::fast_path::{activate, is_inactive, pop, push, put_run, take_run, with_magazine};
@@ -17,6 +17,7 @@ use crate::cpu::per_cpu::PerCpu;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
 use crate::memory::frames::{FrameNumber, FrameRequest, Frames, FreeError, NodeId, Order, Stolen};
+use crate::memory::heap_slot;
 use crate::memory::reclaim::{self, Attempt};
 use crate::trace;
 
@@ -311,17 +312,28 @@ fn alloc_slow_path(
     let is_in_flight = |guard: IrqGuard| {
         !is_inactive() && with_magazine(&guard, |_, magazine| magazine.in_flight().is_some())
     };
-    reclaim::alloc_slow_path(order, is_in_flight(IrqGuard::new()), || {
-        let guard = IrqGuard::new();
-        drain_this_cpu(&guard);
-        if !activate(&guard) {
-            return Attempt::Disabled;
-        }
-        with_magazine(&guard, |frames, magazine| match search(frames, magazine) {
-            Some(frame) => Attempt::Found(frame),
-            None => magazine.in_flight().map_or(Attempt::Nothing, Attempt::InFlight),
+    let mut search_all = || {
+        reclaim::alloc_slow_path(order, is_in_flight(IrqGuard::new()), || {
+            let guard = IrqGuard::new();
+            drain_frames(&guard);
+            if !activate(&guard) {
+                return Attempt::Disabled;
+            }
+            with_magazine(&guard, |frames, magazine| match search(frames, magazine) {
+                Some(frame) => Attempt::Found(frame),
+                None => magazine.in_flight().map_or(Attempt::Nothing, Attempt::InFlight),
+            })
         })
-    })
+    };
+    // What the heap has cached is returned only if nothing else is left: objects are worth more than frames.
+    search_all().or_else(|| heap_slot::reclaim_heap().then(search_all).flatten())
+}
+
+/// The node of this CPU, as [`set_local_node`] has set it.
+///
+/// **Context:** any but NMI, interrupts disabled.
+pub(crate) fn local_node(guard: &IrqGuard) -> usize {
+    with_magazine(guard, |_, magazine| usize::from(magazine.local_node().0))
 }
 
 /// Sets the node of this CPU. Its allocations use that node's zones first from then on.

@@ -49,7 +49,7 @@ pub(super) mod search_target;
 pub(super) mod state;
 pub(super) mod stats;
 pub(super) mod summary;
-pub(super) mod sync;
+pub(crate) mod sync;
 pub(super) mod table;
 pub(super) mod validate;
 pub(super) mod zone;

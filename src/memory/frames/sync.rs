@@ -5,15 +5,15 @@
 //! A model's atomics are objects and cannot lie in raw memory. Hence [`place`] and [`place_as_is`], which alone lay out the metadata.
 
 /// Whether a model checker runs this: its atomics are larger, and a model must be small.
-pub(in crate::memory) const MODELLED: bool = cfg!(any(loom, shuttle));
+pub(crate) const MODELLED: bool = cfg!(any(loom, shuttle));
 
 /// Set once and then only read. Models do not set it while other threads look.
 pub(in crate::memory) use spin::Once;
 
 #[cfg(any(loom, shuttle))]
-pub(in crate::memory) use modelled::*;
+pub(crate) use modelled::*;
 #[cfg(not(any(loom, shuttle)))]
-pub(in crate::memory) use real::*;
+pub(crate) use real::*;
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {

@@ -1,0 +1,388 @@
+//! The kernel's heap: the one instance of [`Heap`] that all CPUs share, this CPU's magazines, and [`KernelHeap`], the `GlobalAlloc` of programs.
+//!
+//! The pointer to this CPU's magazines is in the layer of memory ([`memory::heap_cache`]). Where the allocator is disabled, it leads to magazines
+//! without an object and without room; so the fast path fails there, as it does with real ones that are empty or full, and has no check of its own.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::allocator::{Heap, METADATA_ALIGN, mark_allocated};
+use super::arena;
+use super::backing::{Backing, order_of_bytes};
+use super::magazines::Magazines;
+use super::misuse::Misuse;
+use super::purge::CACHES;
+use super::size_class::SizeClass;
+use super::source::{HeapError, HeapSource, HeapStatistics};
+#[cfg(feature = "selftest")]
+use super::stats::Inconsistent;
+use crate::boot::direct_map;
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::registers::read_tsc;
+use crate::cpu::{CpuSet, IrqGuard};
+use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};
+use crate::memory::{self, FrameRange, HeapHooks, MAGAZINES_BYTES};
+use crate::per_cpu;
+use crate::smp;
+
+per_cpu! {
+    static MAGAZINES: Magazines = Magazines::new();
+    /// Whether this CPU may have cached objects.
+    static NONEMPTY: AtomicU64 = AtomicU64::new(0);
+    /// Allocations that failed.
+    static FAILURES: AtomicU64 = AtomicU64::new(0);
+    /// Allocations that the loaded magazine could not serve, and frees that it had no room for.
+    static SLOW: AtomicU64 = AtomicU64::new(0);
+}
+
+const _: () = assert!(size_of::<Magazines>() <= MAGAZINES_BYTES && align_of::<Magazines>() <= 128);
+
+static HEAP: Heap<KernelFrames> = Heap::new(KernelFrames);
+crate::name_lock!(HEAP, |_, is_so| HEAP.lock_owners().any(is_so));
+
+/// Frames that the heap has.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether anything was cached since the last reclaim.
+static MAY_RECLAIM: AtomicBool = AtomicBool::new(false);
+
+/// The kernel's frames, in the direct map.
+struct KernelFrames;
+
+// SAFETY: the frames must be exclusive, aligned and mapped. The frame allocator returns each once until it is freed, and the direct map has all of
+// them. Its base is a multiple of 1 GiB. With interrupts off, which the heap's locks ensure, an allocation calls no hook.
+unsafe impl Backing for KernelFrames {
+    fn base(&self) -> usize {
+        direct_map::base() as usize
+    }
+
+    fn end(&self) -> usize {
+        memory::frames().end().address()
+    }
+
+    fn alloc(&self, order: Order) -> Option<NonNull<u8>> {
+        let _guard = IrqGuard::new();
+        let frames = FrameRange::alloc(order)?;
+        HELD.fetch_add(order.frames(), Ordering::Relaxed);
+        let start = NonNull::new(frames.as_ptr());
+        // The heap owns them from here on.
+        frames.into_raw();
+        start
+    }
+
+    unsafe fn free(&self, first: NonNull<u8>, frames: usize) {
+        HELD.fetch_sub(frames, Ordering::Relaxed);
+        let first = direct_map::phys(first.as_ptr().expose_provenance() as u64) as usize;
+        // SAFETY: the heap owns the frames, guaranteed by the caller (see # Safety): `alloc` left them without a handle.
+        drop(unsafe { FrameRange::from_raw(FrameNumber::containing(first), frames) });
+    }
+}
+
+/// Sets the heap up. Without memory for its tables it stays empty, and every allocation fails.
+///
+/// **Context:** boot, on the BSP, after the zones were set; no other CPU runs.
+pub(crate) fn init(nodes: usize) {
+    let bytes = Heap::<KernelFrames>::metadata_bytes(nodes, KernelFrames.end());
+    let Some(memory) = tables(bytes) else {
+        log::warn!("heap: no memory for {} KiB of tables: disabled", bytes >> 10);
+        return;
+    };
+    const { assert!(METADATA_ALIGN <= FRAME_BYTES) };
+    // A free object begins with this word, which no program has by chance.
+    let secret = (read_tsc() ^ direct_map::base()).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    // SAFETY: the memory was allocated for this call with the size that the heap wants, page-aligned; it is never freed. The boot calls this
+    // once, while no other CPU runs.
+    unsafe { HEAP.init(memory, nodes, secret) };
+    memory::set_heap_hook(HeapHooks { drain_this_cpu, reclaim });
+}
+
+/// Frames for the tables, which are never freed.
+fn tables(bytes: usize) -> Option<NonNull<u8>> {
+    let (tables, rest) =
+        FrameRange::alloc_nowait(order_of_bytes(bytes)?)?.split_at(bytes.div_ceil(FRAME_BYTES));
+    drop(rest);
+    let memory = NonNull::new(tables.as_ptr());
+    tables.into_raw();
+    memory
+}
+
+/// This CPU's magazines, or ones that have nothing and no room.
+#[inline(always)]
+fn magazines(_: &IrqGuard) -> &Magazines {
+    let magazines = core::ptr::with_exposed_provenance::<Magazines>(memory::heap_cache());
+    // SAFETY: the pointer leads to this CPU's magazines, which `activate` set and which are never freed, or to zeros of their size, which are valid
+    // magazines. The guard excludes this CPU's other code, and no other CPU borrows them but by shared references to atomics.
+    unsafe { &*magazines }
+}
+
+/// Makes this CPU's magazines active; `None` if the allocator is disabled on this CPU.
+#[cold]
+pub(super) fn activate(guard: &IrqGuard) -> Option<&Magazines> {
+    if memory::is_alloc_disabled() {
+        return None;
+    }
+    if memory::has_no_heap_cache() {
+        NONEMPTY.set(1);
+        MAGAZINES.with(guard, |magazines| magazines.set_node(memory::local_node(guard)));
+        // SAFETY: these are this CPU's magazines.
+        unsafe { memory::set_heap_cache(guard, MAGAZINES.as_ptr().expose_provenance()) };
+    }
+    // Read first: all CPUs come here, and a store would take the cache line from the others.
+    if !MAY_RECLAIM.load(Ordering::Relaxed) {
+        MAY_RECLAIM.store(true, Ordering::Relaxed);
+    }
+    Some(magazines(guard))
+}
+
+/// Returns what this CPU has cached to the depots' slabs.
+///
+/// **Context:** thread or interrupt, interrupts off.
+fn drain_this_cpu(guard: &IrqGuard) {
+    if memory::is_alloc_disabled() || memory::has_no_heap_cache() {
+        return;
+    }
+    CACHES.iter().for_each(|cache| cache.drain_this_cpu(guard));
+    let drained = HEAP.drain(magazines(guard));
+    memory::clear_heap_cache(guard);
+    NONEMPTY.set(0);
+    if let Err(misuse) = drained {
+        refuse(misuse);
+    }
+}
+
+/// Returns what all CPUs and depots have cached to the frame allocator; whether a frame has become free.
+///
+/// **Context:** thread, interrupts on, no lock held. It waits for the other CPUs.
+pub(crate) fn reclaim() -> bool {
+    if !MAY_RECLAIM.swap(false, Ordering::Relaxed) {
+        return false;
+    }
+    let before = HELD.load(Ordering::Relaxed);
+    CACHES.iter().for_each(|cache| cache.drain_shared());
+    drain_this_cpu(&IrqGuard::new());
+    let has_cached = |cpu: &&smp::Cpu| {
+        // A CPU that goes offline drains by itself.
+        cpu.get(NONEMPTY).is_some_and(|nonempty| nonempty.load(Ordering::Acquire) != 0)
+    };
+    let targets: CpuSet = smp::cpus().iter().filter(has_cached).map(smp::Cpu::id).collect();
+    if let Err(error) = smp::call_online(&targets, &|| drain_this_cpu(&IrqGuard::new())) {
+        log::warn!("objects cached on other CPUs: {error}");
+    }
+    if let Err(misuse) = HEAP.drain_depots() {
+        refuse(misuse);
+    }
+    HELD.load(Ordering::Relaxed) < before
+}
+
+/// Frames that the heap has, in slabs, large objects, magazines and records. **Context:** any.
+#[cfg(feature = "selftest")]
+pub(crate) fn held_frames() -> usize {
+    HELD.load(Ordering::Relaxed)
+}
+
+/// Checks the heap's tables.
+///
+/// **Context:** thread, while no CPU allocates or frees.
+///
+/// # Errors
+/// The first inconsistency.
+#[cfg(feature = "selftest")]
+pub(crate) fn validate() -> Result<(), Inconsistent> {
+    HEAP.validate()
+}
+
+/// Ends a program that has misused the heap.
+#[cold]
+#[inline(never)]
+fn refuse(misuse: Misuse) -> ! {
+    panic!("heap: {misuse}");
+}
+
+/// How often an allocation that may wait asks for frames.
+const TRIES: usize = 3;
+
+/// [`KernelHeap::alloc`] beyond the fast path.
+#[cold]
+#[inline(never)]
+fn alloc_slow(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
+    SLOW.increment();
+    if arena::is_active() {
+        return arena::alloc(layout);
+    }
+    for _ in 0..TRIES {
+        let Some(cpu) = activate(&guard) else { break };
+        if let Some(object) = HEAP.alloc(cpu, layout) {
+            return object.as_ptr();
+        }
+        let may_wait = guard.were_enabled();
+        drop(guard);
+        // The frames of a slab or of a large object: once they were free, the next attempt finds them.
+        let order = SizeClass::of(layout).map_or(layout.size().max(layout.align()), SizeClass::slab_bytes);
+        let has_frames = may_wait && order_of_bytes(order).and_then(FrameRange::alloc).is_some();
+        guard = IrqGuard::new();
+        if !has_frames {
+            break;
+        }
+    }
+    FAILURES.increment();
+    null_mut()
+}
+
+/// [`KernelHeap::dealloc`] of an object of a class beyond the fast path. The object is marked as free.
+#[cold]
+#[inline(never)]
+fn dealloc_slow(guard: IrqGuard, class: SizeClass, object: NonNull<u8>) {
+    SLOW.increment();
+    let Some(cpu) = activate(&guard) else { refuse(Misuse::Disabled { address: object.addr().get() }) };
+    let freed = HEAP.put(cpu, class, object);
+    drop(guard);
+    if let Err(misuse) = freed {
+        refuse(misuse);
+    }
+}
+
+/// A free that the fast path does not know: of a large object, of the arena, or misuse.
+#[cold]
+#[inline(never)]
+fn dealloc_other(object: NonNull<u8>, layout: Layout) {
+    if arena::contains(object.addr().get()) {
+        // SAFETY: a block of the arena, which its owner frees, guaranteed by the caller of `dealloc`.
+        return unsafe { arena::dealloc(object.as_ptr(), layout) };
+    }
+    if memory::is_alloc_disabled() {
+        refuse(Misuse::Disabled { address: object.addr().get() });
+    }
+    let guard = IrqGuard::new();
+    let Some(cpu) = activate(&guard) else { return };
+    // SAFETY: the object belongs to the caller, guaranteed by the caller of `dealloc`, or is refused.
+    let freed = unsafe { HEAP.dealloc(cpu, object, layout) };
+    drop(guard);
+    if let Err(misuse) = freed {
+        refuse(misuse);
+    }
+}
+
+/// The kernel's heap as `GlobalAlloc`. [`program!`](crate::program!) makes it that of every program that has none of its own.
+///
+/// **Context:** thread or interrupt. With interrupts on, an allocation may wait for other CPUs to return what they have cached. With
+/// interrupts off it fails at once if no memory is at hand. In an NMI handler an allocation fails, and a free panics.
+pub struct KernelHeap;
+
+// SAFETY: allocations must be valid, aligned and disjoint until they are freed. Each call goes to `HEAP` with this CPU's magazines, or to the arena,
+// which ensure that.
+unsafe impl GlobalAlloc for KernelHeap {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let guard = IrqGuard::new();
+        if let Some(class) = SizeClass::of(layout)
+            && let Some(object) = magazines(&guard).pop(class)
+        {
+            // SAFETY: the object is free until it is returned, and has 8 bytes or more, aligned to 8.
+            unsafe { mark_allocated(object) };
+            drop(guard);
+            return object.as_ptr();
+        }
+        alloc_slow(guard, layout)
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        // SAFETY: an allocation is not null, guaranteed by the caller (see `GlobalAlloc::dealloc`).
+        let object = unsafe { NonNull::new_unchecked(object) };
+        let Some(class) = SizeClass::of(layout) else { return dealloc_other(object, layout) };
+        if !HEAP.map.has_object(class, object.addr().get()) || !HEAP.mark_free(object) {
+            return dealloc_other(object, layout);
+        }
+        let guard = IrqGuard::new();
+        if magazines(&guard).push(class, object) {
+            drop(guard);
+            return;
+        }
+        dealloc_slow(guard, class, object);
+    }
+
+    #[inline(always)]
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the new size is valid with this alignment, guaranteed by the caller (see `GlobalAlloc::realloc`).
+        let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        // SAFETY: an allocation is not null, guaranteed by the caller (see `GlobalAlloc::realloc`).
+        let object = unsafe { NonNull::new_unchecked(object) };
+        // Which object it is is checked when it is freed. An object of the arena has room for all sizes of a class, too.
+        if let (Some(old), Some(class)) = (SizeClass::of(layout), SizeClass::of(new))
+            && old == class
+        {
+            return object.as_ptr();
+        }
+        // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+        unsafe { realloc_slow(object, layout, new) }
+    }
+}
+
+/// [`KernelHeap::realloc`] to another class, of a large object, or of the arena.
+#[cold]
+#[inline(never)]
+unsafe fn realloc_slow(object: NonNull<u8>, layout: Layout, new: Layout) -> *mut u8 {
+    if !arena::contains(object.addr().get()) {
+        // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+        match unsafe { HEAP.resize(object, layout, new) } {
+            Ok(true) => return object.as_ptr(),
+            Ok(false) => {}
+            Err(misuse) => refuse(misuse),
+        }
+    }
+    // SAFETY: the new size is not 0, guaranteed by the caller.
+    let moved = unsafe { GlobalAlloc::alloc(&KernelHeap, new) };
+    if !moved.is_null() {
+        let bytes = layout.size().min(new.size());
+        // SAFETY: both are valid for so many bytes, and disjoint: the old one is not freed yet.
+        unsafe { moved.copy_from_nonoverlapping(object.as_ptr(), bytes) };
+        // SAFETY: guaranteed by the caller: the object is its own, with this layout.
+        unsafe { GlobalAlloc::dealloc(&KernelHeap, object.as_ptr(), layout) };
+    }
+    moved
+}
+
+// SAFETY: allocations must be valid, aligned and disjoint until they are freed: as those of `GlobalAlloc`, above.
+unsafe impl HeapSource for KernelHeap {
+    fn alloc(&self, layout: Layout) -> Result<NonNull<u8>, HeapError> {
+        // SAFETY: the size must not be 0, guaranteed by the caller (see `HeapSource::alloc`).
+        NonNull::new(unsafe { GlobalAlloc::alloc(self, layout) }).ok_or(HeapError::OutOfMemory)
+    }
+
+    /// A free that is refused panics.
+    unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
+        // SAFETY: guaranteed by the caller (see `HeapSource::dealloc`).
+        unsafe { GlobalAlloc::dealloc(self, object.as_ptr(), layout) };
+        Ok(())
+    }
+
+    unsafe fn realloc(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Result<NonNull<u8>, HeapError> {
+        // SAFETY: guaranteed by the caller (see `HeapSource::realloc`).
+        let moved = unsafe { GlobalAlloc::realloc(self, object.as_ptr(), layout, new_size) };
+        NonNull::new(moved).ok_or(HeapError::OutOfMemory)
+    }
+
+    fn drain(&self) {
+        drain_this_cpu(&IrqGuard::new());
+        if let Err(misuse) = HEAP.drain_depots() {
+            refuse(misuse);
+        }
+    }
+
+    fn statistics(&self) -> HeapStatistics {
+        let held = HELD.load(Ordering::Relaxed) * FRAME_BYTES;
+        let taken: usize = HEAP.class_stats().map(|class| class.taken).sum();
+        let live = taken + HEAP.large_stats().0;
+        HeapStatistics { live_objects: Some(live as u64), held_bytes: Some(held as u64) }
+    }
+
+    fn validate(&self) -> Result<(), &'static str> {
+        HEAP.validate().map_err(|error| error.message())
+    }
+}

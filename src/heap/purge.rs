@@ -1,0 +1,20 @@
+//! What the heap knows of the caches of objects above it: how they return what they have cached.
+
+use crate::cpu::IrqGuard;
+
+/// A cache of objects, as the heap uses it when it needs memory.
+pub trait Purge: Sync {
+    /// Drops the free objects of this CPU.
+    ///
+    /// **Context:** thread or interrupt, interrupts off.
+    fn drain_this_cpu(&self, guard: &IrqGuard);
+
+    /// Drops the free objects that all CPUs share.
+    ///
+    /// **Context:** thread.
+    fn drain_shared(&self);
+}
+
+/// All caches of the program.
+#[linkme::distributed_slice]
+pub static CACHES: [&'static dyn Purge];
