@@ -15,6 +15,8 @@ mod error;
 #[cfg(target_os = "none")]
 mod frames;
 #[cfg(target_os = "none")]
+mod heap;
+#[cfg(target_os = "none")]
 mod interrupts;
 #[cfg(target_os = "none")]
 mod many_frames;
@@ -117,4 +119,12 @@ benchmarks! {
     "frame_alloc_remote_steal" => Benchmark::of_two_cpus(remote_frames::steal_block),
     "frame_alloc_remote_split" => Benchmark::of_two_cpus(remote_frames::split_block),
     "frame_alloc_remote_drain" => Benchmark::of_two_cpus(remote_frames::drain_magazine),
+    "heap_pair_64" => Benchmark::each(heap::pair::<64>),
+    "heap_pair_any" => Benchmark::each(heap::pair_any),
+    "heap_pair_4096" => Benchmark::each(heap::pair::<4096>),
+    "heap_bulk512_64" => Benchmark::per_page(heap::BULK, heap::bulk::<64>, heap::empty_bulk),
+    "heap_bulk512_1024" => Benchmark::per_page(heap::BULK, heap::bulk::<1024>, heap::empty_bulk),
+    "heap_remote_pair" => Benchmark::of_two_cpus(heap::remote_pair),
+    "heap_realloc_in_place" => Benchmark::each(heap::realloc_in_place),
+    "cache_pair" => Benchmark::each(heap::cache_pair),
 }
