@@ -76,6 +76,8 @@ parts! {
     contexts,
     /// Owning handles of frames and mappings free what they own, once.
     handles,
+    /// Objects of the heap go from CPU to CPU unchanged, and every frame of the heap comes back.
+    heap,
     /// A backtrace has the caller of a function that is interrupted where it has no frame.
     backtraces,
     /// Invalid frees are rejected.
