@@ -3,7 +3,7 @@
 use super::injection::{Injection, Point};
 use super::names::{Fault, FaultParameters};
 use super::program::ProgramFault;
-use super::{accesses, bring_up, hotplug, ipis, locks, own_checks, panics, redirects, remap};
+use super::{accesses, bring_up, heap, hotplug, ipis, locks, own_checks, panics, redirects, remap};
 use super::{serial, spins, stacks, tsc};
 use crate::boot::command_line::Named;
 use crate::boot::{Handoff, direct_map, pvh};
@@ -13,6 +13,7 @@ use crate::memory::frames::faults as frame_faults;
 const ALL: &[&[Injection]] = &[
     accesses::INJECTIONS,
     own_checks::INJECTIONS,
+    heap::INJECTIONS,
     hotplug::INJECTIONS,
     ipis::INJECTIONS,
     locks::INJECTIONS,

@@ -13,6 +13,8 @@ mod accesses;
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod bring_up;
 #[cfg(all(target_os = "none", feature = "faults"))]
+mod heap;
+#[cfg(all(target_os = "none", feature = "faults"))]
 mod hotplug;
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod inject;

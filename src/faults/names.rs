@@ -111,6 +111,14 @@ frame_faults! {
         FailRestart = "fail_restart",
         /// The last CPU spins with interrupts off.
         SpinForever = "spin_forever",
+        /// The last CPU frees an object of the heap twice.
+        FreeTwice = "free_twice",
+        /// The last CPU frees an address on its stack.
+        FreeForeign = "free_foreign",
+        /// The last CPU frees an address inside an object of the heap.
+        FreeInterior = "free_interior",
+        /// The last CPU frees an object of the heap as one of another size.
+        FreeWrongLayout = "free_wrong_layout",
         /// The last CPU writes to its own code.
         WriteText = "write_text",
         /// The last CPU writes to a constant.
