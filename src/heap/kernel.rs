@@ -21,7 +21,7 @@ use crate::boot::direct_map;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{CpuSet, IrqGuard};
-use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};
+use crate::memory::frames::{FRAME_BYTES, FrameNumber, FrameRequest, Order, ZoneType};
 use crate::memory::{self, FrameRange, HeapHooks, MAGAZINES_BYTES};
 use crate::per_cpu;
 use crate::smp;
@@ -63,7 +63,7 @@ unsafe impl Backing for KernelFrames {
 
     fn alloc(&self, order: Order) -> Option<NonNull<u8>> {
         let _guard = IrqGuard::new();
-        let frames = FrameRange::alloc(order)?;
+        let frames = low_frames(order).or_else(|| FrameRange::alloc(order))?;
         HELD.fetch_add(order.frames(), Ordering::Relaxed);
         let start = NonNull::new(frames.as_ptr());
         // The heap owns them from here on.
@@ -77,6 +77,19 @@ unsafe impl Backing for KernelFrames {
         // SAFETY: the heap owns the frames, guaranteed by the caller (see # Safety): `alloc` left them without a handle.
         drop(unsafe { FrameRange::from_raw(FrameNumber::containing(first), frames) });
     }
+}
+
+/// The end of memory above which the heap takes low frames first.
+const LARGE_MEMORY: usize = 64 << 30;
+
+/// Frames below 4 GiB, on a machine with much memory: the heap's table is initialised up to the highest address that the heap uses,
+/// and ends at 1 TiB.
+#[cold]
+#[inline(never)]
+fn low_frames(order: Order) -> Option<FrameRange> {
+    let is_large = memory::frames().end().address() > LARGE_MEMORY;
+    let request = FrameRequest::new(order).in_zone(ZoneType::Dma32);
+    is_large.then(|| FrameRange::alloc_in(request)).flatten()
 }
 
 /// Sets the heap up. Without memory for its tables it stays empty, and every allocation fails.

@@ -7,13 +7,13 @@ use super::Reason;
 use crate::acpi::numa::Numa;
 use crate::boot::BootInfo;
 use crate::console::{self, LineBuffer};
-use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
+use crate::cpu::{Features, IrqGuard, interrupts_enabled};
 use crate::memory::audit::Pages;
 use crate::memory::cache::counters as frame_counts;
 use crate::memory::frames::{NodeId, ORDERS, ZoneId, ZoneType};
 use crate::wire::{self, Record};
-use crate::{audit, memory, smp, time};
+use crate::{audit, heap, memory, smp, time};
 
 /// Sends the memory map.
 pub(crate) fn memory_map(boot: &BootInfo) {
@@ -132,10 +132,30 @@ pub(super) fn frame_counts() {
     }
 }
 
+/// Frees what the heap has cached, so that its frames are counted as free. With interrupts off it cannot: other CPUs take part.
+///
+/// **Context:** thread.
+pub(crate) fn release_cached() {
+    if !interrupts_enabled() {
+        return;
+    }
+    heap::reclaim();
+    // The frames of a slab stay cached by the CPU that has freed its last object.
+    let drain = || memory::drain_this_cpu(&IrqGuard::new());
+    if let Err(error) = smp::call_online(&smp::all_online(), &drain) {
+        log::warn!("frames cached on other CPUs: {error}");
+    }
+}
+
 /// Reports the frame allocator's state before the work.
+///
+/// **Context:** thread, interrupts on.
 pub(crate) fn free_before_work(free_frames_before: u64) {
     send_zone_counts(false);
     let frames = memory::frames();
+    let before = frames.free_frames();
+    release_cached();
+    let free_frames_before = free_frames_before + (frames.free_frames() - before) as u64;
     console::send(&Record::Memory(wire::Memory {
         frames_total: frames.total_frames() as u64,
         metadata_bytes: frames.table_bytes() as u64,

@@ -90,6 +90,9 @@ fn finish(outcome: Result<(), Reason>) -> ExitCode {
         Some(reason) => log::error!("fail: {reason}"),
     }
     trace::send();
+    if reason.is_none() {
+        super::memory::release_cached();
+    }
     console::send_last(&Record::Verdict(wire::Verdict {
         pass: reason.is_none(),
         reason,

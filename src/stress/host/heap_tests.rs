@@ -156,7 +156,7 @@ unsafe impl HeapSource for Broken<'_> {
             let before = self.last.swap(object.as_ptr().expose_provenance(), Ordering::Relaxed);
             if before != 0 && self.occurs(Fault::Scribble) {
                 let address = core::ptr::with_exposed_provenance_mut::<u64>(before + 16);
-                // SAFETY: the word lies in the arena. Whoever owns it is disturbed, which is the fault.
+                // SAFETY: the word lies in the arena. Its owner is disturbed, which is the fault.
                 unsafe { core::sync::atomic::AtomicU64::from_ptr(address) }.store(77, Ordering::Relaxed);
             }
         }
@@ -236,7 +236,7 @@ fn failure(workload: &str, fault: Fault) -> Failure {
 }
 
 #[test]
-fn an_object_that_is_handed_out_twice_is_found() {
+fn an_object_that_is_allocated_twice_is_found() {
     for workload in ["box64", "heap_random", "heap_bulk"] {
         let outcome = broken(workload, Fault::HandOutTwice);
         assert!(outcome.figures.double_allocated > 0, "{workload}");

@@ -107,12 +107,12 @@ impl<'a> HeapWorker<'a> {
     /// Frees an object without an owner.
     #[inline(always)]
     pub(in crate::stress) fn free(&mut self, object: Object) {
-        self.give_back(object.address, object.shape.layout());
+        self.free_object(object.address, object.shape.layout());
     }
 
     /// Calls the heap to free an object.
     #[inline(always)]
-    fn give_back(&mut self, object: NonNull<u8>, layout: Layout) {
+    fn free_object(&mut self, object: NonNull<u8>, layout: Layout) {
         // SAFETY: the object must come from this heap with this layout, and be unused. Each caller frees an object once: it has
         // removed its marks before (`disown`, `release_from`), which it finds in no other object.
         if let Err(error) = unsafe { self.target.source.dealloc(object, layout) } {
@@ -270,7 +270,7 @@ impl<'a> HeapWorker<'a> {
     /// Checks that this CPU still owns this object and that its content is unchanged, and frees it.
     pub fn free_held_object(&mut self, object: HeldObject<'a>) {
         match self.target.marks.release(object.address, object.layout, self.id) {
-            Ok(()) => self.give_back(object.address, object.layout),
+            Ok(()) => self.free_object(object.address, object.layout),
             Err(violation) => self.violated(violation),
         }
         self.count(1);
