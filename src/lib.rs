@@ -18,7 +18,7 @@
 //! | 7 | `time` |
 //! | 8 | `smp` |
 //! | 9 | `heap` |
-//! | 10 | `audit`, `selftest`, `stress`, `testing`, `bench`, `shell` |
+//! | 10 | `sched`, `audit`, `selftest`, `stress`, `testing`, `bench`, `shell` |
 //! | 11 | `faults`, `options`, `report`, `program`, `prelude`, `stages` |
 //!
 //! <!-- end -->
@@ -46,6 +46,7 @@
 //! | `aps` | The APs are started by INIT-SIPI-SIPI, all at once. | `BringUp` |
 //! | `tsc_sync` | The TSCs of all CPUs are compared, and the clocksource is selected. | |
 //! | `audit` | The live page tables are checked against the policy. | |
+//! | `scheduler` | The scheduler starts: threads run on all CPUs. | |
 //! | `work` | The work of the command line runs. | `Result<(), Reason>` |
 //! | `verdict` | The result is reported. | |
 //!
@@ -106,7 +107,6 @@
 // Module heads also link to private items: `cargo doc --document-private-items` follows those links.
 #![allow(rustdoc::private_intra_doc_links)]
 
-#[cfg(target_os = "none")]
 extern crate alloc;
 
 pub use octopod_macros::test;
@@ -147,6 +147,11 @@ pub mod time;
 pub mod smp;
 
 pub mod heap;
+
+#[doc(hidden)]
+pub mod sched;
+#[cfg(target_os = "none")]
+pub use sched::thread;
 
 pub mod stress;
 pub mod testing;

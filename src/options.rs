@@ -7,6 +7,7 @@ use crate::boot::command_line::{
 };
 use crate::faults::FaultParameters;
 use crate::named;
+use crate::sched::parameters::SchedulerParameters;
 use crate::selftest::SelfTestParameters;
 use crate::stress::parameters::StressParameters;
 use crate::testing::TestParameters;
@@ -24,6 +25,8 @@ pub struct Options {
     pub kernel: KernelParameters,
     /// The clock.
     pub time: ClockParameters,
+    /// The scheduler.
+    pub scheduler: SchedulerParameters,
     /// The stress.
     pub stress: StressParameters,
     /// The bench.
@@ -125,6 +128,7 @@ impl Options {
             work: WorkParameters { work: DEFAULT_WORK, built_in },
             kernel: KernelParameters::default(),
             time: ClockParameters::default(),
+            scheduler: SchedulerParameters::default(),
             stress: StressParameters::default(),
             bench: BenchParameters::default(),
             selftest: SelfTestParameters::default(),
@@ -164,7 +168,7 @@ impl Options {
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
-    fn sets(&mut self) -> [&mut dyn ParameterSet; 8] {
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 9] {
         [
             &mut self.work,
             &mut self.stress,
@@ -172,6 +176,7 @@ impl Options {
             &mut self.selftest,
             &mut self.kernel,
             &mut self.time,
+            &mut self.scheduler,
             &mut self.faults,
             &mut self.tests,
         ]

@@ -28,7 +28,7 @@ use crate::smp::{self, BringUp};
 use crate::sync;
 use crate::time::{self, Clock};
 use crate::wire::{BootStage, Nonce, Record, TraceClass};
-use crate::{apic, bench, console, interrupts, panic, selftest, stress, testing, trace};
+use crate::{apic, bench, console, interrupts, panic, sched, selftest, stress, testing, trace};
 
 /// The entry from rt0: 64-bit mode, the boot stack, early page tables, an IDT and GS base are set; interrupts are off.
 #[unsafe(no_mangle)]
@@ -60,6 +60,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     faults::inject(Point::BeforeAudit, options.faults.fault);
     begin(BootStage::Audit);
     let audit = report::page_table_audit(&boot, &features); //        the page tables in use, the registers of each CPU
+    scheduler(&audit, &options); //                                   threads on all CPUs from here on
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
     begin(BootStage::Work);
     let outcome = audit.and_then(|()| work(&machine)).and_then(|()| is_whole(&machine));
@@ -384,6 +385,15 @@ fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
         }
     }
     report::clocksource(&clocksource);
+}
+
+fn scheduler(audit: &Result<(), Reason>, options: &Options) {
+    // A boot that has failed reports that, and runs no thread.
+    if audit.is_err() {
+        return;
+    }
+    begin(BootStage::Scheduler);
+    sched::start(options.scheduler.policy).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
 }
 
 #[cfg(feature = "selftest")]

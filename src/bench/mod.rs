@@ -34,6 +34,8 @@ mod registered;
 mod remote_frames;
 #[cfg(target_os = "none")]
 mod runner;
+#[cfg(target_os = "none")]
+mod threads;
 
 #[cfg(target_os = "none")]
 pub(crate) use error::BenchError;
@@ -118,6 +120,12 @@ benchmarks! {
     "frame_alloc_mixed_90" => Benchmark::of_memory(many_frames::alloc_mixed),
     "frame_alloc_remote_steal" => Benchmark::of_two_cpus(remote_frames::steal_block),
     "frame_alloc_remote_split" => Benchmark::of_two_cpus(remote_frames::split_block),
+    "yield_alone" => Benchmark::each(threads::yield_alone),
+    "yield_switch" => Benchmark::each(threads::yield_switch),
+    "park_unpark_ready" => Benchmark::each(threads::park_unpark_ready),
+    "wake_switch_same_cpu" => Benchmark::each(threads::wake_switch_same_cpu),
+    "wake_remote_idle" => Benchmark { cpus: 2, ..Benchmark::each(threads::wake_remote_idle) },
+    "spawn_join" => Benchmark::each(threads::spawn_join),
     "frame_alloc_remote_drain" => Benchmark::of_two_cpus(remote_frames::drain_magazine),
     "heap_pair_64" => Benchmark::each(heap::pair::<64>),
     "heap_pair_any" => Benchmark::each(heap::pair_any),

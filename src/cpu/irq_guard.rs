@@ -76,6 +76,15 @@ impl IrqGuard {
         IrqGuard { _not_send: PhantomData }
     }
 
+    /// Returns the guard of a thread that begins: the count is 1, as at each switch.
+    ///
+    /// # Safety
+    /// The first function of a thread calls this, once. The thread that the CPU has left has one guard, and the CPU's count is 1.
+    pub(crate) unsafe fn of_switch() -> IrqGuard {
+        debug_assert!(depth() == 1);
+        IrqGuard { _not_send: PhantomData }
+    }
+
     /// Returns the handler's own share of the count as a guard.
     ///
     /// # Safety

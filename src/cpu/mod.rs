@@ -14,6 +14,8 @@ mod descriptors;
 #[cfg(target_os = "none")]
 mod features;
 #[cfg(target_os = "none")]
+pub(crate) mod fs_base;
+#[cfg(target_os = "none")]
 pub(crate) mod irq_guard;
 pub(crate) mod machine_check;
 #[cfg(any(target_os = "none", test))]

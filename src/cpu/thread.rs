@@ -1,9 +1,10 @@
 //! The current thread, which FS base addresses from the first Rust instruction of each CPU on.
 //!
-//! There is no scheduler yet, so each CPU has one thread. The BSP's is a static, which rt0 links with the BSP's area
-//! before any Rust code runs. Each AP's thread lies in its area. A thread records its stack, which bounds backtraces.
+//! Each CPU has one thread of its own. The BSP's is a static, which rt0 links with the BSP's area before any Rust code runs.
+//! Each AP's thread lies in its area. The scheduler makes all others. A thread records its stack, which bounds backtraces.
 
 use core::cell::Cell;
+use core::mem::offset_of;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -22,16 +23,38 @@ pub(crate) struct Thread {
     gs_base: AtomicU64,
     stack_bottom: AtomicU64,
     stack_top: AtomicU64,
+    /// The address of what the scheduler knows of the thread, or 0 for a thread that it does not schedule.
+    scheduled: AtomicU64,
 }
 
 impl Thread {
-    const fn new() -> Thread {
+    pub(crate) const fn new() -> Thread {
         Thread {
             this: AtomicPtr::new(core::ptr::null_mut()),
             gs_base: AtomicU64::new(0),
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
+            scheduled: AtomicU64::new(0),
         }
+    }
+
+    /// Initialises a thread in its place: its stack, and the address of what the scheduler knows of it.
+    pub(crate) fn init(&self, stack: Range<u64>, scheduled: usize) {
+        self.this.store(core::ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+        self.stack_bottom.store(stack.start, Ordering::Relaxed);
+        self.stack_top.store(stack.end, Ordering::Relaxed);
+        self.set_scheduled(scheduled);
+    }
+
+    /// Sets the address of what the scheduler knows of the thread. **Context:** the thread, or before it runs.
+    pub(crate) fn set_scheduled(&self, address: usize) {
+        self.scheduled.store(address as u64, Ordering::Relaxed);
+    }
+
+    /// Notes the CPU that runs the thread. **Context:** that CPU, interrupts off.
+    #[inline(always)]
+    pub(super) fn set_gs_base(&self, gs_base: usize) {
+        self.gs_base.store(gs_base as u64, Ordering::Relaxed);
     }
 
     /// Returns the address range of the thread's stack. **Context:** any.
@@ -71,6 +94,7 @@ pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
         gs_base: AtomicU64::new(gs_base as u64),
         stack_bottom: AtomicU64::new(stack.start),
         stack_top: AtomicU64::new(stack.end),
+        scheduled: AtomicU64::new(0),
     };
     // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
     unsafe { per_cpu::write(OWN, gs_base, thread) };
@@ -86,6 +110,20 @@ pub(crate) fn current() -> &'static Thread {
     unsafe { core::arch::asm!("mov {}, fs:[0]", out(reg) this, options(nostack, preserves_flags, readonly)) };
     // SAFETY: the thread's first field is its own address (`layout::THIS`), and the thread is never freed.
     unsafe { &*this }
+}
+
+/// Returns the address of what the scheduler knows of the running thread, or 0 if it does not schedule it.
+///
+/// **Context:** any. A thread that moves to another CPU meanwhile has the same address there.
+#[inline(always)]
+pub(crate) fn current_scheduled() -> usize {
+    let address: usize;
+    // SAFETY: FS base addresses a thread from each CPU's first Rust instruction on (rt0, `prepare`, `cpu::fs_base`).
+    unsafe {
+        core::arch::asm!("mov {}, fs:[{offset}]", out(reg) address, offset = const offset_of!(Thread, scheduled),
+            options(nostack, preserves_flags, readonly));
+    }
+    address
 }
 
 /// Returns whether an address lies on a stack of this CPU: its thread's or one of its IST stacks. **Context:** any.
@@ -108,9 +146,9 @@ pub(crate) fn is_linked(_: &IrqGuard) -> bool {
 
 /// Field offsets for rt0.
 pub(crate) mod layout {
-    use core::mem::{offset_of, size_of};
+    use core::mem::size_of;
 
-    use super::Thread;
+    use super::{Thread, offset_of};
 
     pub(crate) const THIS: usize = offset_of!(Thread, this);
     pub(crate) const GS_BASE: usize = offset_of!(Thread, gs_base);

@@ -104,7 +104,7 @@ extern "C" fn lose_some(
     apic::transmit::original(proof, batch, to, message)
 }
 
-/// Fails every second wake-up IPI.
+/// Fails every second IPI that wakes a CPU.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn fail_wakes(
     proof: IcrAccess,
@@ -113,7 +113,7 @@ extern "C" fn fail_wakes(
     message: Message,
 ) -> Result<(), ApicError> {
     static WAKES: AtomicU32 = AtomicU32::new(0);
-    let is_wake = message == Message::Fixed(Vector::WAKE);
+    let is_wake = matches!(message, Message::Fixed(Vector::WAKE | Vector::RESCHEDULE));
     if is_wake && is_at_work() && WAKES.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
         return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }

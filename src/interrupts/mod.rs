@@ -11,6 +11,7 @@ mod handlers;
 pub(crate) mod machine_check;
 mod nmi;
 pub(crate) mod pic;
+pub(crate) mod preempt;
 mod program_vectors;
 mod unregistered;
 mod vector;
@@ -27,6 +28,7 @@ pub(crate) use handlers::{
     HandlerSlot, UNREGISTERED, handler, is_in_nmi, register, replace, reset_nmi_depth,
 };
 pub(crate) use nmi::EXTERNAL_NMIS;
+pub use preempt::{PreemptGuard, is_preemption_disabled};
 pub use program_vectors::{NoFreeVector, ProgramHandler, ProgramVector};
 pub(crate) use unregistered::{UNEXPECTED, set_eoi_hook};
 pub use vector::Vector;
@@ -42,6 +44,7 @@ core::arch::global_asm!(
     ".set STUB_BYTES, {stub_bytes}",
     ".set INTERRUPT_COUNTS, {counts}",
     ".set IRQ_DEPTH, {irq_depth}",
+    ".set PREEMPT_WORD, {preempt_word}",
     ".set TRACE_ENTER, {trace_enter}",
     ".set TRACE_EXIT, {trace_exit}",
     ".set TRACE_CLASS, {trace_class}",
@@ -50,6 +53,7 @@ core::arch::global_asm!(
     stub_bytes = const STUB_BYTES,
     counts = sym counts::TEMPLATE,
     irq_depth = sym irq_guard::IRQ_DEPTH,
+    preempt_word = sym preempt::WORD,
     trace_enter = const TraceEvent::InterruptEnter as u32,
     trace_exit = const TraceEvent::InterruptExit as u32,
     trace_class = const TraceEvent::InterruptEnter.class() as u32,
@@ -59,6 +63,11 @@ core::arch::global_asm!(
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
     handlers::dispatch(frame);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn interrupt_switch(frame: &TrapFrame) {
+    preempt::at_exit(frame);
 }
 
 /// Counts the NMIs that this CPU took in 32-bit code. If a machine check arrived there, this reports it and does not

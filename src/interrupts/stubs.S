@@ -62,7 +62,10 @@ interrupt_entry:
     TRACE_PLACE 3f
 2:  movq %rsp, %rdi
     call interrupt_dispatch
-    TRACE_PLACE 4f
+    // 0 if a switch to another thread is wanted and allowed (interrupts::preempt).
+    cmpq $0, %gs:PREEMPT_WORD(%rip)
+    je 8f
+7:  TRACE_PLACE 4f
 5:  decq %gs:IRQ_DEPTH(%rip)
     popq %r15
     popq %r14
@@ -81,6 +84,10 @@ interrupt_entry:
     popq %rax
     addq $16, %rsp
     iretq
+
+8:  movq %rsp, %rdi
+    call interrupt_switch
+    jmp 7b
 
     // The trace's calls: every register of the interrupted code is on the stack.
 3:  movl $TRACE_ENTER, %edi

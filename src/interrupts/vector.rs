@@ -22,6 +22,8 @@ impl Vector {
     pub const CALL: Vector = Vector(0xf0);
     /// Ends a halt of this CPU.
     pub const WAKE: Vector = Vector(0xf1);
+    /// There is a thread for this CPU, or its own thread has something to do.
+    pub const RESCHEDULE: Vector = Vector(0xf4);
     /// The local APIC's timer.
     pub const TIMER: Vector = Vector(0xf2);
     /// This CPU has added a call to its own list.

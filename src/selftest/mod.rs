@@ -90,6 +90,8 @@ parts! {
     log,
     /// No CPU reads through a stale entry of its TLB.
     shootdown,
+    /// Threads run on all CPUs, and every wake-up arrives.
+    threads,
 }
 
 impl Named for &'static Part {

@@ -16,6 +16,7 @@ pub mod hotplug;
 mod lock_stall;
 mod nmi;
 mod online_set;
+mod scheduler;
 mod send;
 mod shootdown;
 mod wake;
@@ -43,11 +44,13 @@ pub use lock_stall::lock_stalls;
 #[cfg(feature = "faults")]
 pub(crate) use nmi::stop_others;
 pub(crate) use nmi::{BacktraceError, backtrace_of, send_nmi};
+pub(crate) use scheduler::{SchedulerOps, interrupt_own_thread, look_again, set_scheduler};
 pub use send::{SendError, send_interrupt};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};
 pub use work::{WorkError, on_each_cpu};
+pub(crate) use work::{idle, is_own_thread_due};
 
 use crate::acpi::CpuEntry;
 use crate::apic;

@@ -28,20 +28,20 @@ impl fmt::Display for WakeError {
     }
 }
 
-/// The outcome of [`wake`].
+/// The outcome of [`interrupt_each`].
 pub(super) struct Woken {
     pub outcome: Result<(), WakeError>,
     /// The CPUs that were not woken.
     pub missed: CpuSet,
 }
 
-/// Sends each of these CPUs a wake-up IPI.
-pub(super) fn wake(targets: impl Iterator<Item = CpuId>) -> Woken {
+/// Sends each of these CPUs an IPI.
+pub(super) fn interrupt_each(targets: impl Iterator<Item = CpuId>, vector: Vector) -> Woken {
     let mut batch = Batch::new();
     let mut woken = Woken { outcome: Ok(()), missed: CpuSet::EMPTY };
     for cpu in targets {
         let to = cpus()[cpu.index()].entry.apic_id;
-        if let Err(error) = batch.send(&IrqGuard::new(), to, Message::Fixed(Vector::WAKE)) {
+        if let Err(error) = batch.send(&IrqGuard::new(), to, Message::Fixed(vector)) {
             woken.missed.insert(cpu);
             match &mut woken.outcome {
                 Ok(()) => woken.outcome = Err(WakeError { first: cpu, count: 1, error }),
@@ -62,7 +62,7 @@ pub(super) fn wake(targets: impl Iterator<Item = CpuId>) -> Woken {
 /// error.
 pub fn wake_others() -> Result<(), WakeError> {
     let me = cpu::current();
-    wake(online().map(Cpu::id).filter(|cpu| *cpu != me)).outcome
+    interrupt_each(online().map(Cpu::id).filter(|cpu| *cpu != me), Vector::WAKE).outcome
 }
 
 /// As [`wake_others`], but logs an error.
@@ -72,14 +72,14 @@ pub fn wake_others_or_warn() {
     }
 }
 
-/// Ends the halt of one CPU.
+/// Lets the own thread of a CPU look whether it has something to do.
 ///
 /// **Context:** thread or interrupt, interrupts on or off; not NMI.
 ///
 /// # Errors
 /// [`ApicError`] if no IPI could be sent.
 pub(super) fn wake_cpu(cpu: &Cpu) -> Result<(), ApicError> {
-    apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::WAKE))
+    apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::RESCHEDULE))
 }
 
 /// Ends the halt of a CPU that waits by [`halt_for`](crate::time::halt_for). If no IPI can be sent, the CPU rechecks its condition by itself,

@@ -4,12 +4,12 @@
 use core::fmt;
 use core::time::Duration;
 
-use super::wake::{Woken, is_due, wake, wake_waiter};
-use super::{Cpu, cpus, hotplug, online, online_set, watchdog};
+use super::wake::{Woken, interrupt_each, is_due, wake_waiter};
+use super::{Cpu, cpus, hotplug, online, online_set, scheduler, watchdog};
 use crate::apic::{ApicError, Batch, Message};
 use crate::console;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, interrupts_enabled};
-use crate::interrupts::Vector;
+use crate::interrupts::{PreemptGuard, Vector};
 use crate::sync::work_slot::Phase;
 use crate::sync::{SpinLockIrq, Timeout};
 use crate::time::{halt_for, timer};
@@ -117,6 +117,8 @@ pub fn on_each_cpu(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) -> Resul
     if !interrupts_enabled() {
         return Err(WorkError::InterruptsOff);
     }
+    // The owner runs its own part, so it stays on its CPU.
+    let _stays = PreemptGuard::new();
     let owner = cpu::current();
     // SAFETY: only the lifetime changes. A CPU uses the function only between `Phase::take` and `Phase::finish` of its
     // work slot (`run`). Below, `OwnerWait::wait_for` returns for each participant when `WorkSlot::is_over` holds, or when
@@ -131,7 +133,7 @@ pub fn on_each_cpu(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) -> Resul
     let participants = online_set::offer_work();
     let mut others = participants.clone();
     others.remove(owner);
-    let woken = wake(others.iter());
+    let woken = interrupt_each(others.iter(), Vector::RESCHEDULE);
     // By a timer, since this CPU's own part may wait for those of other CPUs.
     let retry = woken.outcome.err().and_then(|error| {
         log::warn!("{error}; retrying");
@@ -193,7 +195,7 @@ impl OwnerWait {
 fn wake_offered() {
     let mut batch = Batch::without_waiting();
     for cpu in online().filter(|cpu| cpu.work.phase() == Phase::Offered) {
-        let _ = batch.send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::WAKE));
+        let _ = batch.send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::RESCHEDULE));
     }
 }
 
@@ -217,7 +219,18 @@ fn run(me: &'static Cpu) {
     }
 }
 
-/// The idle loop: runs work, goes offline on request, and halts otherwise.
+/// Returns whether this CPU's own thread has work for all CPUs to run, or a request to go offline. It runs before all others
+/// then.
+///
+/// **Context:** interrupts off.
+#[inline(always)]
+pub(crate) fn is_own_thread_due() -> bool {
+    let me = &cpus()[cpu::current().index()];
+    is_due(me) || hotplug::is_offline_requested(me)
+}
+
+/// The idle loop, which each CPU's own thread runs: runs work, goes offline on request, runs the scheduler's threads, and
+/// halts otherwise.
 pub(crate) fn idle() -> ! {
     let me = &cpus()[cpu::current().index()];
     loop {
@@ -231,7 +244,7 @@ pub(crate) fn idle() -> ! {
             hotplug::offline_from_idle(me);
         } else {
             // An interrupt that arrives after the checks above ends the halt.
-            guard.halt();
+            scheduler::halt_or_run(&mut guard);
         }
     }
 }

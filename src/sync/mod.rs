@@ -38,6 +38,7 @@ mod wait;
 mod waiting;
 pub(crate) mod work_slot;
 
+pub(crate) use atomics::{AtomicU32, AtomicUsize, Ordering, order_sequentially};
 #[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut};
 #[cfg(target_os = "none")]

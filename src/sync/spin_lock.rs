@@ -109,6 +109,14 @@ impl<T> SpinLock<T> {
         self.owner.lock.force_release();
     }
 
+    /// Releases the lock of this CPU whose guard was forgotten.
+    ///
+    /// # Safety
+    /// This CPU holds the lock, and its guard was leaked and is not used any more.
+    pub(crate) unsafe fn unlock_forgotten(&self) {
+        self.owner.lock.release();
+    }
+
     /// Returns the state of the lock.
     pub const fn owner(&self) -> &LockOwner {
         &self.owner

@@ -41,7 +41,7 @@ use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::{self, TrapFrame, Vector};
 use crate::memory::FrameRange;
 use crate::memory::frames::Order;
-use crate::sync::SpinLockIrq;
+use crate::sync::{Hook, SpinLockIrq};
 use crate::wire::Bucket;
 use crate::{per_cpu, trace};
 
@@ -84,6 +84,9 @@ per_cpu! {
     static FIRST_SLOTS: UnsafeCell<[TimerSlot<Timer>; INLINE]> = UnsafeCell::new([TimerSlot::EMPTY; INLINE]);
 }
 crate::name_lock!(per_cpu QUEUE);
+
+/// The scheduler's function for the end of a slice.
+static SLICE_ENDED: Hook<fn(&IrqGuard)> = Hook::new();
 
 /// The mode and scale of all CPUs' APIC timers.
 static SETTINGS: SpinLockIrq<TimerSettings> = SpinLockIrq::new(TimerSettings::STOPPED);
@@ -139,7 +142,7 @@ pub(crate) fn restart(guard: &IrqGuard) {
     apic::start_timer(guard, settings.mode.unwrap_or(TimerMode::OneShot));
     let mut queue = own(guard).lock_under(guard);
     queue.settings = settings;
-    let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
+    let first_ns = queue.next_ns();
     queue.arm(guard, first_ns);
 }
 
@@ -217,13 +220,31 @@ pub fn cancel(timer: TimerId) -> bool {
     // An idle CPU must take no unnecessary interrupt. Only the CPU itself can access its APIC timer: if another CPU cancels,
     // one spurious timer interrupt occurs.
     if core::ptr::eq(timer.queue, own(&guard)) && queue.armed_ns != EXPIRING {
-        let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
+        let first_ns = queue.next_ns();
         if first_ns != queue.armed_ns {
             queue.arm(&guard, first_ns);
         }
     }
     queue.shrink();
     true
+}
+
+/// Sets the end of the slice of the thread that this CPU runs. It replaces the one before. Once, at its end, the timer interrupt
+/// calls the function of [`set_slice_hook`].
+///
+/// **Context:** interrupts off.
+pub(crate) fn set_slice(guard: &IrqGuard, deadline_ns: u64) {
+    let mut queue = own(guard).lock_under(guard);
+    queue.slice_ns = deadline_ns;
+    // While callbacks run, `armed_ns` is before every deadline, and the interrupt sets the APIC timer afterwards.
+    if deadline_ns < queue.armed_ns {
+        queue.arm(guard, deadline_ns);
+    }
+}
+
+/// Sets the function that is called at the end of a slice, in the timer interrupt. **Context:** the BSP, once.
+pub(crate) fn set_slice_hook(ended: fn(&IrqGuard)) {
+    SLICE_ENDED.set(ended);
 }
 
 /// The number of timers that this CPU has armed.
@@ -273,13 +294,29 @@ fn interrupt(frame: &mut TrapFrame) {
         last = Some(timer.callback);
         locked = queue.lock_under(guard);
     }
-    let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);
+    let mut first_ns = locked.next_ns();
+    // No timer is due any more, so this is the slice.
+    let is_slice_over = first_ns <= due_ns;
+    if is_slice_over {
+        locked.slice_ns = NEVER;
+        first_ns = locked.next_ns();
+    }
     // This reading both sets the APIC timer and ends the measurement of the callbacks.
     let ended_ns = now_ns_unordered();
     locked.arm_at(guard, first_ns, ended_ns);
     drop(locked);
+    if is_slice_over {
+        slice_ended(guard);
+    }
     if ended_ns > due_ns + slow::LIMIT_NS {
         slow::report(last, due_ns, ended_ns);
+    }
+}
+
+#[cold]
+fn slice_ended(guard: &IrqGuard) {
+    if let Some(ended) = SLICE_ENDED.get() {
+        ended(guard);
     }
 }
 

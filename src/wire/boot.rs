@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::hex;
 
 /// The maximum number of stages in a record.
-pub const STAGES_IN_RECORD: usize = 16;
+pub const STAGES_IN_RECORD: usize = 24;
 
 /// The maximum number of CPUs that did not come online and have a [`Cpu`] record.
 pub const MAX_ABSENT_CPUS: usize = 64;

@@ -44,6 +44,7 @@ stages! {
     Aps = "aps",
     TscSync = "tsc_sync",
     Audit = "audit",
+    Scheduler = "scheduler",
     Work = "work",
     Verdict = "verdict",
 }

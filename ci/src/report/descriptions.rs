@@ -36,6 +36,7 @@ pub fn boot_stage(name: &str) -> Option<&'static str> {
         "serial_input" => "The I/O APICs are set up, and the serial port's interrupt on them.",
         "aps" => "The APs are started by INIT-SIPI-SIPI, all at once.",
         "tsc_sync" => "The TSCs of all CPUs are compared, and the clocksource is selected.",
+        "scheduler" => "The scheduler starts: threads run on all CPUs.",
         "audit" => "The live page tables are checked against the policy.",
         "work" => "The work of the command line runs.",
         "verdict" => "The result is reported.",

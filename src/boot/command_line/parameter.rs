@@ -5,7 +5,7 @@ use core::fmt;
 use super::value_error::ValueError;
 
 /// The most sets that one command line is parsed for.
-pub const MAX_SETS: usize = 8;
+pub const MAX_SETS: usize = 12;
 
 /// Sets a parameter to the value that a text stands for.
 pub type SetParameter = for<'a> fn(&'a str) -> Result<(), ValueError<'a>>;

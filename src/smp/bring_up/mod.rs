@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::{ApSlot, SlotState, Stage};
 
-use super::{CPUS, Cpu, lock_stall, nmi, online_set, wake, watchdog};
+use super::{CPUS, Cpu, lock_stall, nmi, online_set, scheduler, wake, watchdog};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic::ApicError;
@@ -129,6 +129,7 @@ pub(crate) fn start(
     let (bsp, aps) = cpus.split_first().ok_or(no_memory)?;
     ap_state::set_common(platform, entry);
     interrupts::register(interrupts::Vector::WAKE, "wake", wake::wake_interrupt);
+    interrupts::register(interrupts::Vector::RESCHEDULE, "reschedule", scheduler::interrupt);
     nmi::register();
     watchdog::register();
     lock_stall::register();

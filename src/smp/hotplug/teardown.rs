@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::super::{Cpu, call, call_self, cpus, online_set};
+use super::super::{Cpu, call, call_self, cpus, online_set, scheduler};
 use super::error::OfflineError;
 use super::lock::wake_requester;
 use super::suspend;
@@ -44,6 +44,10 @@ patchable! {
 /// online again.
 #[inline]
 pub fn offline_point() -> bool {
+    // A thread of the scheduler is migrated instead, by the CPU's own thread.
+    if cpu::thread::current_scheduled() != 0 {
+        return false;
+    }
     let me = &cpus()[cpu::current().index()];
     is_offline_requested(me) && go_offline(me, false)
 }
@@ -70,6 +74,7 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     if !online_set::remove(me, is_idle) {
         return false;
     }
+    scheduler::evacuate(&guard);
     trace!(CpuOffline, me.id().0.into());
     let timers = timer::detach(&guard);
     let migrated = drain_pending_irqs(me, &mut guard).and_then(|()| {
@@ -83,6 +88,8 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     });
     let is_offline = migrated.is_ok();
     if is_offline {
+        // Also threads that interrupts have woken since.
+        scheduler::evacuate(&guard);
         memory::drain_this_cpu(&guard);
         me.hotplug.step(StateWord::advance);
         wake_requester();
@@ -95,6 +102,7 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     // Here the CPU has passed all stages of `bring_up`, on the stack that it left; or it has refused to go offline.
     call::open_one(&guard);
     online_set::insert(me);
+    scheduler::reopen(&guard);
     // A shootdown that did not find this CPU online has unmapped its pages before this flush.
     tlb::flush(0, usize::MAX, 0);
     timer::reattach(&guard);

@@ -37,6 +37,7 @@ pub(crate) fn detach(guard: &IrqGuard) -> DetachedTimers {
     let queue = own(guard);
     let mut locked = queue.lock_under(guard);
     locked.arm(guard, NEVER);
+    locked.slice_ns = NEVER;
     locked.settings = TimerSettings::STOPPED;
     DetachedTimers(queue)
 }

@@ -80,6 +80,8 @@ pub(crate) struct Queue {
     /// The deadline that the APIC timer is set to, or [`NEVER`]. [`EXPIRING`] while the interrupt handler runs callbacks; it
     /// sets the APIC timer afterwards.
     pub armed_ns: u64,
+    /// The end of the running thread's slice, or [`NEVER`]. Besides the heap, so that it needs no memory.
+    pub slice_ns: u64,
     /// The mode and scale of this CPU's APIC timer.
     pub settings: TimerSettings,
     /// The static storage while it is not in use.
@@ -139,12 +141,19 @@ impl Queue {
         Queue {
             heap: Heap::new(),
             armed_ns: NEVER,
+            slice_ns: NEVER,
             settings: TimerSettings::STOPPED,
             spare: None,
             frames: None,
             next_orphan: None,
             lateness: Lateness::NONE,
         }
+    }
+
+    /// Returns the earliest deadline of a timer or of the slice, or [`NEVER`].
+    #[inline(always)]
+    pub(crate) fn next_ns(&self) -> u64 {
+        self.heap.first_deadline_ns().unwrap_or(NEVER).min(self.slice_ns)
     }
 
     /// Takes the earliest due timer from the queue; a periodic one stays with its next deadline. Writes the callback's

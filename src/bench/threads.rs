@@ -1,0 +1,136 @@
+//! Costs of threads. All but the remote ones run on one CPU: the partners are pinned to it.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use super::meter::{Meter, repeat};
+use crate::cpu::CpuId;
+use crate::sched::entity::DEFAULT_SLICE_NS;
+use crate::smp::{self, Cpu};
+use crate::thread::{self, Builder, JoinHandle};
+
+/// The thread that hands over to the benchmark, until it has to end.
+struct Partner {
+    handle: Option<JoinHandle<()>>,
+}
+
+/// The slice of a thread that the timer does not interrupt.
+const LONG: Duration = Duration::from_secs(4);
+
+/// Whether the partner has to end.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+impl Partner {
+    fn start(cpu: CpuId, body: impl FnOnce() + Send + 'static) -> Partner {
+        ENDS.store(false, Ordering::Release);
+        Partner { handle: Builder::new().name("partner").pinned(cpu).slice(LONG).spawn(body).ok() }
+    }
+}
+
+impl Drop for Partner {
+    fn drop(&mut self) {
+        ENDS.store(true, Ordering::Release);
+        if let Some(handle) = self.handle.take() {
+            handle.thread().unpark();
+            handle.join();
+        }
+    }
+}
+
+fn ends() -> bool {
+    ENDS.load(Ordering::Acquire)
+}
+
+/// Runs a benchmark in a thread of this CPU whose slice does not end.
+fn in_thread(meter: &mut Meter, repetitions: u32, run: fn(&mut Meter, u32)) {
+    let spawned = Builder::new().pinned(CpuId::BSP).slice(LONG).spawn(move || {
+        let mut meter = Meter::default();
+        // The slice of a thread before this one ends meanwhile.
+        thread::sleep(2 * Duration::from_nanos(DEFAULT_SLICE_NS.into()));
+        run(&mut meter, repetitions);
+        meter
+    });
+    if let Ok(handle) = spawned {
+        *meter = handle.join();
+    }
+}
+
+/// `yield_now` without another thread.
+pub(super) fn yield_alone(meter: &mut Meter, repetitions: u32) {
+    meter.count(|| repeat(repetitions, thread::yield_now));
+}
+
+/// `yield_now` with one other thread, which does the same: two switches.
+pub(super) fn yield_switch(meter: &mut Meter, repetitions: u32) {
+    in_thread(meter, repetitions, yield_to_partner);
+}
+
+fn yield_to_partner(meter: &mut Meter, repetitions: u32) {
+    let _partner = Partner::start(CpuId::BSP, || {
+        while !ends() {
+            thread::yield_now();
+        }
+    });
+    // Its first run is not counted.
+    thread::yield_now();
+    meter.count_many(2 * u64::from(repetitions), || repeat(repetitions, thread::yield_now));
+}
+
+/// `park` with a token.
+pub(super) fn park_unpark_ready(meter: &mut Meter, repetitions: u32) {
+    let me = thread::current();
+    meter.count(|| {
+        repeat(repetitions, || {
+            me.unpark();
+            thread::park();
+        });
+    });
+}
+
+/// A parked thread woken, and switched to: there and back.
+pub(super) fn wake_switch_same_cpu(meter: &mut Meter, repetitions: u32) {
+    in_thread(meter, repetitions, |meter, repetitions| pass_turns(meter, repetitions, CpuId::BSP));
+}
+
+/// The same with a thread of another CPU, which is idle. Both CPUs' instructions.
+pub(super) fn wake_remote_idle(meter: &mut Meter, repetitions: u32) {
+    let other = smp::online().map(Cpu::id).find(|cpu| *cpu != CpuId::BSP);
+    pass_turns(meter, repetitions, other.unwrap_or(CpuId::BSP));
+}
+
+fn pass_turns(meter: &mut Meter, repetitions: u32, cpu: CpuId) {
+    let me = thread::current();
+    let partner = Partner::start(cpu, move || {
+        loop {
+            thread::park();
+            if ends() {
+                return;
+            }
+            me.unpark();
+        }
+    });
+    let Some(handle) = &partner.handle else { return };
+    let turn = || {
+        handle.thread().unpark();
+        thread::park();
+    };
+    // The first turns are not counted.
+    repeat(2, turn);
+    meter.count_many(2 * u64::from(repetitions), || repeat(repetitions, turn));
+}
+
+/// A thread spawned, run and joined, on this CPU.
+pub(super) fn spawn_join(meter: &mut Meter, repetitions: u32) {
+    in_thread(meter, repetitions, spawn_and_join);
+}
+
+fn spawn_and_join(meter: &mut Meter, repetitions: u32) {
+    let one = || {
+        if let Ok(handle) = Builder::new().pinned(CpuId::BSP).slice(LONG).spawn(|| {}) {
+            handle.join();
+        }
+    };
+    // The first one starts the slice timer, and is not counted.
+    one();
+    meter.count(|| repeat(repetitions, one));
+}

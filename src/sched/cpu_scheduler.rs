@@ -1,0 +1,160 @@
+//! What each CPU has for the scheduler: its run queue, its inbox, and what it does.
+
+use alloc::boxed::Box;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::entity::Runnable;
+use super::inbox::Inbox;
+use super::notice::Notice;
+use super::policy::{Enqueue, RunQueue};
+use super::tcb::Tcb;
+use crate::cpu::CpuId;
+use crate::cpu::thread::Thread as Header;
+use crate::sync::SpinLock;
+
+/// What is behind a CPU's queue lock.
+pub(crate) struct Queue {
+    /// The policy's part. `None` until the scheduler starts on this CPU.
+    pub(crate) policy: Option<Box<dyn RunQueue>>,
+    /// The time up to which the running thread is charged.
+    pub(crate) charged_ns: u64,
+}
+
+/// Why a thread leaves the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It waits for a wake-up.
+    Parking,
+    /// It must not run on this CPU any more.
+    Moving,
+    /// It has ended.
+    Exiting,
+}
+
+/// The context of the thread that a CPU runs when it has no other: its own, which is never queued.
+pub(crate) struct OwnThread {
+    pub(crate) saved_rsp: Cell<u64>,
+    pub(crate) header: Cell<*const Header>,
+}
+
+/// A CPU's part of the scheduler.
+pub(crate) struct CpuScheduler {
+    pub(crate) queue: SpinLock<Queue>,
+    /// The number of threads on the queue. Changed under its lock; others read it to find a CPU to steal from.
+    pub(crate) queued: AtomicU32,
+    pub(crate) notice: Notice,
+    pub(crate) inbox: Inbox,
+    /// Whether the CPU's own thread has something to do, and so runs before all others. Only the CPU uses it.
+    pub(crate) is_own_due: Cell<bool>,
+    /// The CPU's own thread. Only the CPU uses it.
+    pub(crate) own: OwnThread,
+    /// The thread that the CPU is switching away from, if something remains to be done with it. Only the CPU uses it.
+    pub(crate) previous: Cell<Option<(&'static Tcb, Leave)>>,
+    /// How often a CPU did what: it adds to them itself, others read them.
+    pub(crate) counts: SwitchCounts,
+}
+
+/// How often a CPU did what.
+#[derive(Debug)]
+pub(crate) struct SwitchCounts {
+    /// Switches to a thread.
+    pub(crate) switches: AtomicU64,
+    /// Threads that another one ran before.
+    pub(crate) preempted: AtomicU64,
+    /// Threads that gave up the CPU.
+    pub(crate) yielded: AtomicU64,
+    /// Threads that parked, moved or ended.
+    pub(crate) parked: AtomicU64,
+    /// Threads taken from other CPUs' queues.
+    pub(crate) stolen: AtomicU64,
+    /// Interrupts of other CPUs.
+    pub(crate) notices: AtomicU64,
+    /// Interrupts at the end of a slice.
+    pub(crate) slices: AtomicU64,
+}
+
+// SAFETY: `is_own_due`, `own` and `previous` are used by the CPU that they belong to only, with interrupts off (`mechanism`). The
+// rest is atomics and a lock.
+unsafe impl Sync for CpuScheduler {}
+
+// SAFETY: the pointers are those of threads that any CPU may run.
+unsafe impl Send for CpuScheduler {}
+
+impl CpuScheduler {
+    pub(crate) const fn new() -> CpuScheduler {
+        CpuScheduler {
+            queue: SpinLock::new(Queue { policy: None, charged_ns: 0 }),
+            queued: AtomicU32::new(0),
+            notice: Notice::new(),
+            inbox: Inbox::new(),
+            is_own_due: Cell::new(false),
+            own: OwnThread { saved_rsp: Cell::new(0), header: Cell::new(core::ptr::null()) },
+            previous: Cell::new(None),
+            counts: SwitchCounts {
+                switches: AtomicU64::new(0),
+                preempted: AtomicU64::new(0),
+                yielded: AtomicU64::new(0),
+                parked: AtomicU64::new(0),
+                stolen: AtomicU64::new(0),
+                notices: AtomicU64::new(0),
+                slices: AtomicU64::new(0),
+            },
+        }
+    }
+
+    /// Returns whether no thread waits for this CPU. **Context:** any; the result may be old.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) == 0 && !self.inbox.has_threads()
+    }
+
+    /// Moves what other CPUs have put into the inbox to the queue. Returns whether that were any.
+    ///
+    /// **Context:** the queue is locked, as `queue`.
+    #[inline(always)]
+    pub(crate) fn collect(&self, queue: &mut dyn RunQueue, now_ns: u64) -> bool {
+        let has_threads = self.inbox.has_threads();
+        if has_threads {
+            self.collect_some(queue, now_ns);
+        }
+        has_threads
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn collect_some(&self, queue: &mut dyn RunQueue, now_ns: u64) {
+        let mut count = 0;
+        for thread in self.inbox.take_all() {
+            queue.enqueue(thread, Enqueue::Woken, now_ns);
+            count += 1;
+        }
+        self.add_queued(count);
+    }
+
+    /// Counts threads that were put on the queue. **Context:** the queue is locked.
+    #[inline(always)]
+    pub(crate) fn add_queued(&self, count: u32) {
+        self.queued.store(self.queued.load(Ordering::Relaxed) + count, Ordering::SeqCst);
+    }
+
+    /// Counts a thread that was taken from the queue. Without order: a CPU that still sees the old number finds nothing.
+    ///
+    /// **Context:** the queue is locked.
+    #[inline(always)]
+    pub(crate) fn remove_queued(&self) {
+        self.queued.store(self.queued.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+}
+
+/// Adds one to a count of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// Notes the CPU on which a thread runs next.
+#[inline(always)]
+pub(crate) fn note_cpu(thread: &mut Runnable, cpu: CpuId) {
+    thread.scheduled_mut().last_cpu = cpu;
+}

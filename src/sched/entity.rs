@@ -1,0 +1,244 @@
+//! What a scheduling policy knows of a thread, and the token that says who has the thread.
+//!
+//! The mechanism makes one [`Runnable`] for each thread. It moves: from the CPU that runs the thread to a run queue, to
+//! another CPU, and back. A policy can neither copy nor make one. So a thread is in one place at a time, whatever a policy
+//! does: it runs on one CPU at most, and is on one queue at most.
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::cpu::{CpuId, CpuSet};
+use crate::sync::{AtomicUsize, Ordering};
+
+/// The number of a thread. Numbers are not used again during a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreadId(pub u64);
+
+impl fmt::Display for ThreadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The scheduling class of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Runs before every fair thread and before every thread of a lower priority. Threads of one priority take turns, a
+    /// slice each.
+    RealTime {
+        /// From 0, the lowest, to [`MAX_PRIORITY`].
+        priority: u8,
+    },
+    /// Shares the CPU with the other fair threads by weight.
+    Fair,
+}
+
+/// The greatest priority of a real-time thread.
+pub const MAX_PRIORITY: u8 = 63;
+
+/// How a thread is scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// The class.
+    pub class: Class,
+    /// The share of a fair thread relative to other fair threads, from 1 to [`MAX_WEIGHT`].
+    pub weight: u32,
+    /// How long the thread runs at a time while others wait, in nanoseconds.
+    pub slice_ns: u32,
+}
+
+/// The weight of a thread that names none.
+pub const DEFAULT_WEIGHT: u32 = 1024;
+
+/// The greatest weight.
+pub const MAX_WEIGHT: u32 = 1 << 20;
+
+/// The slice of a thread that names none: 3 ms.
+pub const DEFAULT_SLICE_NS: u32 = 3_000_000;
+
+/// The least slice: 10 us, so that a CPU does not only switch.
+pub const MIN_SLICE_NS: u32 = 10_000;
+
+impl Attributes {
+    /// A fair thread of [`DEFAULT_WEIGHT`] and [`DEFAULT_SLICE_NS`].
+    pub const DEFAULT: Attributes =
+        Attributes { class: Class::Fair, weight: DEFAULT_WEIGHT, slice_ns: DEFAULT_SLICE_NS };
+
+    /// Returns the attributes with each value in its range.
+    pub(crate) fn clamped(self) -> Attributes {
+        let class = match self.class {
+            Class::RealTime { priority } => Class::RealTime { priority: priority.min(MAX_PRIORITY) },
+            Class::Fair => Class::Fair,
+        };
+        Attributes {
+            class,
+            weight: self.weight.clamp(1, MAX_WEIGHT),
+            slice_ns: self.slice_ns.max(MIN_SLICE_NS),
+        }
+    }
+}
+
+/// The CPUs on which a thread may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// Every CPU.
+    Any,
+    /// One CPU.
+    Pinned(CpuId),
+    /// The CPUs of a set. The reference keeps a thread small: a set has 520 bytes.
+    Set(&'static CpuSet),
+}
+
+impl Affinity {
+    /// Returns whether the thread may run on a CPU.
+    pub fn allows(&self, cpu: CpuId) -> bool {
+        match self {
+            Affinity::Any => true,
+            Affinity::Pinned(only) => *only == cpu,
+            Affinity::Set(set) => set.contains(cpu),
+        }
+    }
+}
+
+/// Words for the policy: links between queued threads and numbers to order them by. The mechanism does not use them. They keep
+/// their values while the thread runs and while it waits.
+#[derive(Debug)]
+pub struct PolicyWords {
+    /// Links to other entities of the same queue.
+    pub(crate) links: [Option<NonNull<Entity>>; 3],
+    /// Time that the thread has run, divided by its weight, or whatever the policy counts.
+    pub virtual_ns: u64,
+    /// The deadline by which a queue is ordered, or whatever the policy counts.
+    pub deadline: u64,
+    /// The aggregate of a subtree, or whatever the policy counts.
+    pub aggregate: u64,
+    /// What is left of the slice in nanoseconds.
+    pub slice_left_ns: u64,
+}
+
+/// The part of a thread that its [`Runnable`] owns.
+#[derive(Debug)]
+pub(crate) struct Scheduled {
+    pub(crate) attributes: Attributes,
+    pub(crate) affinity: Affinity,
+    /// The CPU on which the thread ran last.
+    pub(crate) last_cpu: CpuId,
+    pub(crate) words: PolicyWords,
+}
+
+/// A thread as the scheduler's queues see it.
+pub(crate) struct Entity {
+    id: ThreadId,
+    /// The address of the entity that was put into the same inbox before this one.
+    inbox_link: AtomicUsize,
+    scheduled: UnsafeCell<Scheduled>,
+}
+
+impl Entity {
+    pub(crate) fn new(id: ThreadId, attributes: Attributes, affinity: Affinity) -> Entity {
+        let words =
+            PolicyWords { links: [None; 3], virtual_ns: 0, deadline: 0, aggregate: 0, slice_left_ns: 0 };
+        let scheduled = Scheduled { attributes, affinity, last_cpu: CpuId(0), words };
+        Entity { id, inbox_link: AtomicUsize::new(0), scheduled: UnsafeCell::new(scheduled) }
+    }
+
+    /// Returns the thread's number. **Context:** any.
+    pub(crate) fn id(&self) -> ThreadId {
+        self.id
+    }
+}
+
+/// A runnable thread that is neither running nor on another queue. The owner of this has the thread: a queue that drops it
+/// loses the thread, which the mechanism detects.
+#[derive(Debug)]
+#[must_use = "a runnable thread that is dropped never runs again"]
+pub struct Runnable(NonNull<Entity>);
+
+// SAFETY: an `Entity` is used by one CPU after the other: its owned part only through the one `Runnable`, the rest is not
+// changed.
+unsafe impl Send for Runnable {}
+
+impl Runnable {
+    /// Makes the token of a thread.
+    ///
+    /// # Safety
+    /// No other token of this entity exists. The entity stays valid and in its place while the token exists.
+    pub(crate) unsafe fn new(entity: NonNull<Entity>) -> Runnable {
+        Runnable(entity)
+    }
+
+    /// Returns the entity, to which the caller links, or of which it makes the token again by [`Runnable::new`]. It stays valid
+    /// while a queue has it.
+    pub(crate) fn into_entity(self) -> NonNull<Entity> {
+        self.0
+    }
+
+    /// Returns the address of the entity.
+    pub(crate) fn entity(&self) -> NonNull<Entity> {
+        self.0
+    }
+
+    /// Returns the thread's number.
+    pub fn id(&self) -> ThreadId {
+        self.as_entity().id
+    }
+
+    fn as_entity(&self) -> &Entity {
+        // SAFETY: the entity is valid while its token exists (`Runnable::new`). No exclusive reference to it exists, only to the
+        // inside of its cell.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Returns the link of the inbox that the entity was taken from.
+    pub(crate) fn inbox_link(&self) -> usize {
+        self.as_entity().inbox_link.load(Ordering::Relaxed)
+    }
+
+    /// Links the entity into an inbox.
+    pub(crate) fn set_inbox_link(&self, address: usize) {
+        self.as_entity().inbox_link.store(address, Ordering::Relaxed);
+    }
+
+    pub(crate) fn scheduled(&self) -> &Scheduled {
+        // SAFETY: the entity is valid while its token exists, and no other token exists (`Runnable::new`), so a borrow of the
+        // token borrows the cell.
+        unsafe { &*self.as_entity().scheduled.get() }
+    }
+
+    pub(crate) fn scheduled_mut(&mut self) -> &mut Scheduled {
+        // SAFETY: the entity is valid while its token exists, and no other token exists (`Runnable::new`), so the mutable borrow of the
+        // token is one of the cell.
+        unsafe { &mut *self.as_entity().scheduled.get() }
+    }
+
+    /// Returns how the thread is scheduled.
+    pub fn attributes(&self) -> Attributes {
+        self.scheduled().attributes
+    }
+
+    /// Returns the CPU on which the thread ran last. A new thread has that of the thread that spawned it.
+    pub fn last_cpu(&self) -> CpuId {
+        self.scheduled().last_cpu
+    }
+
+    /// Returns the CPUs on which the thread may run.
+    pub fn affinity(&self) -> Affinity {
+        self.scheduled().affinity
+    }
+
+    /// Returns whether the thread may run on a CPU.
+    pub fn may_run_on(&self, cpu: CpuId) -> bool {
+        self.scheduled().affinity.allows(cpu)
+    }
+
+    /// Returns the policy's words.
+    pub fn words(&self) -> &PolicyWords {
+        &self.scheduled().words
+    }
+
+    /// Returns the policy's words, to change them.
+    pub fn words_mut(&mut self) -> &mut PolicyWords {
+        &mut self.scheduled_mut().words
+    }
+}

@@ -1,0 +1,60 @@
+//! Layer 10: threads. They run on all CPUs, preempted by the local APICs' timers in kernel code as well, and move between CPUs.
+//!
+//! - [`thread`] is the interface.
+//! - [`policy`] is the interface of scheduling policies. [`Policy`](policies::Policy) names one.
+//! - `mechanism` switches threads, wakes them and moves them. Its guarantees hold under any policy.
+//! - `state`, `inbox`, `notice` and `join` are its lock-free parts, which models check.
+//!
+//! `docs/scheduler.md` explains the whole.
+
+pub mod entity;
+mod inbox;
+mod join;
+mod notice;
+pub mod policy;
+mod state;
+
+mod eevdf;
+mod fair;
+mod list;
+mod node;
+#[cfg(any(not(target_os = "none"), feature = "selftest"))]
+mod random;
+mod real_time;
+mod round_robin;
+mod sorted;
+mod tree;
+mod waiting;
+
+#[cfg(target_os = "none")]
+mod cpu_scheduler;
+#[cfg(target_os = "none")]
+mod idle_set;
+#[cfg(target_os = "none")]
+mod mechanism;
+pub mod parameters;
+pub mod policies;
+#[cfg(target_os = "none")]
+mod retry;
+#[cfg(target_os = "none")]
+mod spawn;
+#[cfg(target_os = "none")]
+mod stack;
+#[cfg(target_os = "none")]
+mod start;
+#[cfg(target_os = "none")]
+mod switch;
+#[cfg(target_os = "none")]
+mod tcb;
+#[cfg(target_os = "none")]
+pub mod thread;
+
+#[cfg(target_os = "none")]
+pub(crate) use mechanism::policy;
+#[cfg(target_os = "none")]
+pub(crate) use start::start;
+
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -1,0 +1,170 @@
+//! The start and the end of threads.
+//!
+//! A new thread's stack holds, from its top: the control block, and below it the function and later its result
+//! ([`Packet`]). Below that the stack itself begins.
+
+use core::cell::UnsafeCell;
+use core::mem::{MaybeUninit, offset_of};
+use core::ptr::NonNull;
+
+use super::cpu_scheduler::Leave;
+use super::entity::{Affinity, Attributes};
+use super::join::End;
+use super::mechanism::{self, finish_switch, place, switch_after};
+use super::policy::Enqueue;
+use super::stack::Stack;
+use super::state::Phase;
+use super::switch;
+use super::tcb::{Tcb, ThreadRef};
+use crate::cpu::{self, IrqGuard};
+
+/// Why a thread was not spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpawnError {
+    /// No memory for a stack of this size.
+    OutOfMemory {
+        /// The size of the stack in bytes.
+        stack_bytes: usize,
+    },
+    /// The scheduler has not started yet: the boot has not come so far.
+    NotStarted,
+}
+
+impl core::fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            SpawnError::OutOfMemory { stack_bytes } => {
+                write!(f, "no thread was spawned: out of memory for a stack of {stack_bytes} bytes")
+            }
+            SpawnError::NotStarted => f.write_str("no thread was spawned: the scheduler has not started"),
+        }
+    }
+}
+
+impl core::error::Error for SpawnError {}
+
+/// What the thread begins with, then what it ends with.
+union Start<F, T> {
+    function: core::mem::ManuallyDrop<F>,
+    #[expect(dead_code, reason = "gives the place its size; the result is accessed by the place's address")]
+    result: core::mem::ManuallyDrop<T>,
+}
+
+/// The function of a thread and its result, in one place.
+struct Packet<F, T>(UnsafeCell<MaybeUninit<Start<F, T>>>);
+
+/// Where a thread's result is, once it has ended.
+pub(super) struct ResultPlace<T>(*mut T);
+
+impl<T> ResultPlace<T> {
+    /// Takes the result.
+    ///
+    /// # Safety
+    /// The thread has ended with a result, which was not taken, and the caller has a reference to the thread.
+    pub(super) unsafe fn take(&self) -> T {
+        // SAFETY: the thread has written the result before its end, and its stack lives while there are references (see # Safety).
+        unsafe { self.0.read() }
+    }
+}
+
+/// Makes a thread that runs `function`, and puts it on a run queue.
+///
+/// # Safety
+/// What the function and its result borrow lives until the thread has ended and its result was taken or dropped.
+pub(super) unsafe fn spawn<F, T>(
+    name: &str,
+    stack_bytes: usize,
+    attributes: Attributes,
+    affinity: Affinity,
+    function: F,
+) -> Result<(ThreadRef, ResultPlace<T>), SpawnError>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if mechanism::policy().is_none() {
+        return Err(SpawnError::NotStarted);
+    }
+    let above = size_of::<Tcb>() + size_of::<Packet<F, T>>() + align_of::<Packet<F, T>>().max(16) + 64;
+    let bytes = stack_bytes.saturating_add(above);
+    let stack = Stack::alloc(bytes).ok_or(SpawnError::OutOfMemory { stack_bytes: bytes })?;
+    let (range, top) = (stack.range(), stack.top());
+    let tcb = align_down::<Tcb>(top, size_of::<Tcb>());
+    let packet = align_down::<Packet<F, T>>(tcb.cast(), size_of::<Packet<F, T>>());
+    let start = align_down::<u128>(packet.cast(), 0).cast::<u8>();
+    let start_value = Start { function: core::mem::ManuallyDrop::new(function) };
+    // SAFETY: the packet lies in the new stack, which has room for it (`above`), aligned, and nothing else uses.
+    unsafe { packet.write(Packet(UnsafeCell::new(MaybeUninit::new(start_value)))) };
+    // SAFETY: the block lies in the new stack, which has room for it (`above`), aligned, and nothing else uses it.
+    unsafe { tcb.write(Tcb::new(attributes.clamped(), affinity, Phase::Queued, name, Some(stack))) };
+    // SAFETY: written above; no other reference exists yet.
+    let block = unsafe { &mut *tcb };
+    block.init_in_place(Some(range.start..start.expose_provenance() as u64));
+    // SAFETY: `start` is aligned to 16 and has the rest of the stack below it. `run` never returns.
+    let rsp = unsafe { switch::prepare(start, run::<F, T>, packet.expose_provenance()) };
+    block.saved_rsp().set(rsp);
+    // SAFETY: a new block has a reference for its creator.
+    let thread = unsafe { ThreadRef::from_raw(NonNull::from(&*block)) };
+    let guard = IrqGuard::new();
+    // SAFETY: the thread is `Queued` and belongs to its creator, who has made no other token.
+    let mut token = unsafe { thread.token() };
+    super::cpu_scheduler::note_cpu(&mut token, cpu::current());
+    place(&guard, token, Enqueue::New);
+    switch_after(guard);
+    let result = packet.cast::<T>();
+    const { assert!(offset_of_packet::<F, T>() == 0) };
+    Ok((thread, ResultPlace(result)))
+}
+
+/// A union's fields and a cell's content begin where it begins.
+const fn offset_of_packet<F, T>() -> usize {
+    offset_of!(Packet<F, T>, 0)
+}
+
+/// Returns the highest address at or below `bytes` below `top` that is aligned for `T`.
+fn align_down<T>(top: *mut u8, bytes: usize) -> *mut T {
+    top.map_addr(|address| (address - bytes) & !(align_of::<T>() - 1)).cast()
+}
+
+/// The first function of a thread.
+///
+/// # Safety
+/// `packet` is the address of the thread's packet. Called once, by the first switch to the thread.
+unsafe extern "C" fn run<F, T>(packet: usize) -> !
+where
+    F: FnOnce() -> T,
+{
+    let packet = core::ptr::with_exposed_provenance_mut::<Start<F, T>>(packet);
+    // SAFETY: the switch to this thread is under way: interrupts are off, by the guard of the thread that this CPU has left.
+    let guard = unsafe { IrqGuard::of_switch() };
+    finish_switch(&guard);
+    drop(guard);
+    // SAFETY: `spawn` has written the function at the beginning of the packet, and no other code reads it.
+    let function = unsafe { packet.cast::<F>().read() };
+    let result = function();
+    // SAFETY: the function was taken, so the place is free. No code reads it before `end`.
+    unsafe { packet.cast::<T>().write(result) };
+    let guard = IrqGuard::new();
+    let Some(me) = Tcb::current(&guard) else { unreachable!("a spawned thread has a control block") };
+    match me.joining.end() {
+        End::Kept => leave_forever(guard, me),
+        End::Wake(waiter) => {
+            me.waiter.set(waiter);
+            leave_forever(guard, me)
+        }
+        End::Drop => {
+            drop(guard);
+            // SAFETY: the result was written above, and the handle is gone.
+            unsafe { packet.cast::<T>().drop_in_place() };
+            leave_forever(IrqGuard::new(), me)
+        }
+    }
+}
+
+/// Ends the running thread. From the end that its handle sees to the switch, interrupts stay off: the handle may spin until the
+/// CPU has left the stack.
+fn leave_forever(guard: IrqGuard, me: &'static Tcb) -> ! {
+    me.state.set_exited();
+    mechanism::leave(&guard, me, Leave::Exiting);
+    unreachable!("a thread that has ended does not run")
+}

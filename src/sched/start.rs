@@ -1,0 +1,106 @@
+//! The start of the scheduler.
+//!
+//! Before it, each CPU has one thread: the BSP the one that boots, each AP the one in the idle loop. From here on the boot's
+//! thread is one of the scheduler's, and the BSP has an idle loop of its own.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use super::cpu_scheduler::CpuScheduler;
+use super::entity::{Affinity, Attributes};
+use super::mechanism::{self, finish_switch, own};
+use super::policies::Policy;
+use super::stack::Stack;
+use super::state::Phase;
+use super::switch;
+use super::tcb::Tcb;
+use crate::config::IPI_CALL_TIMEOUT_MS;
+use crate::cpu::{CpuId, IrqGuard, thread};
+use crate::interrupts::preempt;
+use crate::smp::{self, SchedulerOps, WorkError};
+use crate::time::timer;
+
+/// The stack of the BSP's idle loop in bytes, which also runs work for all CPUs that another CPU's thread starts.
+const IDLE_STACK_BYTES: usize = 64 * 1024;
+
+/// Why the scheduler did not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartError {
+    /// No memory.
+    OutOfMemory,
+    /// Not every CPU has opened its queue.
+    Work(WorkError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::OutOfMemory => f.write_str("out of memory for the scheduler"),
+            StartError::Work(error) => write!(f, "the scheduler did not start: {error}"),
+        }
+    }
+}
+
+/// Starts the scheduler on all online CPUs. The calling thread becomes the first of the scheduler's threads, pinned to the BSP.
+///
+/// **Context:** the BSP's thread, once, interrupts on.
+///
+/// # Errors
+/// [`StartError`]
+pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
+    let idle_stack = Stack::alloc(IDLE_STACK_BYTES).ok_or(StartError::OutOfMemory)?;
+    // Never freed: the BSP's first thread never ends.
+    let main = Box::leak(Box::new(Tcb::new(
+        Attributes::DEFAULT,
+        Affinity::Pinned(CpuId::BSP),
+        Phase::Running,
+        "main",
+        None,
+    )));
+    preempt::set_switch(mechanism::switch_if_better);
+    timer::set_slice_hook(mechanism::slice_ended);
+    smp::set_scheduler(SchedulerOps {
+        run_threads: mechanism::run_threads,
+        noticed: mechanism::noticed,
+        evacuate: mechanism::evacuate,
+        reopen: mechanism::reopen,
+    });
+    // After it, each AP's own thread looks for threads, and notes that the CPU is idle.
+    let opened = smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
+        let guard = IrqGuard::new();
+        if cpu.id() != CpuId::BSP {
+            own(&guard).own.header.set(thread::current());
+        }
+        mechanism::open(&guard, policy);
+        smp::look_again(&guard);
+    });
+    opened.map_err(StartError::Work)?;
+    let guard = IrqGuard::new();
+    prepare_idle(own(&guard), idle_stack);
+    main.init_in_place(None);
+    // From here on this is a thread of the scheduler.
+    mechanism::set_policy(policy);
+    drop(guard);
+    Ok(())
+}
+
+/// Makes the context of the BSP's idle loop.
+fn prepare_idle(me: &CpuScheduler, stack: Stack) {
+    let range = stack.range();
+    let header = Box::leak(Box::new(thread::Thread::new()));
+    header.init(range, 0);
+    // SAFETY: the stack is new, page-aligned, and never freed (below). `idle` never returns.
+    let rsp = unsafe { switch::prepare(stack.top(), idle, 0) };
+    me.own.header.set(header);
+    me.own.saved_rsp.set(rsp);
+    core::mem::forget(stack);
+}
+
+/// The idle loop of the BSP.
+unsafe extern "C" fn idle(_: usize) -> ! {
+    // SAFETY: the first switch to this context is under way, by a thread that has one guard.
+    let guard = unsafe { IrqGuard::of_switch() };
+    finish_switch(&guard);
+    drop(guard);
+    smp::idle()
+}

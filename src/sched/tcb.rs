@@ -1,0 +1,247 @@
+//! A thread's control block: what the mechanism knows of a thread.
+//!
+//! It lies at the top of the thread's stack, so that a thread needs one allocation. References to it are counted: the thread
+//! has one until its CPU has switched away from it for the last time, and each [`ThreadRef`] has one. The last one frees the
+//! stack.
+
+use core::cell::Cell;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
+use super::join::JoinWord;
+use super::stack::Stack;
+use super::state::{Phase, ThreadState};
+use crate::cpu::IrqGuard;
+use crate::cpu::thread::{self, Thread as Header};
+
+/// The longest name of a thread, in bytes.
+pub(super) const NAME_BYTES: usize = 24;
+
+/// The thread's own reference, as a bit of the count: the caller that joins the thread waits until it is given up.
+const OWN: u32 = 1 << 31;
+
+/// The number of the next thread. The BSP's first one is 0.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// A thread's control block.
+#[repr(C, align(64))]
+pub(crate) struct Tcb {
+    /// What FS base addresses while the thread runs, unless it is the BSP's first thread, whose header rt0 made.
+    header: Header,
+    /// The header's address.
+    fs_base: *const Header,
+    /// The stack pointer of the saved context. Its CPU writes it with the switch; the next one reads it after it has taken the
+    /// thread from a queue.
+    saved_rsp: Cell<u64>,
+    pub(crate) state: ThreadState,
+    references: AtomicU32,
+    entity: Entity,
+    pub(crate) joining: JoinWord,
+    /// The thread that waits for the end of this one, by the address of a reference; 0 for none. Written by the thread at its end.
+    pub(crate) waiter: Cell<usize>,
+    /// The time that the thread has run, in nanoseconds. Its CPU writes it.
+    pub(crate) ran_ns: AtomicU64,
+    /// How often a CPU has switched to the thread.
+    pub(crate) switches: AtomicU64,
+    /// `None` for the BSP's first thread.
+    stack: Cell<Option<Stack>>,
+    name: [u8; NAME_BYTES],
+    name_bytes: u8,
+}
+
+// SAFETY: `saved_rsp` is used by one CPU after the other, as its comment says, ordered by the lock of the queue that the thread
+// was on; `stack` only by the last reference; `waiter` by the thread, then by its CPU. All other fields that change are atomics, or owned by the `Runnable`.
+unsafe impl Sync for Tcb {}
+
+// SAFETY: the fields that change are atomics, or have one owner at a time, which the state word names; none depends on the CPU.
+unsafe impl Send for Tcb {}
+
+impl Tcb {
+    /// Creates the block of a thread with its own reference and one for the creator. [`init_in_place`](Self::init_in_place) must follow.
+    pub(crate) fn new(
+        attributes: Attributes,
+        affinity: Affinity,
+        phase: Phase,
+        name: &str,
+        stack: Option<Stack>,
+    ) -> Tcb {
+        let mut stored = [0; NAME_BYTES];
+        let cut = name.floor_char_boundary(NAME_BYTES);
+        stored[..cut].copy_from_slice(&name.as_bytes()[..cut]);
+        let id = ThreadId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        Tcb {
+            header: Header::new(),
+            fs_base: core::ptr::null(),
+            saved_rsp: Cell::new(0),
+            state: ThreadState::new(phase),
+            references: AtomicU32::new(OWN + 1),
+            entity: Entity::new(id, attributes, affinity),
+            joining: JoinWord::new(true),
+            waiter: Cell::new(0),
+            ran_ns: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            stack: Cell::new(stack),
+            name: stored,
+            name_bytes: cut as u8,
+        }
+    }
+
+    /// Completes the block where it stays: with its own header for `stack`, or with the header of the running thread.
+    pub(crate) fn init_in_place(&mut self, stack: Option<core::ops::Range<u64>>) {
+        let address = core::ptr::from_ref(self).expose_provenance();
+        match stack {
+            Some(stack) => {
+                self.header.init(stack, address);
+                self.fs_base = &raw const self.header;
+            }
+            None => {
+                thread::current().set_scheduled(address);
+                self.fs_base = thread::current();
+            }
+        }
+    }
+
+    /// Gives up the thread's own reference.
+    ///
+    /// # Safety
+    /// The thread has ended, and its CPU does not use its stack any more. Called once.
+    pub(crate) unsafe fn release(this: NonNull<Tcb>) {
+        // SAFETY: the reference that is given up keeps the block valid until then (see # Safety).
+        let block = unsafe { this.as_ref() };
+        if block.references.fetch_sub(OWN, Ordering::AcqRel) == OWN {
+            // SAFETY: that was the last one.
+            unsafe { free(this) };
+        }
+    }
+
+    /// Returns whether the CPU has left the stack of the thread, which has ended, for ever. **Context:** any.
+    pub(crate) fn has_left(&self) -> bool {
+        self.references.load(Ordering::Acquire) & OWN == 0
+    }
+
+    /// Returns the thread that runs on this CPU, or `None` if that is the CPU's own.
+    #[inline(always)]
+    pub(crate) fn current(_: &IrqGuard) -> Option<&'static Tcb> {
+        let address = thread::current_scheduled();
+        // SAFETY: the address is 0 or that of a block that `init_in_place` has stored, which lives while its thread runs. The
+        // guard keeps that thread on this CPU, so the reference ends before the thread does: `reschedule` alone keeps it
+        // across a switch, and then the thread runs again.
+        unsafe { core::ptr::with_exposed_provenance::<Tcb>(address).as_ref() }
+    }
+
+    /// Returns the block that an entity is in.
+    pub(crate) fn of(entity: NonNull<Entity>) -> NonNull<Tcb> {
+        // SAFETY: every entity of the kernel is the field of a block, so the result lies in the same allocation.
+        unsafe { entity.byte_sub(offset_of!(Tcb, entity)) }.cast()
+    }
+
+    /// Returns the token.
+    ///
+    /// # Safety
+    /// The thread belongs to the caller, as the module [`state`](super::state) says, and no other token exists.
+    pub(crate) unsafe fn token(&self) -> Runnable {
+        // SAFETY: this is the only token, guaranteed by the caller (see # Safety). The block stays while its thread has not
+        // ended, and a thread that has ended has no owner.
+        unsafe { Runnable::new(NonNull::from(&self.entity)) }
+    }
+
+    /// Returns where the switch away from this thread stores its stack pointer.
+    pub(crate) fn saved_rsp(&self) -> &Cell<u64> {
+        &self.saved_rsp
+    }
+
+    /// Returns what FS base has to address while the thread runs.
+    pub(crate) fn fs_base(&self) -> *const Header {
+        self.fs_base
+    }
+
+    /// Adds the time since `charged_ns` to what the thread has run, and returns it. `charged_ns` becomes `now_ns`.
+    ///
+    /// **Context:** the CPU that runs the thread; its queue is locked.
+    #[inline(always)]
+    pub(crate) fn charge(&self, charged_ns: &mut u64, now_ns: u64) -> u64 {
+        let ran_ns = now_ns.saturating_sub(*charged_ns);
+        *charged_ns = now_ns;
+        self.ran_ns.store(self.ran_ns.load(Ordering::Relaxed) + ran_ns, Ordering::Relaxed);
+        ran_ns
+    }
+
+    pub(crate) fn id(&self) -> ThreadId {
+        self.entity.id()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        core::str::from_utf8(&self.name[..usize::from(self.name_bytes)]).unwrap_or("?")
+    }
+}
+
+/// Frees a block and its stack.
+///
+/// # Safety
+/// There is no reference any more.
+unsafe fn free(block: NonNull<Tcb>) {
+    // The block lies in the memory that the stack's drop frees, so the stack leaves it first.
+    // SAFETY: the block is valid until its stack is dropped.
+    drop(unsafe { block.as_ref() }.stack.take());
+}
+
+/// A counted reference to a thread's control block.
+pub(crate) struct ThreadRef(NonNull<Tcb>);
+
+// SAFETY: a `Tcb` is `Send` and `Sync`, and the count is atomic.
+unsafe impl Send for ThreadRef {}
+
+// SAFETY: a `Tcb` is `Sync`, and the count is atomic.
+unsafe impl Sync for ThreadRef {}
+
+impl ThreadRef {
+    /// Takes over one of the block's references.
+    ///
+    /// # Safety
+    /// The caller has a reference that it gives up.
+    pub(crate) unsafe fn from_raw(tcb: NonNull<Tcb>) -> ThreadRef {
+        ThreadRef(tcb)
+    }
+
+    /// Gives the reference to the caller.
+    pub(crate) fn into_raw(self) -> NonNull<Tcb> {
+        let this = core::mem::ManuallyDrop::new(self);
+        this.0
+    }
+
+    /// Makes another reference to a block that the caller has a borrow of.
+    pub(crate) fn to(tcb: &Tcb) -> ThreadRef {
+        tcb.references.fetch_add(1, Ordering::Relaxed);
+        ThreadRef(NonNull::from(tcb))
+    }
+}
+
+impl core::ops::Deref for ThreadRef {
+    type Target = Tcb;
+
+    #[inline(always)]
+    fn deref(&self) -> &Tcb {
+        // SAFETY: the block is valid while it has references, of which this is one.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for ThreadRef {
+    fn clone(&self) -> ThreadRef {
+        ThreadRef::to(self)
+    }
+}
+
+impl Drop for ThreadRef {
+    fn drop(&mut self) {
+        if self.references.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: that was the last one.
+            unsafe { free(self.0) };
+        }
+    }
+}
+
+// What a thread costs besides its stack.
+const _: () = assert!(size_of::<Tcb>() <= 320);

@@ -1,0 +1,124 @@
+//! The lock-free parts, step by step.
+
+use std::boxed::Box;
+use std::vec::Vec;
+
+use super::super::entity::{
+    Affinity, Attributes, Class, Entity, MAX_PRIORITY, MAX_WEIGHT, MIN_SLICE_NS, Runnable, ThreadId,
+};
+use super::super::inbox::Inbox;
+use super::super::join::{End, JoinWord};
+use super::super::notice::{Attention, Notice};
+use super::super::state::{AfterSwitch, Phase, ThreadState, Wake};
+use crate::cpu::{CpuId, CpuSet};
+
+#[test]
+fn a_wake_before_the_park_lets_it_return_at_once() {
+    let state = ThreadState::new(Phase::Running);
+    assert_eq!(state.wake(), Wake::Nothing);
+    assert!(state.take_token());
+    assert!(!state.take_token(), "one wake is one token");
+    assert!(state.begin_park());
+}
+
+#[test]
+fn a_wake_on_the_way_off_the_cpu_lets_the_cpu_queue_the_thread() {
+    let state = ThreadState::new(Phase::Running);
+    assert!(state.begin_park());
+    assert_eq!(state.wake(), Wake::Nothing);
+    assert_eq!(state.complete_switch(), AfterSwitch::Enqueue);
+    assert_eq!(state.phase(), Phase::Queued);
+    state.set_running();
+    assert!(!state.take_token(), "the wake is consumed");
+}
+
+#[test]
+fn a_wake_of_a_parked_thread_gives_it_to_one_waker() {
+    let state = ThreadState::new(Phase::Running);
+    assert!(state.begin_park());
+    assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
+    assert_eq!((state.wake(), state.wake()), (Wake::Enqueue, Wake::Nothing));
+    state.set_running();
+    assert!(state.take_token(), "the second wake is a token");
+}
+
+#[test]
+fn a_token_stays_while_the_thread_is_preempted() {
+    let state = ThreadState::new(Phase::Running);
+    assert_eq!(state.wake(), Wake::Nothing);
+    state.set_queued();
+    assert_eq!(state.phase(), Phase::Queued);
+    state.set_running();
+    assert!(state.take_token());
+}
+
+#[test]
+fn a_thread_that_has_ended_is_released_and_not_woken() {
+    let state = ThreadState::new(Phase::Running);
+    state.set_exited();
+    assert_eq!(state.wake(), Wake::Nothing);
+    assert_eq!(state.complete_switch(), AfterSwitch::Release);
+}
+
+fn runnable(id: u64) -> Runnable {
+    let entity = Box::leak(Box::new(Entity::new(ThreadId(id), Attributes::DEFAULT, Affinity::Any)));
+    // SAFETY: the entity is leaked, and this is its only token.
+    unsafe { Runnable::new(entity.into()) }
+}
+
+#[test]
+fn an_inbox_gives_out_threads_in_the_order_of_their_arrival() {
+    let inbox = Inbox::new();
+    assert!(inbox.push(runnable(0)).is_err(), "a new inbox is closed");
+    inbox.open();
+    (1..=3).for_each(|id| assert!(inbox.push(runnable(id)).is_ok()));
+    assert!(inbox.has_threads());
+    assert_eq!(inbox.take_all().map(|thread| thread.id().0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(!inbox.has_threads() && inbox.is_open());
+    assert!(inbox.push(runnable(4)).is_ok());
+    assert_eq!(inbox.close().map(|thread| thread.id().0).collect::<Vec<_>>(), [4]);
+    assert_eq!(inbox.push(runnable(5)).map_err(|thread| thread.id().0), Err(5));
+}
+
+#[test]
+fn a_cpu_is_interrupted_once_and_not_at_all_while_its_slice_timer_runs() {
+    let notice = Notice::new();
+    assert_eq!(notice.notify(false), Some(Attention::Running));
+    assert_eq!(notice.notify(true), None, "an interrupt is pending");
+    notice.set_slicing();
+    assert_eq!(notice.notify(false), None);
+    assert_eq!(notice.notify(true), Some(Attention::Slicing), "an urgent thread does not wait for the slice");
+    notice.withdraw(Attention::Slicing);
+    assert_eq!(notice.get(), Attention::Slicing);
+    notice.set(Attention::Idle);
+    assert!(notice.claim_idle() && !notice.claim_idle());
+}
+
+#[test]
+fn the_end_of_a_thread_is_seen_by_its_handle() {
+    let word = JoinWord::new(true);
+    assert!(word.wait(64));
+    assert_eq!(word.end(), End::Wake(64));
+    assert!(word.has_ended() && !word.wait(64) && !word.detach());
+    let word = JoinWord::new(true);
+    assert!(word.wait(64) && word.stop_waiting(64) && word.detach());
+    assert_eq!(word.end(), End::Drop);
+    assert_eq!(JoinWord::new(false).end(), End::Drop);
+}
+
+#[test]
+fn attributes_are_clamped_to_their_ranges() {
+    let wild = Attributes { class: Class::RealTime { priority: 255 }, weight: u32::MAX, slice_ns: 0 };
+    let clamped = wild.clamped();
+    assert_eq!(clamped.class, Class::RealTime { priority: MAX_PRIORITY });
+    assert_eq!((clamped.weight, clamped.slice_ns), (MAX_WEIGHT, MIN_SLICE_NS));
+    assert_eq!(Attributes::DEFAULT.clamped(), Attributes::DEFAULT);
+}
+
+#[test]
+fn an_affinity_allows_its_cpus_only() {
+    let set: &'static CpuSet = Box::leak(Box::new([CpuId(1), CpuId(70)].into_iter().collect()));
+    let allowed = |affinity: Affinity| (0..80).map(CpuId).filter(move |cpu| affinity.allows(*cpu)).count();
+    assert_eq!([Affinity::Any, Affinity::Pinned(CpuId(3)), Affinity::Set(set)].map(allowed), [80, 1, 2]);
+    assert!(Affinity::Set(set).allows(CpuId(70)));
+}

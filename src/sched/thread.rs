@@ -1,0 +1,420 @@
+//! Threads: the interface of `std::thread`, for the kernel.
+//!
+//! Threads run on all CPUs, preempted by timer interrupts in kernel code as well. The policy decides which thread runs where;
+//! see [`sched`](super).
+//!
+//! ```ignore
+//! let worker = thread::spawn(|| 6 * 7);
+//! assert_eq!(worker.join(), 42);
+//! ```
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use super::cpu_scheduler::Leave;
+use super::entity::{Affinity, Attributes, Class, ThreadId};
+use super::mechanism;
+use super::spawn::{self, ResultPlace, SpawnError};
+use super::stack::DEFAULT_STACK_BYTES;
+use super::tcb::{Tcb, ThreadRef};
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
+use crate::interrupts::is_preemption_disabled;
+use crate::time::timer::{self, Expiry};
+use crate::time::{self, now_ns};
+
+/// A thread, by a counted reference. It may have ended.
+#[derive(Clone)]
+pub struct Thread(ThreadRef);
+
+impl Thread {
+    /// Returns its number.
+    pub fn id(&self) -> ThreadId {
+        self.0.id()
+    }
+
+    /// Returns its name, of at most 24 bytes.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Wakes the thread if it is parked. Otherwise its next [`park`] returns at once.
+    ///
+    /// **Context:** thread or interrupt; not NMI. May switch to the thread.
+    pub fn unpark(&self) {
+        mechanism::wake(&self.0);
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Thread({} {:?})", self.id(), self.name())
+    }
+}
+
+/// How a thread is spawned.
+#[derive(Clone, Debug)]
+pub struct Builder<'a> {
+    name: &'a str,
+    stack_bytes: usize,
+    attributes: Attributes,
+    affinity: Affinity,
+}
+
+impl Default for Builder<'_> {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// A fair thread without a name, with a stack of 32 KiB, on any CPU.
+    pub const fn new() -> Builder<'a> {
+        Builder {
+            name: "",
+            stack_bytes: DEFAULT_STACK_BYTES,
+            attributes: Attributes::DEFAULT,
+            affinity: Affinity::Any,
+        }
+    }
+
+    /// Sets the name. What exceeds 24 bytes is cut off.
+    pub const fn name(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Sets the size of the stack in bytes.
+    pub const fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_bytes = bytes;
+        self
+    }
+
+    /// Sets the class.
+    pub const fn class(mut self, class: Class) -> Self {
+        self.attributes.class = class;
+        self
+    }
+
+    /// Sets the weight of a fair thread: see [`Attributes::weight`].
+    pub const fn weight(mut self, weight: u32) -> Self {
+        self.attributes.weight = weight;
+        self
+    }
+
+    /// Sets the slice: how long the thread runs at a time while others wait. At most four seconds.
+    pub fn slice(mut self, slice: Duration) -> Self {
+        self.attributes.slice_ns = u32::try_from(slice.as_nanos()).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Runs the thread on one CPU only.
+    pub const fn pinned(mut self, cpu: CpuId) -> Self {
+        self.affinity = Affinity::Pinned(cpu);
+        self
+    }
+
+    /// Runs the thread on the CPUs of a set only.
+    pub const fn affinity(mut self, cpus: &'static CpuSet) -> Self {
+        self.affinity = Affinity::Set(cpus);
+        self
+    }
+
+    /// Spawns the thread. It ends when `function` returns.
+    ///
+    /// **Context:** thread or interrupt; as for an allocation of frames, it may wait for memory with interrupts on.
+    ///
+    /// # Errors
+    /// [`SpawnError`]
+    pub fn spawn<F, T>(self, function: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: neither the function nor its result borrows anything.
+        let spawned =
+            unsafe { spawn::spawn(self.name, self.stack_bytes, self.attributes, self.affinity, function) };
+        spawned.map(|(thread, result)| JoinHandle {
+            thread: Some(Thread(thread)),
+            result,
+            _result: PhantomData,
+        })
+    }
+}
+
+/// Spawns a fair thread on any CPU.
+///
+/// **Context:** as for [`Builder::spawn`].
+///
+/// # Panics
+/// Without memory. [`Builder::spawn`] returns an error instead.
+#[track_caller]
+pub fn spawn<F, T>(function: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().spawn(function).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The owner of a thread's result. Its drop detaches the thread, which then runs on without it.
+pub struct JoinHandle<T> {
+    /// `None` after the result was taken.
+    thread: Option<Thread>,
+    result: ResultPlace<T>,
+    _result: PhantomData<T>,
+}
+
+// SAFETY: the handle gives access to the result, which the thread has sent, and to the thread, which any CPU may use.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+
+// SAFETY: a shared handle gives no access to the result.
+unsafe impl<T> Sync for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// Returns the thread.
+    pub fn thread(&self) -> &Thread {
+        match &self.thread {
+            Some(thread) => thread,
+            None => unreachable!("only `join` takes the thread, and the handle with it"),
+        }
+    }
+
+    /// Returns whether the thread has ended. **Context:** any.
+    pub fn is_finished(&self) -> bool {
+        self.thread().0.joining.has_ended()
+    }
+
+    /// Waits until the thread has ended, and returns its result.
+    ///
+    /// **Context:** a thread, interrupts on, no guard or lock held: it blocks.
+    ///
+    /// # Panics
+    /// In any other context.
+    #[track_caller]
+    pub fn join(mut self) -> T {
+        self.wait(None);
+        self.take()
+    }
+
+    /// Waits until the thread has ended, at most for `timeout`.
+    ///
+    /// **Context:** as for [`join`](Self::join).
+    ///
+    /// # Errors
+    /// The handle, if the time has passed.
+    ///
+    /// # Panics
+    /// As for [`join`](Self::join).
+    #[track_caller]
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<T, JoinHandle<T>> {
+        if self.wait(Some(timeout)) { Ok(self.take()) } else { Err(self) }
+    }
+
+    #[track_caller]
+    fn wait(&self, timeout: Option<Duration>) -> bool {
+        let ended = self.wait_for_end(timeout);
+        if ended {
+            // The CPU switches away from the thread with interrupts off, and then frees nothing of it any more.
+            while !self.thread().0.has_left() {
+                core::hint::spin_loop();
+            }
+        }
+        ended
+    }
+
+    #[track_caller]
+    fn wait_for_end(&self, timeout: Option<Duration>) -> bool {
+        let joining = &self.thread().0.joining;
+        if joining.has_ended() {
+            return true;
+        }
+        let me = current();
+        let raw = me.0.clone().into_raw();
+        let address = raw.as_ptr().expose_provenance();
+        // SAFETY: the reference was given up above; the code that revokes it uses it once.
+        let release = || drop(unsafe { ThreadRef::from_raw(raw) });
+        if !joining.wait(address) {
+            release();
+            return true;
+        }
+        let has_ended = match timeout {
+            None => {
+                while !joining.has_ended() {
+                    park();
+                }
+                true
+            }
+            Some(timeout) => {
+                let deadline_ns = now_ns().saturating_add(ns_of(timeout));
+                while !joining.has_ended() && now_ns() < deadline_ns {
+                    park_timeout(Duration::from_nanos(deadline_ns.saturating_sub(now_ns())));
+                }
+                joining.has_ended()
+            }
+        };
+        // A thread that has ended has taken the reference to wake this one.
+        if !has_ended && joining.stop_waiting(address) {
+            release();
+            return false;
+        }
+        true
+    }
+
+    fn take(&mut self) -> T {
+        // SAFETY: the thread has ended (`wait`), so it has written its result. It is taken once: the handle is consumed, and its
+        // drop leaves a result without a thread alone. The reference lives until after the read.
+        let result = unsafe { self.result.take() };
+        self.thread = None;
+        result
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(thread) = &self.thread
+            && !thread.0.joining.detach()
+        {
+            // SAFETY: the thread has ended and its result was not taken.
+            drop(unsafe { self.result.take() });
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JoinHandle").field(&self.thread).finish()
+    }
+}
+
+/// Returns the running thread, or `None` where no thread runs: in the code that a CPU runs for itself, as in work for all
+/// CPUs.
+///
+/// **Context:** any but NMI. In an interrupt handler it is the interrupted thread.
+pub fn try_current() -> Option<Thread> {
+    let guard = IrqGuard::new();
+    Tcb::current(&guard).map(|tcb| Thread(ThreadRef::to(tcb)))
+}
+
+/// Returns the running thread.
+///
+/// **Context:** a thread.
+///
+/// # Panics
+/// Where no thread runs: see [`try_current`].
+#[track_caller]
+pub fn current() -> Thread {
+    match try_current() {
+        Some(thread) => thread,
+        None => panic!("no thread runs here: this is the code of a CPU"),
+    }
+}
+
+/// Checks that the caller may block, and returns the guard under which it switches and its control block.
+#[track_caller]
+fn begin_block(what: &str) -> (IrqGuard, &'static Tcb) {
+    let guard = IrqGuard::new();
+    assert!(
+        guard.were_enabled(),
+        "{what} with interrupts off: a lock is held, or this is an interrupt handler"
+    );
+    assert!(!is_preemption_disabled(), "{what} with a PreemptGuard");
+    match Tcb::current(&guard) {
+        Some(tcb) => (guard, tcb),
+        None => panic!("{what} where no thread runs"),
+    }
+}
+
+/// Waits until another thread or a handler calls [`Thread::unpark`] for this one. Returns at once if that has happened since
+/// the last time. It may also return without a reason, so the caller checks its condition again.
+///
+/// **Context:** a thread, interrupts on, no guard or lock held: it blocks.
+///
+/// # Panics
+/// In any other context.
+#[track_caller]
+pub fn park() {
+    let (guard, me) = begin_block("park");
+    if !me.state.take_token() && me.state.begin_park() {
+        mechanism::leave(&guard, me, Leave::Parking);
+    }
+}
+
+/// As [`park`], but returns when `timeout` has passed, at the latest.
+///
+/// **Context:** as for [`park`].
+///
+/// # Panics
+/// As for [`park`].
+#[track_caller]
+pub fn park_timeout(timeout: Duration) {
+    let (guard, me) = begin_block("park_timeout");
+    if me.state.take_token() {
+        return;
+    }
+    // The timer has a reference of its own: its callback may run on another CPU while this thread ends.
+    let raw = ThreadRef::to(me).into_raw();
+    let armed = timer::after(timeout, wake_sleeper, raw.as_ptr().expose_provenance());
+    if me.state.begin_park() {
+        match armed {
+            Ok(_) => mechanism::leave(&guard, me, Leave::Parking),
+            // Without memory for a timer: as a spurious return. Another thread may run.
+            Err(_) => {
+                mechanism::wake(me);
+                mechanism::leave(&guard, me, Leave::Parking);
+            }
+        }
+    }
+    let is_over = match armed {
+        Ok(timer) => !timer::cancel(timer),
+        Err(_) => false,
+    };
+    if !is_over {
+        // SAFETY: the reference of above. The callback, which would use it, does not run.
+        drop(unsafe { ThreadRef::from_raw(raw) });
+    }
+}
+
+/// The callback of a sleeper's timer: wakes the thread, and gives up the timer's reference.
+fn wake_sleeper(expiry: &Expiry) {
+    let Some(raw) = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut::<Tcb>(expiry.data))
+    else {
+        return;
+    };
+    // SAFETY: the data is what `park_timeout` has made of a reference; a callback that runs owns it.
+    let thread = unsafe { ThreadRef::from_raw(raw) };
+    mechanism::wake_in_handler(&IrqGuard::new(), &thread);
+}
+
+fn ns_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Waits for at least `duration`. Where no thread runs, the CPU halts meanwhile.
+///
+/// **Context:** interrupts on, no guard or lock held: it blocks.
+///
+/// # Panics
+/// In any other context.
+#[track_caller]
+pub fn sleep(duration: Duration) {
+    if crate::cpu::thread::current_scheduled() == 0 {
+        return time::sleep(duration);
+    }
+    let deadline_ns = now_ns().saturating_add(ns_of(duration)).saturating_add(1);
+    while let Some(left) = deadline_ns.checked_sub(now_ns()).filter(|left| *left > 0) {
+        park_timeout(Duration::from_nanos(left));
+    }
+}
+
+/// Lets another thread of this CPU run, if there is one and the policy agrees.
+///
+/// **Context:** a thread, interrupts on, no guard or lock held: it may block.
+///
+/// # Panics
+/// In any other context.
+#[track_caller]
+pub fn yield_now() {
+    let (guard, me) = begin_block("yield_now");
+    mechanism::yield_cpu(&guard, me);
+}
