@@ -25,7 +25,8 @@ fn main(machine: &Machine) -> Result<(), Reason> {
     })?;
     let found = core::mem::take(&mut *FOUND.lock());
     for (cpu, counts) in &found {
-        let twice: Vec<&str> = counts.iter().filter(|(_, count)| **count == 2).map(|(word, _)| &**word).collect();
+        let twice: Vec<&str> =
+            counts.iter().filter(|(_, count)| **count == 2).map(|(word, _)| &**word).collect();
         log::info!("cpu {cpu}: {} words, twice: {}", counts.len(), twice.join(", "));
     }
     let expected = machine.bring_up.online as usize;

@@ -62,7 +62,7 @@ pub use trace::{
 pub use warning::{Warning, WarningFrame};
 
 /// The maximum size of a record's JSON, in bytes.
-pub const MAX_JSON_BYTES: usize = 1664;
+pub const MAX_JSON_BYTES: usize = 1920;
 
 /// The maximum size of a record's line, with its frame and line end, in bytes.
 pub const MAX_RECORD_BYTES: usize = MAX_JSON_BYTES + MAX_FRAME_BYTES;

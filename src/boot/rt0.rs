@@ -188,7 +188,7 @@ core::arch::global_asm!(
     thread_stack_top = const layout::STACK_TOP,
     thread_bytes = const layout::BYTES,
     // The work runs on the BSP's boot stack, below the frames of the stages.
-    boot_stack_bytes = const (STACK_PAGES + 2) * PAGE_BYTES,
+    boot_stack_bytes = const (STACK_PAGES + 6) * PAGE_BYTES,
     gs_base_variable = sym crate::cpu::per_cpu::GS_BASE,
     current_thread_variable = sym crate::cpu::thread::CURRENT_THREAD,
     pvh_magic = const pvh::MAGIC,

@@ -22,26 +22,33 @@ fn alloc() -> *mut u8 {
     object
 }
 
+#[inline(always)]
 fn free(object: *mut u8, layout: Layout) {
     // SAFETY: the object must be the caller's. Where it is not, the fault is to show that the heap refuses it.
     unsafe { KernelHeap.dealloc(object, layout) };
+    // A call in tail position would leave the caller out of the backtrace.
+    core::hint::black_box(object);
 }
 
+#[inline(never)]
 fn free_twice() {
     let object = alloc();
     free(object, OBJECT);
     free(object, OBJECT);
 }
 
+#[inline(never)]
 fn free_foreign() {
     let mut elsewhere = [0u64; 8];
     free(elsewhere.as_mut_ptr().cast(), OBJECT);
 }
 
+#[inline(never)]
 fn free_interior() {
     free(alloc().wrapping_add(8), OBJECT);
 }
 
+#[inline(never)]
 fn free_wrong_layout() {
     free(alloc(), Layout::new::<[u64; 9]>());
 }

@@ -44,7 +44,8 @@ pub(crate) fn run(_: u32) -> CheckResult {
         let Some(rank) = cpu.rank() else { return Ok(()) };
         for round in 0..TURNS {
             let mine = round * cpus + rank;
-            let comes = Timeout::after_ms(STRESS_GRACE_MS).wait_until(|| turn.load(Ordering::Acquire) >= mine);
+            let comes =
+                Timeout::after_ms(STRESS_GRACE_MS).wait_until(|| turn.load(Ordering::Acquire) >= mine);
             let at = turn.load(Ordering::Acquire);
             ensure!(comes.is_ok(), "cpu {}: the turn {mine} does not come: it is the turn {at}", cpu.id());
             let outcome = read(cpu);
@@ -56,11 +57,7 @@ pub(crate) fn run(_: u32) -> CheckResult {
     })?;
     let elapsed_ns = greatest.load(Ordering::Relaxed) - began_ns;
     ensure!(elapsed_ns != 0, "the time stands still");
-    log::info!(
-        "clock: monotonic in {READINGS} readings on each of {} CPUs, {} us",
-        cpus,
-        elapsed_ns / 1000
-    );
+    log::info!("clock: monotonic in {READINGS} readings on each of {} CPUs, {} us", cpus, elapsed_ns / 1000);
     send_facts("selftest.clock", &[("cpus", cpus as u64), ("readings_per_cpu", READINGS.into())]);
     Ok(())
 }

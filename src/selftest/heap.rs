@@ -13,8 +13,8 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard};
 use crate::heap::size_class::{CLASSES, LARGEST, SizeClass};
 use crate::heap::{self, KernelHeap};
-use crate::memory::{FrameRange, ZeroedSlice};
 use crate::memory::frames::{FrameNumber, Order};
+use crate::memory::{FrameRange, ZeroedSlice};
 use crate::per_cpu;
 use crate::smp::{self, Cpu};
 use crate::sync::Deadline;
@@ -79,7 +79,9 @@ fn pass_on() -> CheckResult<u64> {
     let index_of = |cpu: &Cpu| smp::online().position(|other| other.id() == cpu.id()).unwrap_or(0);
     let objects_of = |index: usize| {
         let own = objects.chunks(SIZES * OBJECTS).nth(index).unwrap_or_default();
-        own.chunks(OBJECTS).zip(sizes()).flat_map(|(places, size)| places.iter().map(move |place| (place, size)))
+        own.chunks(OBJECTS)
+            .zip(sizes())
+            .flat_map(|(places, size)| places.iter().map(move |place| (place, size)))
     };
     on_all_cpus(STRESS_GRACE_MS, &|cpu| {
         let index = index_of(cpu);
@@ -208,7 +210,11 @@ fn caches() -> CheckResult {
                 return Err(failed(format_args!("heap: no object of a cache")));
             };
             ensure!((&raw const *object).addr().is_multiple_of(64), "an object of a cache is not aligned");
-            ensure!(object.rounds == round, "an object of a cache has {} rounds in round {round}", object.rounds);
+            ensure!(
+                object.rounds == round,
+                "an object of a cache has {} rounds in round {round}",
+                object.rounds
+            );
             object.rounds += 1;
         }
         Ok(())
@@ -229,7 +235,10 @@ fn under_pressure() -> CheckResult<u64> {
         let mut objects = [core::ptr::null_mut(); CACHED];
         objects.fill_with(|| alloc(512));
         // SAFETY: the objects were allocated with this size, above.
-        objects.into_iter().filter(|object| !object.is_null()).for_each(|object| unsafe { free(object, 512) });
+        objects
+            .into_iter()
+            .filter(|object| !object.is_null())
+            .for_each(|object| unsafe { free(object, 512) });
         Ok(())
     })?;
     let cached = heap::held_frames();

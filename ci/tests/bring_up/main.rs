@@ -148,15 +148,15 @@ fn the_trampoline_goes_where_memory_is_free() {
 }
 
 #[test]
-fn a_cpu_costs_less_than_64_kib_and_leaves_a_stamp_at_each_stage_in_order() {
+fn a_cpu_costs_less_than_72_kib_and_leaves_a_stamp_at_each_stage_in_order() {
     let outcome = boot(&["--smp", "64"]);
     assert_eq!(outcome.status, 0, "{}", told(&outcome));
     let bring_up = outcome.report.boot.as_ref().unwrap().kernel.bring_up;
     let measured = bring_up.frames_taken * 4096 / 63;
     println!("{} bytes for each CPU, {measured} with page tables", bring_up.bytes_per_cpu);
-    assert!(bring_up.bytes_per_cpu > 0 && bring_up.bytes_per_cpu < 64 << 10, "{bring_up:?}");
+    assert!(bring_up.bytes_per_cpu > 0 && bring_up.bytes_per_cpu < 72 << 10, "{bring_up:?}");
     // With the page tables, and what all CPUs share.
-    assert!((1..68 << 10).contains(&measured), "{bring_up:?}");
+    assert!((1..76 << 10).contains(&measured), "{bring_up:?}");
     assert_eq!(bring_up.apic_error_status, 0);
     assert!((1..=3).contains(&bring_up.start_up_rounds), "{bring_up:?}");
     for cpu in &outcome.report.cpus[1..] {

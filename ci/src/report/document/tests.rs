@@ -102,7 +102,7 @@ fn the_report_has_the_fields_of_schema_2() {
     assert_eq!(
         report["stress"][0],
         json!({
-            "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "allocations": 4, "refused": 2, "unsupported": 1, "seconds": 1.5, "lost": 0,
+            "workload": "pairs", "kind": "frames", "allocator": "octopod", "cpus": 2, "operations": 30, "allocations": 4, "refused": 2, "unsupported": 1, "seconds": 1.5, "lost": 0,
             "double_allocated": 0, "rounds": 0, "failed_allocations": 0, "offline_cycles": 0, "timed": "pair", "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]], "fragmentation": [],
             "per_cpu_operations": [10, 20]
         })
