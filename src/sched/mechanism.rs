@@ -92,7 +92,6 @@ pub(super) fn switch_if_better(guard: &IrqGuard) {
         current.state.set_queued();
         let next = if me.is_own_due.get() {
             policy.enqueue(token, Enqueue::Preempted, now);
-            me.add_queued(1);
             None
         } else {
             policy.switch(token, 0, Enqueue::Preempted, now)
@@ -140,14 +139,19 @@ fn leave_queued(
     mut locked: SpinLockGuard<'_, Queue>,
     now: u64,
 ) {
-    let next = next.and_then(|token| {
-        if token.may_run_on(cpu::current()) {
-            return Some(token);
+    let next = match next {
+        Some(token) if token.may_run_on(cpu::current()) => Some(token),
+        other => {
+            // `current` is on the queue, and no thread left it for this CPU.
+            me.add_queued(1);
+            match (other, locked.policy.as_deref_mut()) {
+                (Some(token), Some(policy)) => {
+                    elsewhere(guard, token).or_else(|| pick(guard, me, policy, now))
+                }
+                _ => None,
+            }
         }
-        // It leaves the queue, which has one thread more since `current` is on it.
-        let policy = locked.policy.as_deref_mut()?;
-        elsewhere(guard, token).or_else(|| pick(guard, me, policy, now))
-    });
+    };
     let Some(mut token) = next else {
         // The policy gives out none, or the CPU's own thread is due.
         core::mem::forget(locked);
