@@ -85,7 +85,11 @@ fn feature_bit(feature: CpuidFeature) -> Result<Option<FeatureBit>, CpuidFeature
 }
 
 /// Instructions that only run where the kernel has found that the processor has them, by the functions that hold them.
-const GUARDED: [(CpuidFeature, &[&str]); 1] = [(CpuidFeature::RDTSCP, &["tsc_by_rdtscp"])];
+const GUARDED: [(CpuidFeature, &[&str]); 3] = [
+    (CpuidFeature::RDTSCP, &["tsc_by_rdtscp"]),
+    (CpuidFeature::FSGSBASE, &["fs_base_by_instruction"]),
+    (CpuidFeature::CMPXCHG16B, &["wf_alloc"]),
+];
 
 /// The processor that runs the image must have every instruction in it, and rt0 must have checked that, for all that it meets
 /// there else is an exception before there is a way to report one. What the compiler may use is not typed in here: it is

@@ -20,7 +20,19 @@ pub(in crate::stress::heap) static WF_ALLOC: Heap = Heap {
 /// The allocator. A token must be used by one thread at a time: the CPU's number, with interrupts disabled.
 struct WaitFree(WfSpanAllocator);
 
+/// Returns whether the processor has CMPXCHG16B, which the crate uses without a check (CPUID 1:ECX.13).
+fn has_cmpxchg16b() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return core::arch::x86_64::__cpuid(1).ecx & 1 << 13 != 0;
+    #[cfg(not(target_arch = "x86_64"))]
+    true
+}
+
 fn run(arena: &HeapArena<'_>, run: HeapRun<'_>) {
+    if !has_cmpxchg16b() {
+        log::error!("heap wf_alloc: the processor lacks CMPXCHG16B: not run");
+        return;
+    }
     let (start, bytes) = (arena.start().as_ptr(), arena.bytes());
     // SAFETY: the memory must be valid, and outlive the allocator without moving. The arena outlives this function.
     let made = unsafe { WfSpanAllocator::from_metadata_region(arena.cpus(), start, bytes) };
