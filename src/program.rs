@@ -69,7 +69,7 @@ pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
 /// ```
 ///
 /// A program has a heap: `Box`, `Vec`, `format!` and the rest of Rust's `alloc` work, on every CPU and in interrupt handlers
-/// ([`heap`](crate::heap)). `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the program's heap instead.
+/// ([`heap`](mod@crate::heap)). `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the program's heap instead.
 /// `program!(hello, heap: extern)` leaves it to the program, or to another crate, to have a `#[global_allocator]`.
 ///
 /// A program links by `linker/kernel.ld`. The launcher builds each file in `examples/`.

@@ -1,7 +1,7 @@
 //! Layer 10: threads. They run on all CPUs, preempted by the local APICs' timers in kernel code as well, and move between CPUs.
 //!
-//! - [`thread`] is the interface.
-//! - [`policy`] is the interface of scheduling policies. [`Policy`](policies::Policy) names one.
+//! - [`thread`](mod@crate::thread) is the interface.
+//! - `policy` is the interface of scheduling policies; `policies` names them.
 //! - `mechanism` switches threads, wakes them and moves them. Its guarantees hold under any policy.
 //! - `state`, `inbox`, `notice` and `join` are its lock-free parts, which models check.
 //!

@@ -252,7 +252,7 @@ impl HeldObject<'_> {
     }
 }
 
-/// What a workload that a program registers does on its CPU; also [`Worker`]'s methods.
+/// What a workload that a program registers does on its CPU; also [`Worker`](crate::stress::workloads::Worker)'s methods.
 ///
 /// **Context:** thread, interrupts on.
 impl<'a> HeapWorker<'a> {
