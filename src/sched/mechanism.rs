@@ -628,11 +628,19 @@ pub(super) fn switch_after(guard: IrqGuard) {
     }
 }
 
-/// Starts the scheduler on this CPU: opens its queue.
-pub(super) fn open(guard: &IrqGuard, policy: &'static Policy) {
-    let me = own(guard);
-    me.queue.lock(guard).policy = Some((policy.new_queue)(cpu::current()));
-    me.inbox.open();
+/// Gives a CPU its run queue.
+///
+/// **Context:** thread, interrupts on: it allocates.
+pub(super) fn set_queue(cpu: &Cpu, policy: &'static Policy) {
+    let queue = (policy.new_queue)(cpu.id());
+    if let Some(scheduler) = of(cpu) {
+        scheduler.queue.lock(&IrqGuard::new()).policy = Some(queue);
+    }
+}
+
+/// Opens this CPU's inbox. Its run queue is set.
+pub(super) fn open(guard: &IrqGuard) {
+    own(guard).inbox.open();
 }
 
 /// The CPU has left the set of online CPUs: its threads go to others.

@@ -65,13 +65,15 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
         evacuate: mechanism::evacuate,
         reopen: mechanism::reopen,
     });
+    // Here, not on each CPU: with interrupts off an allocation fails at once.
+    smp::cpus().iter().for_each(|cpu| mechanism::set_queue(cpu, policy));
     // After it, each AP's own thread looks for threads, and notes that the CPU is idle.
     let opened = smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
         let guard = IrqGuard::new();
         if cpu.id() != CpuId::BSP {
             own(&guard).own.header.set(thread::current());
         }
-        mechanism::open(&guard, policy);
+        mechanism::open(&guard);
         smp::look_again(&guard);
     });
     opened.map_err(StartError::Work)?;
