@@ -27,7 +27,6 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("ap_bringup_timeout_ms", 100, 60_000),
     ("cpu_offline_timeout_ms", 100, 60_000),
     ("ipi_call_timeout_ms", 100, 60_000),
-    ("shootdown_pages", 0, 512),
     // An eighth of it is the period of a timer.
     ("watchdog_ms", 80, 600_000),
     // Longer than watchdog_ms, so that a stall is reported first. A host may stop a CPU that holds a lock for seconds.

@@ -438,6 +438,7 @@ fn work(machine: &Machine) -> Result<(), Reason> {
     let options = machine.options;
     #[cfg(feature = "faults")]
     faults::inject(Point::BeforeWork, options.faults.fault);
+    free_dropped_mappings();
     let mut is_to_reset = false;
     match options.work() {
         Work::Program => program::run(machine)?,
@@ -512,12 +513,24 @@ macro_rules! test_main {
     };
 }
 
+/// Frees the frames and the page tables of dropped mappings, so that the free frames can be counted. Does nothing if there are none.
+fn free_dropped_mappings() {
+    let memory::MappingStatistics { waiting_pages, table_frames, .. } = memory::mapping_statistics();
+    if waiting_pages + table_frames > 0 {
+        if let Err(error) = smp::purge_mappings() {
+            log::warn!("{error}");
+        }
+        memory::drain_this_cpu(&IrqGuard::new());
+    }
+}
+
 /// Checks what a pass requires of the boot, for any program: all CPUs online, and the pages beside the trampoline unchanged.
 fn is_whole(machine: &Machine) -> Result<(), Reason> {
     let Machine { options, bring_up: up, .. } = *machine;
     if !up.neighbours_intact {
         return Err(Reason::TrampolineOverrun { page: up.trampoline_page });
     }
+    free_dropped_mappings();
     match (report::missing_cpus(up), options.kernel.allow_missing_cpus) {
         (Some(reason), Switch::Off) => return Err(reason),
         (Some(reason), Switch::On) => log::warn!("{reason}"),

@@ -128,6 +128,8 @@ impl IrqGuard {
     /// Halts until the next interrupt and handles it. Interrupts are disabled again on return. A pending interrupt ends
     /// the halt as well, so the caller checks the condition that a handler makes true under the guard first.
     ///
+    /// The interrupt entry calls the wake hook before the handler (`interrupts::wake`).
+    ///
     /// **Context:** thread.
     ///
     /// # Panics
@@ -135,11 +137,13 @@ impl IrqGuard {
     #[track_caller]
     pub fn halt(&mut self) {
         self.check_only_one();
+        // The count -1 marks the halt: the interrupt entry adds 1, finds 0, calls the wake hook and sets the count to 1
+        // (`interrupts/stubs.S`). The handler's end makes it 0. No Rust code runs with the mark.
         // SAFETY: `check_only_one` has found the count 1, so this is the only guard. `&mut self` keeps it unused while
         // interrupts are enabled. Count and flag have their former values on return. No interrupt is taken between STI
         // and HLT (SDM Vol. 2B, STI), except an NMI, whose handler skips the HLT (`interrupts::handlers::skip_halt`).
         unsafe {
-            asm!("dec qword ptr gs:[rip + {depth}]", "sti", "hlt", "cli", "inc qword ptr gs:[rip + {depth}]",
+            asm!("mov qword ptr gs:[rip + {depth}], -1", "sti", "hlt", "cli", "mov qword ptr gs:[rip + {depth}], 1",
                 depth = sym IRQ_DEPTH, options(nostack));
         }
     }

@@ -51,6 +51,12 @@ frame_faults! {
         OverflowDoubleFaultStack = "overflow_double_fault_stack",
         /// The last CPU does not flush its TLB.
         SkipShootdown = "skip_shootdown",
+        /// Frames and addresses of mappings are used again before the CPUs have flushed their TLBs.
+        FlushTooEarly = "flush_too_early",
+        /// Flushes do not wait for the last CPU, and do not request one from it.
+        SkipCpu = "skip_cpu",
+        /// The addresses of mappings are used again before the CPUs have flushed their TLBs.
+        ReuseBeforeFlush = "reuse_before_flush",
         /// The last CPU spins with interrupts off for a while during its work, then continues.
         SpinAWhile = "spin_a_while",
         /// A timer callback of the last CPU spins for a while.

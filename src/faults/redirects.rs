@@ -12,7 +12,7 @@ use crate::memory::frames::Order;
 use crate::memory::source::{AllocContext, FrameSource};
 use crate::stress::allocators::Allocator;
 use crate::stress::allocators::magazine::MAGAZINE;
-use crate::{smp, static_call, stress, time};
+use crate::{memory, smp, static_call, stress, time};
 
 /// One more than the index of the armed fault in [`Fault::all`], or 0.
 static ARMED: AtomicU8 = AtomicU8::new(0);
@@ -33,8 +33,10 @@ static_call! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
     stress::workload_over(source: &dyn FrameSource, allocator: &'static Allocator)
         => leak_borrowed_frame, if |_| is_armed(Fault::LeakBorrowedFrame);
-    cpu::tlb::flush(address: u64, pages: usize, most: usize)
-        => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
+    cpu::tlb::flush_all() => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
+    memory::is_flushed(generation: u64) -> bool => flush_too_early, if |_| is_armed(Fault::FlushTooEarly);
+    memory::keeps_addresses() -> bool => reuse_addresses, if |_| is_armed(Fault::ReuseBeforeFlush);
+    smp::covers(cpu: &smp::Cpu, generation: u64) -> bool => skip_last_cpu, if |_| is_armed(Fault::SkipCpu);
     stress::reported() => jump_at_third_report, if |_| is_armed(Fault::ClockJump);
 }
 
@@ -66,11 +68,27 @@ extern "C" fn leak_borrowed_frame(source: &dyn FrameSource, allocator: &'static 
     }
 }
 
-/// [`cpu::tlb::flush`], except on the last CPU.
-extern "C" fn keep_stale_entries(address: u64, pages: usize, most: usize) {
+/// [`cpu::tlb::flush_all`], except on the last CPU.
+extern "C" fn keep_stale_entries() {
     if smp::cpus().last().is_some_and(|last| last.id() != cpu::current()) {
-        cpu::tlb::flush::original(address, pages, most);
+        cpu::tlb::flush_all::original();
     }
+}
+
+/// [`memory::is_flushed`], which does not wait for any CPU.
+extern "C" fn flush_too_early(_: u64) -> bool {
+    true
+}
+
+/// [`memory::keeps_addresses`]: not.
+extern "C" fn reuse_addresses() -> bool {
+    false
+}
+
+/// [`smp::covers`], but the last CPU always seems to have flushed.
+#[allow(improper_ctypes_definitions)]
+extern "C" fn skip_last_cpu(cpu: &smp::Cpu, generation: u64) -> bool {
+    smp::cpus().last().is_some_and(|last| last.id() == cpu.id()) || smp::covers::original(cpu, generation)
 }
 
 // Two rows for one function, which must be refused, so that neither is called.

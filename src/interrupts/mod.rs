@@ -35,6 +35,7 @@ pub use vector::Vector;
 
 use crate::boot::{self, Handoff};
 use crate::cpu::{IrqGuard, irq_guard};
+use crate::memory;
 use crate::wire::TraceEvent;
 
 /// The length of a vector's stub in bytes. The linker script checks it.
@@ -45,6 +46,8 @@ core::arch::global_asm!(
     ".set INTERRUPT_COUNTS, {counts}",
     ".set IRQ_DEPTH, {irq_depth}",
     ".set PREEMPT_WORD, {preempt_word}",
+    ".set TLB_WORD, {tlb_word}",
+    ".set TLB_GENERATION, {tlb_generation}",
     ".set TRACE_ENTER, {trace_enter}",
     ".set TRACE_EXIT, {trace_exit}",
     ".set TRACE_CLASS, {trace_class}",
@@ -54,6 +57,8 @@ core::arch::global_asm!(
     counts = sym counts::TEMPLATE,
     irq_depth = sym irq_guard::IRQ_DEPTH,
     preempt_word = sym preempt::WORD,
+    tlb_word = sym memory::TLB_WORD_STORAGE,
+    tlb_generation = sym memory::TLB_GENERATION,
     trace_enter = const TraceEvent::InterruptEnter as u32,
     trace_exit = const TraceEvent::InterruptExit as u32,
     trace_class = const TraceEvent::InterruptEnter.class() as u32,
@@ -68,6 +73,14 @@ extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_switch(frame: &TrapFrame) {
     preempt::at_exit(frame);
+}
+
+/// The first thing that a halted CPU does when an interrupt wakes it and a generation has begun meanwhile: it flushes its TLB, so that it
+/// can use mappings. The interrupt entry has ended its being lazy.
+#[unsafe(no_mangle)]
+extern "C" fn interrupt_wake() {
+    // SAFETY: the interrupt entry has set the count to 1, for the handler that follows. The reference ends with this call.
+    memory::flush_this_cpu(unsafe { IrqGuard::of_handler() });
 }
 
 /// Counts the NMIs that this CPU took in 32-bit code. If a machine check arrived there, this reports it and does not

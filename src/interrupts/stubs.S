@@ -59,7 +59,8 @@ interrupt_entry:
     cld
     // The handler counts as a reason for which interrupts are disabled (cpu::irq_guard).
     incq %gs:IRQ_DEPTH(%rip)
-    TRACE_PLACE 3f
+    jz 9f
+1:  TRACE_PLACE 3f
 2:  movq %rsp, %rdi
     call interrupt_dispatch
     // 0 if a switch to another thread is wanted and allowed (interrupts::preempt).
@@ -88,6 +89,16 @@ interrupt_entry:
 8:  movq %rsp, %rdi
     call interrupt_switch
     jmp 7b
+
+    // The CPU was halted (IrqGuard::halt): it may have to flush its TLB before the handler uses a mapping.
+    // As TlbWord::end_lazy: the bit is cleared first, by a locked instruction, then the generation is read.
+9:  movq $1, %gs:IRQ_DEPTH(%rip)
+    lock btrq $0, %gs:TLB_WORD(%rip)
+    movq TLB_GENERATION(%rip), %rax
+    cmpq %rax, %gs:TLB_WORD(%rip)
+    je 1b
+    call interrupt_wake
+    jmp 1b
 
     // The trace's calls: every register of the interrupted code is on the stack.
 3:  movl $TRACE_ENTER, %edi

@@ -28,6 +28,8 @@ impl Vector {
     pub const TIMER: Vector = Vector(0xf2);
     /// This CPU has added a call to its own list.
     pub const CALL_SELF: Vector = Vector(0xf3);
+    /// Another CPU has unmapped pages: this CPU flushes its TLB.
+    pub const FLUSH: Vector = Vector(0xf5);
     /// The local APIC has detected an error.
     pub const APIC_ERROR: Vector = Vector(0xfe);
     /// The local APIC's spurious-interrupt vector. Its low four bits are ones, as older APICs force them to be (SDM Vol.

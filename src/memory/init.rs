@@ -9,6 +9,7 @@ use super::boot_alloc::table_frame;
 use super::early_frames::EarlyFrames;
 use super::frames::global;
 use super::frames::{FrameNumber, Frames, InsertError, LOW_ZONE_END};
+use super::mappings;
 use super::mmio;
 use super::paging::kernel;
 use super::paging::tables::{MapError, PageTables, Rights};
@@ -19,7 +20,7 @@ use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, Owner, PhysRange, ReservedReason};
 use crate::boot::physical::{BIOS_ROM, DISPLAY};
 use crate::boot::{BootInfo, image};
-use crate::cpu::Features;
+use crate::cpu::{Features, IrqGuard};
 
 /// Why memory could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ pub(crate) fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<Lo
     Ok(low)
 }
 
-/// Adds the memory of the low zone to the frame allocator. [`init`] leaves it out, so that no other allocation takes it before the zones are
+/// Adds the memory of the low zone to the frame allocator, and sets up the region of mappings. [`init`] leaves it out, so that no other allocation takes it before the zones are
 /// set.
 ///
 /// **Context:** boot, on the BSP, once, after [`set_zones`](super::set_zones), interrupts disabled.
@@ -124,7 +125,12 @@ pub(crate) fn add_low_memory(map: &MemoryMap) -> Result<(), MemoryError> {
             .map_err(MemoryError::Insert)?;
     }
     let (usable, taken) = (map.usable_frame_count(), frames.total_frames() as u64);
-    if usable == taken { Ok(()) } else { Err(MemoryError::FrameCount { usable, taken }) }
+    if usable != taken {
+        return Err(MemoryError::FrameCount { usable, taken });
+    }
+    mappings::init(frames.total_frames()).map_err(MemoryError::Map)?;
+    mappings::end_lazy(&IrqGuard::new());
+    Ok(())
 }
 
 /// The contiguous ranges of usable frames.

@@ -16,7 +16,7 @@
 //! | `owned`, `frame_batch` | handles that own frames |
 //! | `boot_alloc`, `early_frames`, `zeroed_slice` | memory that is never freed; frames before the allocator; large tables |
 //! | `paging` | page tables, and the walk of an address |
-//! | `stacks`, `vmap`, `mmio`, `trampoline_tables` | what is mapped: stacks, temporary mappings, devices, the AP trampoline |
+//! | `stacks`, `mappings`, `mmio`, `trampoline_tables` | what is mapped: stacks, mappings, devices, the AP trampoline |
 //! | `numa_init` | zones from the firmware's NUMA tables |
 //! | `audit` | the audit of the page tables against what each mapping may be |
 //! | `init` | the boot stage |
@@ -28,6 +28,7 @@
 //! |---|---|---|
 //! | [`set_drain_hook`] | `smp::drain` | `reclaim`: the other CPUs drain their frame caches |
 //! | [`set_heap_hook`] | `heap` | `heap_slot`: the heap returns what it has cached |
+//! | [`set_flush_hook`] | `smp::shootdown` | `mappings`: the other CPUs flush their TLBs |
 
 pub mod cache;
 pub mod frames;
@@ -51,6 +52,8 @@ pub mod host;
 mod init;
 #[cfg(target_os = "none")]
 mod kernel_allocator;
+#[cfg(any(target_os = "none", test))]
+mod mappings;
 #[cfg(target_os = "none")]
 mod mmio;
 #[cfg(target_os = "none")]
@@ -65,8 +68,6 @@ pub(crate) mod stacks;
 mod tests;
 #[cfg(target_os = "none")]
 mod trampoline_tables;
-#[cfg(target_os = "none")]
-mod vmap;
 #[cfg(target_os = "none")]
 mod zeroed_slice;
 
@@ -99,6 +100,20 @@ pub(crate) use init::{add_low_memory, init};
 #[cfg(target_os = "none")]
 pub use kernel_allocator::KernelAllocator;
 #[cfg(target_os = "none")]
+pub(crate) use mappings::{
+    AllTlbs, Flushed, RANGES, TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_flush, begin_lazy,
+    end_lazy, flush_this_cpu, flush_unmapped, halt, region as mapping_region, set_flush_hook, trim,
+    waiting_pages,
+};
+#[cfg(target_os = "none")]
+pub use mappings::{
+    CodeMapping, DeviceMapping, DeviceMappingError, DeviceMemory, Mapping, MappingStatistics,
+    ReadOnlyMapping, StaleRange, VmapError, region_pages as mapping_region_pages,
+    statistics as mapping_statistics, vmap,
+};
+#[cfg(all(target_os = "none", feature = "faults"))]
+pub(crate) use mappings::{is_flushed, keeps_addresses};
+#[cfg(target_os = "none")]
 pub(crate) use mmio::{
     claim_device, map_device, map_table, open_pixel_screen, open_text_screen, peek_table, unmap_device,
 };
@@ -108,6 +123,8 @@ pub(crate) use numa_init::set_zones;
 pub use owned::{FrameRange, OwnedFrame};
 #[cfg(target_os = "none")]
 pub use paging::MapError;
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use paging::access_at;
 #[cfg(target_os = "none")]
 pub(crate) use paging::{load_root, root};
 #[cfg(target_os = "none")]
@@ -116,10 +133,6 @@ pub(crate) use reclaim::{DrainScope, RemoteCaches, set_drain_hook};
 pub(crate) use stacks::map_stacks;
 #[cfg(target_os = "none")]
 pub(crate) use trampoline_tables::{LowMemory, TrampolineTables};
-#[cfg(target_os = "none")]
-pub(crate) use vmap::{AbandonedPages, region as mapping_region};
-#[cfg(target_os = "none")]
-pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};
 pub use zeroable::Zeroable;
 #[cfg(target_os = "none")]
 pub(crate) use zeroed_slice::ZeroedSlice;

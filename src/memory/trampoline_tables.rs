@@ -6,13 +6,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use x86_64::VirtAddr;
+
 use super::paging::entry::{ENTRIES, LEVELS, span};
 use super::paging::kernel::tables;
 use super::paging::tables::{MapError, PageTables, Rights};
 use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 use crate::boot::physical::DISPLAY;
-use crate::cpu::{UPPER_HALF, tlb};
+use crate::cpu::UPPER_HALF;
 
 /// The memory that APs need to start: frames that real mode and 32-bit code can address. It is never freed, because an AP may start late,
 /// or again after it was offline.
@@ -109,7 +111,7 @@ impl TrampolineTables {
         if !tables.make_read_only(address) {
             return Err(MapError::Occupied { address });
         }
-        tlb::flush(address, 1, 1);
+        x86_64::instructions::tlb::flush(VirtAddr::new(address));
         PROTECTED_CODE.store(self.low.page, Ordering::Release);
         Ok(())
     }

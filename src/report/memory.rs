@@ -147,6 +147,19 @@ pub(crate) fn release_cached() {
     }
 }
 
+/// Sends what was mapped and unmapped, if anything was.
+pub(super) fn mapping_counts() {
+    let memory::MappingStatistics { maps, unmaps, batches, .. } = memory::mapping_statistics();
+    if maps == 0 {
+        return;
+    }
+    for (name, value) in
+        [("maps", maps), ("unmaps", unmaps), ("batches", batches), ("flush_ipis", smp::flush_ipis())]
+    {
+        console::send(&Record::number("memory.mappings", name, value));
+    }
+}
+
 /// Reports the frame allocator's state before the work.
 ///
 /// **Context:** thread, interrupts on.

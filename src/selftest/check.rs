@@ -93,13 +93,14 @@ pub(crate) fn on_all_cpus(
     outcome()
 }
 
-/// Drains the frame caches of all online CPUs, and returns the number of free frames.
+/// Frees what dropped mappings keep, drains the frame caches of all online CPUs, and returns the number of free frames.
 ///
 /// **Context:** thread, interrupts on.
 ///
 /// # Errors
 /// A CPU could not be called.
 pub(crate) fn free_frames() -> CheckResult<usize> {
+    smp::purge_mappings()?;
     smp::call(&smp::all_online(), &|| memory::drain_this_cpu(&IrqGuard::new()))?;
     let _guard = IrqGuard::new();
     Ok(memory::frames().free_frames())

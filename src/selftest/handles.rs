@@ -2,12 +2,15 @@
 //! recovered. In the end the allocator has every frame again.
 
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::check::{
     CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, send_facts, validate_frames,
 };
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};
-use crate::memory::{self, FrameBatch, FrameRange, Mapping, OwnedFrame, REGION_PAGES, VmapError};
+use crate::memory::{
+    self, DeviceMapping, DeviceMappingError, DeviceMemory, FrameBatch, FrameRange, Mapping, OwnedFrame, VmapError,
+};
 use crate::smp;
 
 const EIGHT: Order = Order::new(3).expect("there are more orders than that");
@@ -29,9 +32,6 @@ type Step = fn() -> CheckResult;
 /// # Errors
 /// The first failed check.
 pub(crate) fn run(_: u32) -> CheckResult {
-    // The first mapping allocates the region's page table, which stays.
-    drop(map(&mut [FrameNumber::new(0); 1])?);
-    smp::purge_mappings()?;
     let steps: [(&'static str, Step); 6] = [
         ("frames", frames),
         ("ranges", ranges),
@@ -155,41 +155,119 @@ fn mappings() -> CheckResult {
     let bytes = unsafe { core::slice::from_raw_parts(mapping.as_ptr(), mapping.bytes()) };
     let is_right = |(at, byte): (usize, &u8)| usize::from(*byte) == at / FRAME_BYTES;
     check("each page has its own frame", bytes.iter().enumerate().all(is_right))?;
-    // A dropped mapping is flushed by the next shootdown of another.
+    // The addresses of a dropped mapping are not used before a flush.
     let first = mapping.address();
     drop(mapping);
     let other = map(&mut buffer)?;
     check("stale addresses are not used", other.address() != first)?;
+    // A shootdown frees its own range at once.
+    let second = other.address();
     smp::shootdown(other.unmap())?;
-    let left = smp::purge_mappings()?;
-    check("a shootdown frees mappings dropped before", left == 0)?;
-    // A dropped mapping and a dropped stale range are flushed by a purge.
-    drop(map(&mut buffer)?);
-    drop(map(&mut buffer)?.unmap());
-    let freed = smp::purge_mappings()?;
-    check("a purge frees dropped mappings", freed == 2 * PAGES)?;
     let again = map(&mut buffer)?;
-    check("flushed addresses are used again", again.address() == first)?;
-    drop(again);
-    check("a purge frees the last", smp::purge_mappings() == Ok(PAGES))?;
+    check("flushed addresses are used again", again.address() == second)?;
+    // A dropped mapping and a dropped stale range are freed by a purge.
+    drop(again.unmap());
+    check("a purge frees dropped mappings", smp::purge_mappings()? == 2 * PAGES)?;
+    check("a purge leaves nothing", smp::purge_mappings()? == 0)?;
+    sizes()?;
+    rights()?;
+    device()?;
     too_large()
 }
 
-/// `vmap` rejects more frames than the region has pages, and returns them.
-fn too_large() -> CheckResult {
-    let mut buffer = [FrameNumber::new(0); REGION_PAGES + 1];
-    let frames = FrameBatch::alloc(&mut buffer);
-    if frames.len() <= REGION_PAGES {
-        return Err(no_memory());
+/// `mov eax, 42; ret`.
+const CODE: [u8; 6] = [0xb8, 42, 0, 0, 0, 0xc3];
+
+/// A mapping becomes read-only, then code, which runs on every CPU. It is never writable and executable.
+fn rights() -> CheckResult {
+    for pages in [1, 512] {
+        let mut mapping = Mapping::new(pages)?;
+        let address = mapping.address();
+        let rights = || memory::access_at(address).map(|(access, _)| (access.writable, access.executable));
+        mapping.as_uninit().iter_mut().zip(CODE).for_each(|(byte, value)| {
+            byte.write(value);
+        });
+        check("a mapping is writable", rights() == Some((true, false)))?;
+        let read_only = smp::make_read_only(mapping)?;
+        check("a read-only mapping is not writable", rights() == Some((false, false)))?;
+        let code = smp::make_executable(read_only)?;
+        check("code is executable and not writable", rights() == Some((false, true)))?;
+        // SAFETY: the mapping must contain a function of this type, and be executable: `CODE` was written to its start, and
+        // `make_executable` has made it so on every CPU.
+        let function = unsafe { core::mem::transmute::<*const u8, extern "C" fn() -> u32>(code.as_ptr()) };
+        let wrong = AtomicU32::new(0);
+        smp::call(&smp::all_online(), &|| {
+            wrong.fetch_add(u32::from(function() != 42), Ordering::Relaxed);
+        })?;
+        check("every CPU runs the code", wrong.load(Ordering::Relaxed) == 0)?;
+        drop(code);
+        check("dropped code is not mapped", rights().is_none())?;
     }
-    match memory::vmap(frames) {
-        Ok(_) => fail!("handles: not so: a mapping larger than the region is rejected"),
-        Err((error, frames)) => {
-            let pages = REGION_PAGES + 1;
-            check("the error is NoRoom", error == VmapError::NoRoom { pages })?;
-            check("vmap returns the frames on an error", frames.len() == pages)
+    Ok(())
+}
+
+/// Physical addresses at which no device is: the memory type is what is asked for, and no frame is freed with the mapping.
+fn device() -> CheckResult {
+    // Above the RAM of any machine of the tests, and below the end of the direct map.
+    const NOWHERE: u64 = (1 << 45) + (2 << 20);
+    for (pages, memory) in
+        [(1, DeviceMemory::Uncacheable), (3, DeviceMemory::WriteCombining), (513, DeviceMemory::WriteBack)]
+    {
+        // SAFETY: accesses must change nothing that Rust code relies on. There are none.
+        let mapping = unsafe { DeviceMapping::new(NOWHERE, pages, memory) }?;
+        check("a device mapping has its pages", mapping.pages() == pages)?;
+        let access = memory::access_at(mapping.as_ptr() as u64);
+        check("a device mapping is data", access.is_some_and(|(access, _)| access.writable && !access.executable))?;
+    }
+    let frame = OwnedFrame::alloc().ok_or_else(no_memory)?;
+    let physical = frame.physical_address();
+    // SAFETY: accesses must change nothing that Rust code relies on. There are none, as the call is refused.
+    let refused = unsafe { DeviceMapping::new(physical, 1, DeviceMemory::Uncacheable) };
+    check("RAM is not mapped as a device", matches!(refused, Err(DeviceMappingError::InUse { physical: found }) if found == physical))
+}
+
+/// Mappings of all kinds of sizes: each page has a frame of its own, and the pages around are not mapped.
+fn sizes() -> CheckResult {
+    for pages in [1, 2, 3, 64, 65, 511, 512, 513, 1024 + 7] {
+        let mut mapping = Mapping::new(pages)?;
+        check("a mapping has its pages", mapping.pages() == pages && mapping.bytes() == pages * FRAME_BYTES)?;
+        let memory = mapping.as_uninit();
+        for page in 0..pages {
+            memory[page * FRAME_BYTES].write(page as u8);
+            memory[(page + 1) * FRAME_BYTES - 1].write((page >> 8) as u8);
+        }
+        let bytes: *const u8 = mapping.as_ptr();
+        let read = |at: usize| {
+            // SAFETY: the byte must be initialised and mapped. It was written above, and `mapping` lives on.
+            unsafe { bytes.wrapping_add(at).read() }
+        };
+        let is_right = |page: usize| {
+            (read(page * FRAME_BYTES), read((page + 1) * FRAME_BYTES - 1)) == (page as u8, (page >> 8) as u8)
+        };
+        check("each page of a mapping has its own frame", (0..pages).all(is_right))?;
+        let (first, end) = (mapping.address(), mapping.address() + mapping.bytes() as u64);
+        check("the page before a mapping is not mapped", memory::access_at(first - 1).is_none())?;
+        check("the page behind a mapping is not mapped", memory::access_at(end).is_none())?;
+        let is_data = |address| memory::access_at(address).is_some_and(|(access, _)| access.writable && !access.executable);
+        check("all pages of a mapping are data", (0..pages).all(|page| is_data(first + (page * FRAME_BYTES) as u64)))?;
+        if pages >= 512 {
+            let bytes = memory::access_at(first).map_or(0, |(_, bytes)| bytes);
+            check("a large mapping has large pages", bytes == 2 << 20)?;
         }
     }
+    Ok(())
+}
+
+/// A mapping of more pages than the region has, or than there are frames, is refused as a whole.
+fn too_large() -> CheckResult {
+    let refused = Mapping::new(memory::mapping_region_pages());
+    let pages = memory::mapping_region_pages();
+    check("the error is NoRoom", refused.err() == Some(VmapError::NoRoom { pages }))?;
+    check("a mapping without pages is refused", Mapping::new(0).err() == Some(VmapError::Empty))?;
+    let before = free_frames()?;
+    let refused = Mapping::new(memory::total_frames() + 1);
+    check("a mapping of more frames than there are is refused", matches!(refused, Err(VmapError::Map(_))))?;
+    expect_free_frames(before, "a refused mapping")
 }
 
 fn leaked() -> CheckResult {

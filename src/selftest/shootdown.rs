@@ -8,17 +8,17 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::check::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts};
-use crate::config::{SHOOTDOWN_PAGES, STRESS_GRACE_MS};
+use crate::config::STRESS_GRACE_MS;
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
 use crate::memory::frames::FrameNumber;
-use crate::memory::{self, FrameBatch, Mapping, OwnedFrame, REGION_PAGES};
+use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};
 use crate::per_cpu;
 use crate::smp::{self, Cpu};
 use crate::stress::barrier::Barrier;
 
-/// The most pages of one mapping: enough for both ways of flushing, by page and as a whole.
-const MOST: usize = 2 * SHOOTDOWN_PAGES + 1;
+/// The most pages of one mapping.
+const MOST: usize = 33;
 
 per_cpu! {
     /// The address of this CPU's mapping, or 0.
@@ -39,36 +39,28 @@ per_cpu! {
 /// The first failed check.
 pub(crate) fn run(rounds: u32) -> CheckResult {
     let online = smp::online().count();
-    // Each CPU has one mapping at a time, but the free pages may be scattered.
-    let most = (REGION_PAGES / 2 / online).min(MOST);
-    let mappers = online.min(REGION_PAGES / 2);
-    let each = rounds.div_ceil(mappers as u32);
+    let each = rounds.div_ceil(online as u32);
     let barrier = Barrier::new(smp::all_online());
-    // The first mapping allocates the region's page table, which stays.
-    smp::shootdown(map(1, 0)?.unmap())?;
     let before = free_frames()?;
     on_all_cpus(STRESS_GRACE_MS, &|cpu| {
-        let most = if cpu.rank().is_some_and(|rank| rank < mappers) { most.max(1) } else { 0 };
-        take_part(cpu, &barrier, each, most).inspect_err(|_| barrier.abort())
+        take_part(cpu, &barrier, each).inspect_err(|_| barrier.abort())
     })?;
-    expect_free_frames(before, "temporary mappings")?;
-    let mappings = each as usize * mappers;
-    log::info!("{mappings} temporary mappings made, read and unmapped by {online} CPUs");
+    expect_free_frames(before, "mappings")?;
+    let mappings = each as usize * online;
+    log::info!("{mappings} mappings made, read and unmapped by {online} CPUs");
     send_facts("selftest.shootdown", &[("cpus", online as u64), ("mappings", mappings as u64)]);
     Ok(())
 }
 
-/// One CPU's share. `most` is 0 for a CPU that only reads.
-fn take_part(cpu: &Cpu, barrier: &Barrier, rounds: u32, most: usize) -> CheckResult {
+/// One CPU's share.
+fn take_part(cpu: &Cpu, barrier: &Barrier, rounds: u32) -> CheckResult {
     let mut mapping: Option<Mapping> = None;
     for round in 0..rounds {
-        if most > 0 {
-            // All sizes in turn, and different ones on neighbouring CPUs.
-            let pages = (round as usize + 5 * cpu.id().index()) % most + 1;
-            if let Err(failure) = replace(cpu, &mut mapping, pages) {
-                core::mem::forget(mapping);
-                return Err(failure);
-            }
+        // All sizes in turn, and different ones on neighbouring CPUs.
+        let pages = (round as usize + 5 * cpu.id().index()) % MOST + 1;
+        if let Err(failure) = replace(cpu, &mut mapping, pages) {
+            core::mem::forget(mapping);
+            return Err(failure);
         }
         barrier.wait();
         if let Err(failure) = smp::online().try_for_each(|owner| check(cpu.id(), owner)) {
@@ -101,20 +93,13 @@ fn replace(cpu: &Cpu, mapping: &mut Option<Mapping>, pages: usize) -> CheckResul
     Ok(())
 }
 
-/// Maps new frames.
-fn map(pages: usize, tag: u64) -> CheckResult<Mapping> {
-    let mut buffer = [FrameNumber::new(0); MOST];
-    let frames = fill(&mut buffer[..pages], tag)?;
-    Ok(memory::vmap(frames).map_err(|(error, _)| error)?)
-}
-
 /// Allocates frames, and writes the tag and the page's index into each through the direct map.
 fn fill(buffer: &mut [FrameNumber], tag: u64) -> CheckResult<FrameBatch<'_>> {
     let pages = buffer.len();
     let mut frames = FrameBatch::new(buffer);
     for page in 0..pages {
         let frame = OwnedFrame::alloc()
-            .ok_or_else(|| failed(format_args!("shootdown: out of memory for temporary mappings")))?;
+            .ok_or_else(|| failed(format_args!("shootdown: out of memory for mappings")))?;
         // SAFETY: the memory must be mapped, aligned, and accessed atomically by all CPUs. `frame` owns a page of the direct map;
         // other CPUs read it by `check`, which loads atomically.
         unsafe { AtomicU64::from_ptr(frame.as_ptr().cast()) }.store(tag | page as u64, Ordering::Relaxed);

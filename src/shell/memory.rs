@@ -26,6 +26,7 @@ pub(crate) fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
         View::Summary => summary(boot),
         View::Map => map(boot),
         View::Frames => frames(),
+        View::Mappings => mappings(),
         View::Tables(address) => return tables(address),
     }
     Ok(())
@@ -79,6 +80,25 @@ fn frames() {
     for cpu in smp::online() {
         console::print(format_args!("cpu {:>4} caches {:>4} frames", cpu.id().0, cached_by(cpu.id())));
     }
+}
+
+fn mappings() {
+    let memory::MappingStatistics { maps, unmaps, batches, waiting_pages, table_frames, segments } =
+        memory::mapping_statistics();
+    console::print(format_args!(
+        "region of {} GiB, {segments} segments of 2 MiB in use, {} KiB of page tables",
+        memory::mapping_region_pages() >> 18,
+        table_frames * FRAME_KIB
+    ));
+    console::print(format_args!(
+        "{} mappings, {maps} made and {unmaps} unmapped since boot",
+        maps.saturating_sub(unmaps)
+    ));
+    console::print(format_args!(
+        "{} KiB wait for a flush; {batches} batches were freed, {} CPUs were interrupted to flush",
+        waiting_pages * FRAME_KIB,
+        smp::flush_ipis()
+    ));
 }
 
 /// Frees the frames that online CPUs cache. A CPU that cannot be called keeps its own.

@@ -175,7 +175,7 @@ fn next_byte(editor: &mut Editor<Serial>) -> u8 {
         let now = console::lines().written;
         if now == written {
             // An interrupt since the two checks is pending, and ends the halt.
-            guard.halt();
+            crate::memory::halt(&mut guard);
         } else {
             drop(guard);
             written = now;

@@ -86,12 +86,19 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "mem",
-        forms: &[ALONE, &[Word("map")], &[Word("frames")], &[Word("tables"), Argument::Address]],
-        about: "show memory: a summary, the memory map, free frames by order, the page-table walk of an address",
+        forms: &[
+            ALONE,
+            &[Word("map")],
+            &[Word("frames")],
+            &[Word("mappings")],
+            &[Word("tables"), Argument::Address],
+        ],
+        about: "show memory: a summary, the memory map, free frames by order, mappings, the page-table walk of an address",
         make: |values| match values {
             [] => Some(Command::Memory(View::Summary)),
             [Value::Word("map")] => Some(Command::Memory(View::Map)),
             [Value::Word("frames")] => Some(Command::Memory(View::Frames)),
+            [Value::Word("mappings")] => Some(Command::Memory(View::Mappings)),
             [Value::Word("tables"), Value::Address(address)] => Some(Command::Memory(View::Tables(*address))),
             _ => None,
         },

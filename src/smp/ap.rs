@@ -8,7 +8,7 @@ use super::bring_up::{
     self, BringUp, COMMON, SmpError, TRAMPOLINE_MACHINE_CHECKS, WRONG_IDS, before_resume, enter_stage,
     park_late_ap,
 };
-use super::{cpus, drain, hotplug, work};
+use super::{cpus, drain, hotplug, shootdown, work};
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic;
 use crate::cpu::registers::halt_forever;
@@ -17,7 +17,8 @@ use crate::interrupts::machine_check::Since;
 use crate::memory::{LowMemory, stacks};
 use crate::{interrupts, memory, time};
 
-/// Brings up all APs: [`bring_up::start`] with [`entry`]. Registers the hook that drains other CPUs' frame caches.
+/// Brings up all APs: [`bring_up::start`] with [`entry`]. Registers the hooks that drain other CPUs' frame
+/// caches and flush their TLBs.
 ///
 /// **Context:** thread on the BSP, once, interrupts off.
 ///
@@ -30,6 +31,7 @@ pub(crate) fn start(
     low: Option<LowMemory>,
 ) -> Result<BringUp, SmpError> {
     drain::register();
+    shootdown::register();
     bring_up::start(guard, platform, features, low, entry)
 }
 
@@ -90,6 +92,7 @@ pub(crate) extern "C" fn entry(slot: &'static ApSlot) -> ! {
         // `context`, so everything above it is unchanged. Interrupts are off.
         unsafe { hotplug::resume(context) };
     }
+    memory::end_lazy(&guard);
     drop(guard);
     log::debug!("online on {node}");
     work::idle()

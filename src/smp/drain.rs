@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{Cpu, call_online, cpus, other_online};
+use super::{Cpu, call_online, cpus, other_online, shootdown};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory;
 use crate::memory::cache::{Reclaimable, RemoteMagazine};
@@ -21,7 +21,7 @@ fn steal_blocks(order: Order) -> Stolen {
     memory::frames().steal_blocks(order, cpus().iter().filter_map(magazine))
 }
 
-/// Makes the CPUs of that scope drain their frame caches, and waits for them. A CPU that does not respond keeps its
+/// Frees the frames of mappings that were dropped, then makes the CPUs of that scope drain their frame caches, and waits for them. A CPU that does not respond keeps its
 /// frames and is logged. A CPU that goes offline drains its cache by itself. Returns `false` if a drain would not free
 /// contiguous frames of that order.
 ///
@@ -31,6 +31,7 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
     if memory::frames::faults::is_armed(memory::frames::faults::FrameFault::SkipRemoteDrain) {
         return false;
     }
+    let has_flushed = memory::waiting_pages() > 0 && shootdown::flush_unmapped().is_ok_and(|pages| pages > 0);
     let frames = memory::frames();
     let reclaimable = frames.estimate_reclaimable(order, cpus().iter().filter_map(magazine));
     let range = match &reclaimable {
@@ -39,7 +40,7 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
     };
     frames.reclaim_blocks(range, cpus().iter().filter_map(magazine));
     let targets: CpuSet = match (reclaimable, scope) {
-        (Reclaimable::Nothing, _) => return false,
+        (Reclaimable::Nothing, _) => return has_flushed,
         (Reclaimable::Run(run), DrainScope::Holders) => {
             let has_any =
                 |cpu: &&Cpu| magazine(cpu).is_some_and(|magazine| magazine.has_any_of(run.start, run.end));

@@ -46,7 +46,10 @@ pub(crate) use nmi::stop_others;
 pub(crate) use nmi::{BacktraceError, backtrace_of, send_nmi};
 pub(crate) use scheduler::{SchedulerOps, interrupt_own_thread, look_again, set_scheduler};
 pub use send::{SendError, send_interrupt};
-pub use shootdown::{ShootdownError, purge_mappings, shootdown};
+#[cfg(feature = "faults")]
+pub(crate) use shootdown::covers;
+pub use shootdown::{ShootdownError, flush_ipis, make_executable, make_read_only, purge_mappings, shootdown};
+pub(crate) use shootdown::{begin_shootdown, finish_shootdown, is_flushed};
 pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};
 pub use work::{WorkError, on_each_cpu};

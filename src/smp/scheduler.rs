@@ -10,6 +10,7 @@ use crate::apic::{self, ApicError, Batch, Message};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::interrupts::{TrapFrame, Vector};
+use crate::memory;
 use crate::per_cpu;
 use crate::sync::Hook;
 
@@ -55,7 +56,7 @@ pub(crate) fn interrupt_own_thread(guard: &IrqGuard, cpu: &Cpu) -> Result<(), Ap
 #[inline(always)]
 pub(super) fn halt_or_run(guard: &mut IrqGuard) {
     if MAY_HALT.get() || !runs_threads(guard) {
-        guard.halt();
+        memory::halt(guard);
     }
 }
 

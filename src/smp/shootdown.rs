@@ -1,19 +1,34 @@
-//! TLB shootdown: makes every CPU flush what is no longer mapped.
+//! TLB shootdown: makes the CPUs flush what is no longer mapped. The protocol is in [`sync::tlb`](crate::sync::tlb).
+//!
+//! The words of the CPUs alone decide when a flush is complete. An IPI only makes a CPU flush early: a CPU whose word covers the
+//! generation already, because it has flushed for another CPU's request or is lazy, gets none.
 
 use core::fmt;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{CallError, Cpu, call_online, cpus};
-use crate::config::SHOOTDOWN_PAGES;
-use crate::cpu::tlb;
-use crate::memory::frames::FreeError;
-use crate::memory::{self, AbandonedPages, REGION_PAGES, StaleRange};
-use crate::trace;
+use crate::apic::{self, Batch, Message};
+use crate::config::IPI_CALL_TIMEOUT_MS;
+use crate::cpu::{self, CpuSet, IrqGuard};
+use crate::interrupts::{self, TrapFrame, Vector};
+use crate::memory::frames::{FRAME_BYTES, FreeError};
+use crate::memory::{
+    self, AllTlbs, CodeMapping, Flushed, Mapping, RANGES, ReadOnlyMapping, StaleRange, TLB_WORD, Visitor,
+};
+use crate::sync::Timeout;
+use crate::{patchable, trace};
+
+/// How often a shootdown looks for the answers before it calls the CPUs that have not answered: a running CPU answers in a few
+/// microseconds.
+const SPINS: u32 = 64;
+
+/// The CPUs that were interrupted to flush their TLBs.
+static IPIS: AtomicU64 = AtomicU64::new(0);
 
 /// Why a stale range was not freed completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShootdownError {
-    /// A CPU did not flush its TLB. The range and its frames stay out of use until a later shootdown succeeds.
+    /// A CPU did not flush its TLB. The range and its frames stay out of use until a later flush succeeds.
     Call(CallError),
     /// The frame allocator refused one frame. The others are free.
     Free(FreeError),
@@ -30,73 +45,201 @@ impl fmt::Display for ShootdownError {
     }
 }
 
-/// Flushes a stale range on every CPU, then frees its frames and addresses. Stale pages whose handle was dropped are
-/// flushed and freed with it.
+/// Registers the hook and the handler of the flush IPI. Once, on the BSP. The first mapping is made when the CPUs can call each other.
+pub(crate) fn register() {
+    interrupts::register(Vector::FLUSH, "TLB flush", interrupt);
+    memory::set_flush_hook(AllTlbs { are_flushed: is_flushed, request, flush, for_each: for_each_ranges });
+}
+
+/// Flushes a stale range on every CPU, then frees its frames and addresses at once. CPUs that are idle or offline are not
+/// interrupted: they flush when they wake.
 ///
-/// Up to [`SHOOTDOWN_PAGES`] pages are flushed one by one; for more, a CPU reloads CR3. A CPU that comes back online
-/// flushes its whole TLB after it has joined the online CPUs (`hotplug::teardown`). A CPU that goes offline takes part
-/// until it has closed its call queue, and runs nothing afterwards that could use the range.
-///
-/// **Context:** as for [`call`](super::call): thread or interrupt, interrupts on or off; not NMI. Waits for all CPUs.
+/// **Context:** as for [`call`](super::call): thread or interrupt, interrupts on or off; not NMI. Waits for all busy CPUs.
 ///
 /// # Errors
 /// See [`ShootdownError`].
 pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
-    let abandoned = AbandonedPages::take();
-    if abandoned.count() == 0 {
-        flush(stale.address(), stale.pages())?;
-        // SAFETY: no TLB holds the range. `flush` returns only when every online CPU has flushed it; a CPU that comes
-        // back flushes its TLB after it has joined them (`hotplug::teardown::go_offline`). No AP starts for the first
-        // time once there are mappings.
-        return unsafe { stale.free() }.map_err(ShootdownError::Free);
-    }
-    flush_region()?;
-    // SAFETY: no TLB holds the range. `flush_region` returns only when every online CPU has flushed the whole region; a
-    // CPU that comes back flushes its TLB after it has joined them (`hotplug::teardown::go_offline`).
-    let outcome = unsafe { stale.free() };
-    // SAFETY: no TLB holds the pages: `AbandonedPages::take` took them before `flush_region`, which flushed the whole
-    // region.
-    outcome.and(unsafe { abandoned.free() }).map_err(ShootdownError::Free)
+    let generation = begin_shootdown(&stale);
+    finish_shootdown(stale, generation)
 }
 
-/// Frees the frames and addresses of mappings that were dropped without a [`shootdown`]. Returns the number of pages.
+/// The first part of [`shootdown`]: begins the generation and interrupts the CPUs that have to flush. Returns the generation.
+///
+/// **Context:** as for [`shootdown`].
+pub(crate) fn begin_shootdown(stale: &StaleRange) -> u64 {
+    trace!(ShootdownBegin, stale.address(), stale.pages() as u64);
+    let generation = memory::begin_flush();
+    memory::flush_this_cpu(&IrqGuard::new());
+    request(generation);
+    generation
+}
+
+/// The handler of the flush IPI. The CPU that waits goes on as soon as the flush is recorded, before this CPU leaves the handler.
+fn interrupt(frame: &mut TrapFrame) {
+    memory::flush_this_cpu(frame.irq_guard());
+    trace!(TlbFlush, memory::TLB_GENERATION.current());
+    apic::end_of_interrupt();
+}
+
+/// The second part of [`shootdown`]: waits until all CPUs have flushed, and frees the range.
+///
+/// # Errors
+/// See [`ShootdownError`].
+pub(crate) fn finish_shootdown(stale: StaleRange, generation: u64) -> Result<(), ShootdownError> {
+    let (address, pages) = (stale.address(), stale.pages() as u64);
+    let is_soon_flushed = || {
+        (0..SPINS).any(|_| {
+            let is_flushed = is_flushed(generation);
+            if !is_flushed {
+                core::hint::spin_loop();
+            }
+            is_flushed
+        })
+    };
+    if !is_soon_flushed() {
+        // On an error the range is dropped, and waits for a later flush.
+        wait_for_flush(generation)?;
+    }
+    trace!(ShootdownEnd, address, pages);
+    // SAFETY: the range was unmapped before its generation began (`begin_shootdown`), and every CPU covers the generation.
+    unsafe { stale.free() }.map_err(ShootdownError::Free)
+}
+
+/// Makes a mapping read-only on every CPU.
+///
+/// **Context:** as for [`shootdown`].
+///
+/// # Errors
+/// See [`ShootdownError`]. The mapping is unmapped then.
+pub fn make_read_only(mapping: Mapping) -> Result<ReadOnlyMapping, ShootdownError> {
+    let (address, pages) = (mapping.address(), mapping.pages() as u64);
+    let read_only = ReadOnlyMapping::begin(mapping);
+    flush_range(address, pages)?;
+    Ok(read_only)
+}
+
+/// Makes a read-only mapping executable on every CPU. No TLB has it as writable any more, so no page is writable and executable at any
+/// time by one address. The direct map shows its frames as writable: only code of the kernel that does not own them could write there.
+///
+/// **Context:** as for [`shootdown`].
+///
+/// # Errors
+/// See [`ShootdownError`]. The mapping is unmapped then.
+pub fn make_executable(mapping: ReadOnlyMapping) -> Result<CodeMapping, ShootdownError> {
+    let (address, pages) = (mapping.address(), (mapping.bytes() / FRAME_BYTES) as u64);
+    let code = CodeMapping::begin(mapping);
+    flush_range(address, pages)?;
+    Ok(code)
+}
+
+/// Frees the frames and addresses of mappings that were dropped without a [`shootdown`], on any CPU, and the page tables that no
+/// mapping uses any more. Returns the number of pages.
 ///
 /// **Context:** as for [`shootdown`].
 ///
 /// # Errors
 /// See [`ShootdownError`].
 pub fn purge_mappings() -> Result<usize, ShootdownError> {
-    let abandoned = AbandonedPages::take();
-    let count = abandoned.count();
-    if count > 0 {
-        flush_region()?;
-        // SAFETY: no TLB holds the pages: `AbandonedPages::take` took them before `flush_region`, which returns only when
-        // every online CPU has flushed; a CPU that comes back flushes its TLB after it has joined them
-        // (`hotplug::teardown::go_offline`).
-        unsafe { abandoned.free() }.map_err(ShootdownError::Free)?;
+    let pages = flush_unmapped()?;
+    memory::trim();
+    Ok(pages)
+}
+
+/// As [`purge_mappings`], but keeps the page tables: for memory pressure.
+pub(super) fn flush_unmapped() -> Result<usize, ShootdownError> {
+    match memory::flush_unmapped() {
+        Flushed::Freed(pages) => Ok(pages as usize),
+        Flushed::Refused(error) => Err(ShootdownError::Free(error)),
+        Flushed::TimedOut => Err(ShootdownError::Call(unflushed())),
     }
-    Ok(count)
 }
 
-fn flush_region() -> Result<(), ShootdownError> {
-    let (start, _) = memory::mapping_region();
-    flush(start, REGION_PAGES)
+/// The CPUs that were interrupted so far to flush their TLBs. **Context:** any.
+pub fn flush_ipis() -> u64 {
+    IPIS.load(Ordering::Relaxed)
 }
 
-/// Makes every online CPU flush these pages from its TLB.
-fn flush(address: u64, pages: usize) -> Result<(), ShootdownError> {
-    // A CPU that is not online here joins the online CPUs later and then flushes its TLB, after the pages were unmapped:
-    // see `hotplug::teardown`.
-    fence(Ordering::SeqCst);
-    trace!(ShootdownBegin, address, pages as u64);
-    // Includes CPUs that are going offline: until its call queue is closed, such a CPU runs calls and timers, which may
-    // use any mapping. A CPU whose queue is closed is skipped.
-    let all = cpus().iter().map(Cpu::id).collect();
-    call_online(&all, &|| {
-        tlb::flush(address, pages, SHOOTDOWN_PAGES);
-        trace!(TlbFlush, address, pages as u64);
-    })
-    .map_err(ShootdownError::Call)?;
-    trace!(ShootdownEnd, address, pages as u64);
+fn for_each_ranges(visit: Visitor<'_>) {
+    cpus().iter().filter_map(|cpu| cpu.get(RANGES)).for_each(visit);
+}
+
+patchable! {
+    /// Returns whether a CPU covers a generation: it has flushed since, or is lazy.
+    ///
+    /// **Context:** any.
+    pub(crate) fn covers(cpu: &Cpu, generation: u64) -> bool {
+        cpu.get(TLB_WORD).is_none_or(|word| word.covers(generation))
+    }
+}
+
+/// Returns whether every CPU covers a generation. **Context:** any.
+pub(crate) fn is_flushed(generation: u64) -> bool {
+    cpus().iter().all(|cpu| covers(cpu, generation))
+}
+
+/// The other CPUs that do not cover a generation.
+fn to_flush(generation: u64) -> CpuSet {
+    let me = cpu::current();
+    cpus().iter().filter(|cpu| cpu.id() != me && !covers(cpu, generation)).map(Cpu::id).collect()
+}
+
+/// Interrupts the CPUs that do not cover a generation, and does not wait. A CPU that cannot be reached now is called later, by
+/// [`wait_for_flush`].
+fn request(generation: u64) {
+    let guard = IrqGuard::new();
+    let me = cpu::current();
+    let mut batch = Batch::new();
+    let mut sent = 0;
+    for cpu in cpus() {
+        if cpu.id() != me && !covers(cpu, generation) {
+            let result = batch.send(&guard, cpu.entry.apic_id, Message::Fixed(Vector::FLUSH));
+            sent += u64::from(result.is_ok());
+        }
+    }
+    IPIS.fetch_add(sent, Ordering::Relaxed);
+}
+
+fn flush(generation: u64) -> bool {
+    let (start, end) = memory::mapping_region();
+    trace!(ShootdownBegin, start, (end - start) / FRAME_BYTES as u64);
+    let outcome = wait_for_flush(generation);
+    trace!(ShootdownEnd, start, (end - start) / FRAME_BYTES as u64);
+    outcome.inspect_err(|error| log::warn!("{error}")).is_ok()
+}
+
+/// Makes every CPU flush pages whose rights have changed.
+fn flush_range(address: u64, pages: u64) -> Result<(), ShootdownError> {
+    trace!(ShootdownBegin, address, pages);
+    wait_for_flush(memory::begin_flush())?;
+    trace!(ShootdownEnd, address, pages);
     Ok(())
+}
+
+/// Makes every CPU cover a generation, and waits for that.
+fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
+    memory::flush_this_cpu(&IrqGuard::new());
+    let targets = to_flush(generation);
+    if targets.is_empty() {
+        return Ok(());
+    }
+    IPIS.fetch_add(targets.len() as u64, Ordering::Relaxed);
+    let called = call_online(&targets, &|| {
+        memory::flush_this_cpu(&IrqGuard::new());
+        trace!(TlbFlush, memory::TLB_GENERATION.current());
+    });
+    if is_flushed(generation) {
+        return Ok(());
+    }
+    called.map_err(ShootdownError::Call)?;
+    // A CPU that goes offline has closed its call queue, but is not lazy yet.
+    Timeout::after_ms(IPI_CALL_TIMEOUT_MS)
+        .wait_until(|| is_flushed(generation))
+        .map_err(|_| ShootdownError::Call(unflushed()))
+}
+
+/// The error of CPUs that have not flushed.
+fn unflushed() -> CallError {
+    let busy = || cpus().iter().filter(|cpu| cpu.get(TLB_WORD).is_some_and(|word| !word.is_lazy()));
+    let first = busy().next().map_or(cpu::current(), Cpu::id);
+    CallError::Unanswered { first, count: busy().count() as u32 }
 }

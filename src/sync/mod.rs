@@ -32,6 +32,7 @@ mod stall_reports;
 #[cfg(any(target_os = "none", test))]
 pub(crate) mod stop;
 mod timeout;
+pub(crate) mod tlb;
 #[cfg(any(target_os = "none", test))]
 mod wait;
 #[cfg(target_os = "none")]

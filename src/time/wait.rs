@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::timer;
 use crate::console;
 use crate::cpu::{IrqGuard, interrupts_enabled};
+use crate::memory;
 use crate::sync::{Deadline, STEP_NS, TimedOut, Timeout};
 
 /// The longest halt before a waiting CPU checks again, in nanoseconds: half of what a [`Timeout`] counts between two checks.
@@ -83,7 +84,7 @@ fn halt_once(until: &Deadline, condition: &impl Fn() -> bool) -> bool {
         }
         if alarm.is_ok() {
             // An interrupt that has arrived since the condition was evaluated ends the halt.
-            guard.halt();
+            memory::halt(&mut guard);
         } else {
             guard.window(core::hint::spin_loop);
         }

@@ -89,8 +89,8 @@ events! {
     Rare ShootdownBegin = 14, "shootdown", "address", "pages";
     /// All CPUs have flushed the range.
     Rare ShootdownEnd = 15, "shootdown end", "address", "pages";
-    /// This CPU flushes a range from its TLB.
-    Rare TlbFlush = 16, "tlb flush", "address", "pages";
+    /// This CPU has flushed its TLB for another CPU, up to this generation of unmapped pages.
+    Rare TlbFlush = 16, "tlb flush", "generation", "";
     /// A CPU goes offline.
     Rare CpuOffline = 17, "cpu offline", "cpu", "";
     /// A CPU comes back online.

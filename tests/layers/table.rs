@@ -178,6 +178,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "an idle CPU runs threads, and one that goes offline gives them to others",
     },
     Hook {
+        name: "FLUSH_HOOK",
+        lower: "memory::mappings::tlb",
+        set_by: "set_flush_hook",
+        setters: &["smp"],
+        purpose: "the other CPUs flush their TLBs of what is no longer mapped",
+    },
+    Hook {
         name: "MACHINE_HAS_STOPPED",
         lower: "time::timer::slow",
         set_by: "set_machine_has_stopped",
@@ -221,7 +228,9 @@ pub(crate) const HOOKS: &[Hook] = &[
     },
     patchable("cpu::controls", "set_memory_types"),
     patchable("cpu::apic_id", "initial_apic_id"),
-    patchable("cpu::tlb", "flush"),
+    patchable("cpu::tlb", "flush_all"),
+    patchable("memory::mappings::batches", "is_flushed"),
+    patchable("memory::mappings::batches", "keeps_addresses"),
     patchable("console::serial", "transmit_interrupt"),
     patchable("apic", "enable"),
     patchable("apic::icr", "accepts_from_itself"),
@@ -236,6 +245,7 @@ pub(crate) const HOOKS: &[Hook] = &[
     patchable("smp::hotplug::teardown", "close"),
     patchable("smp::hotplug::teardown", "is_offline_requested"),
     patchable("smp::nmi", "stop_others"),
+    patchable("smp::shootdown", "covers"),
     patchable("stress::progress", "reported"),
     patchable("stress::run", "workload_over"),
 ];

@@ -7,7 +7,7 @@ use super::scan::audit;
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::memory::paging::kernel::with_live_tables;
-use crate::memory::{mmio, stacks, trampoline_tables, vmap};
+use crate::memory::{mappings, mmio, stacks, trampoline_tables};
 
 /// Audits the page tables that this CPU uses. `cpus` CPUs have stacks. The memory map is as [`init`](crate::memory::init()) has left
 /// it.
@@ -22,7 +22,7 @@ pub(crate) fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result
         let policy = MappingPolicy {
             direct_map_base: direct_map::base(),
             stacks: stacks::region(cpus),
-            temporary: vmap::region(),
+            mappings: mappings::region(),
             text: image::text(),
             constants: image::constants(),
             read_only: &[

@@ -15,8 +15,8 @@ pub(crate) struct MappingPolicy<'a> {
     pub direct_map_base: u64,
     /// The region of the CPUs' stacks, above the direct map: first address and end.
     pub stacks: (u64, u64),
-    /// The region of temporary mappings: first address and end.
-    pub temporary: (u64, u64),
+    /// The region of mappings: first address and end.
+    pub mappings: (u64, u64),
     /// The image's code, physical.
     pub text: PhysRange,
     /// The image's constants, physical.
@@ -115,10 +115,11 @@ impl MappingPolicy<'_> {
         if overlap(physical, self.text) && !(in_place && rights.access.executable) {
             return broken(seen_at(self.text.start), Rule::SecondMappingOfText);
         }
-        if rights.access.executable && physical.start < self.text.start {
+        let is_mapping = (self.mappings.0..self.mappings.1).contains(&virt);
+        if rights.access.executable && !is_mapping && physical.start < self.text.start {
             return broken(virt, Rule::ExecutableOutsideText);
         }
-        if rights.access.executable && physical.end > self.text.end {
+        if rights.access.executable && !is_mapping && physical.end > self.text.end {
             return broken(seen_at(self.text.end), Rule::ExecutableOutsideText);
         }
         if rights.access.writable && overlap(physical, self.constants) {
@@ -129,9 +130,8 @@ impl MappingPolicy<'_> {
         if let Some((range, rule)) = self.read_only.iter().find(is_written) {
             return broken(seen_at(range.start), *rule);
         }
-        let has_own_place = [self.stacks, self.temporary].iter().any(|own| (own.0..own.1).contains(&virt));
-        let is_own = has_own_place && rights.access.writable;
-        if !in_place && !is_own {
+        let is_stack = (self.stacks.0..self.stacks.1).contains(&virt) && rights.access.writable;
+        if !in_place && !is_stack && !is_mapping {
             return broken(virt, Rule::OutOfPlace);
         }
         self.check_target(run)?;
@@ -152,6 +152,11 @@ impl MappingPolicy<'_> {
         while at < run.physical.end {
             let address = run.virt + (at - run.physical.start);
             let Some((expected, end)) = self.expected_mapping(at) else {
+                // Memory of a device that the program has mapped.
+                if (self.mappings.0..self.mappings.1).contains(&run.virt) && !run.rights.access.executable {
+                    at += FRAME_BYTES;
+                    continue;
+                }
                 return Err(Violation { address, rule: Rule::UnknownTarget { physical: at } });
             };
             let rule = match expected {

@@ -25,8 +25,10 @@ pub enum Rule {
     TrampolineWritable,
     /// Page 0, or the guard page below a stack, is mapped.
     GuardMapped,
-    /// Neither in the direct map, nor a stack, nor a temporary mapping.
+    /// Neither in the direct map, nor a stack, nor in the region of mappings.
     OutOfPlace,
+    /// A page in the region of mappings that is global, so that flushes of the TLBs would not concern it.
+    GlobalMapping,
     /// Device registers or a framebuffer with a cached memory type.
     DeviceCached,
     /// RAM that is not write-back.
@@ -72,9 +74,10 @@ impl fmt::Display for Violation {
             Rule::InterruptTableWritable => f.write_str("is an interrupt descriptor table and writable"),
             Rule::TrampolineWritable => f.write_str("is the AP trampoline's code and writable"),
             Rule::GuardMapped => f.write_str("is mapped, though it is page 0 or the page below a stack"),
-            Rule::OutOfPlace => {
-                f.write_str("is mapped, neither as part of the direct map nor as a stack nor for a time")
-            }
+            Rule::OutOfPlace => f.write_str(
+                "is mapped, neither as part of the direct map nor as a stack nor in the region of mappings",
+            ),
+            Rule::GlobalMapping => f.write_str("is global, though it is in the region of mappings"),
             Rule::DeviceCached => f.write_str("is a device's and cached"),
             Rule::MemoryNotWriteBack => f.write_str("is memory and not write-back"),
             Rule::FirmwareWritable => f.write_str("is the firmware's and writable"),

@@ -1,5 +1,7 @@
 //! The walk over all entries: [`audit`]. It is pure: it sees the tables only through a function that reads an entry.
 
+use x86_64::structures::paging::PageTableFlags as Flags;
+
 use super::inventory::{Inventory, Pages};
 use super::policy::{MappingPolicy, Rights, Run};
 use super::rule::{Rule, Violation};
@@ -33,7 +35,7 @@ struct Audit<'a, G: Iterator<Item = u64>> {
     guards: core::iter::Peekable<G>,
     run: Option<Run>,
     inventory: Inventory,
-    /// Executable bytes so far. All of them are text.
+    /// Executable bytes of the image so far.
     text_bytes: u64,
 }
 
@@ -56,6 +58,10 @@ impl<G: Iterator<Item = u64>> Audit<'_, G> {
         let physical = entry.page_address(level);
         if !is_allowed || !physical.is_multiple_of(span(level)) {
             return Err(Violation { address, rule: Rule::Malformed });
+        }
+        let (first, end) = self.policy.mappings;
+        if (first..end).contains(&address) && entry.has(Flags::GLOBAL) {
+            return Err(Violation { address, rule: Rule::GlobalMapping });
         }
         let memory_type = MemoryType::of(self.policy.pat, entry.pat_index(level));
         let range = PhysRange::new(physical, physical + span(level));
@@ -100,7 +106,10 @@ impl<G: Iterator<Item = u64>> Audit<'_, G> {
             *sum += pages;
         }
         self.inventory.runs += 1;
-        if rights.access.executable {
+        if rights.access.executable
+            && self.policy.text.start <= run.physical.start
+            && run.physical.end <= self.policy.text.end
+        {
             self.text_bytes += run.physical.len();
         }
         Ok(())

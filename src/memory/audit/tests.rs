@@ -20,7 +20,7 @@ use crate::memory::paging::entry::{ENTRIES, Entry, LARGE_PAGE_PAT, SMALL_PAGE_PA
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 const BASE: u64 = 0xffff_8940_0000_0000;
-const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
+const MAPPINGS: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
 const STACKS: (u64, u64) = (0xffff_d940_0000_0000, 0xffff_d940_0001_0000);
 const PAT: u64 = pat::AT_RESET;
 const WITH_COMBINING: u64 = pat::KERNEL;
@@ -39,6 +39,7 @@ const ACPI: PhysRange = PhysRange::new(0xf_0000, 0x10_0000);
 
 const PRESENT: u64 = Flags::PRESENT.bits();
 const WRITABLE: u64 = Flags::WRITABLE.bits();
+const GLOBAL: u64 = Flags::GLOBAL.bits();
 const USER: u64 = Flags::USER_ACCESSIBLE.bits();
 const WRITE_THROUGH: u64 = Flags::WRITE_THROUGH.bits();
 const NO_CACHE: u64 = Flags::NO_CACHE.bits();
@@ -135,7 +136,7 @@ impl TestTables {
         let policy = MappingPolicy {
             direct_map_base: BASE,
             stacks: STACKS,
-            temporary: TEMPORARY,
+            mappings: MAPPINGS,
             text: TEXT,
             constants: CONSTANTS,
             read_only: &[(IDT, Rule::InterruptTableWritable)],
@@ -228,7 +229,7 @@ fn constants_are_constant() {
 fn interrupt_tables_are_read_only_wherever_they_are_mapped() {
     let address = BASE + IDT.start;
     assert_found(address, Rule::InterruptTableWritable, |tables| *tables.entry(address, 1) |= WRITABLE);
-    let alias = TEMPORARY.0 + 5 * PAGE;
+    let alias = MAPPINGS.0 + 5 * PAGE;
     assert_found(alias, Rule::InterruptTableWritable, |tables| tables.set(alias, 1, IDT.start | RW));
 }
 
@@ -248,14 +249,23 @@ fn nothing_lies_where_nothing_should() {
     assert_found(beyond, Rule::OutOfPlace, |tables| tables.set(beyond, 1, 0x60_0000 | RW));
     let constant = STACKS.0 + 5 * PAGE;
     assert_found(constant, Rule::OutOfPlace, |tables| tables.set(constant, 1, 0x60_0000 | RO));
-    // A temporary mapping is data at its own address.
-    let (first, end) = TEMPORARY;
+    // A mapping is data at its own address, which no flush may leave in a TLB.
+    let (first, end) = MAPPINGS;
+    assert_found(first, Rule::GlobalMapping, |tables| tables.set(first, 1, 0x60_0000 | RW | GLOBAL));
     let mut tables = TestTables::in_order(true);
     tables.set(first, 1, 0x60_0000 | RW);
     assert!(tables.audit().is_ok());
-    for (address, flags) in [(end, RW), (first, RO)] {
-        assert_found(address, Rule::OutOfPlace, |tables| tables.set(address, 1, 0x60_0000 | flags));
+    assert_found(end, Rule::OutOfPlace, |tables| tables.set(end, 1, 0x60_0000 | RW));
+    // It may be read-only, or code that is not writable. Memory of devices has any type, RAM is write-back.
+    for entry in [0x60_0000 | RO, 0x60_0000 | PRESENT, END | RW, END | RW | NO_CACHE | WRITE_THROUGH] {
+        let mut tables = TestTables::in_order(true);
+        tables.set(first, 1, entry);
+        assert!(tables.audit().is_ok(), "{entry:#x}");
     }
+    let rule = Rule::WritableAndExecutable;
+    assert_found(first, rule, |tables| tables.set(first, 1, 0x60_0000 | PRESENT | WRITABLE));
+    assert_found(first, Rule::MemoryNotWriteBack, |tables| tables.set(first, 1, 0x60_0000 | RW | NO_CACHE));
+    assert_found(first, Rule::UnknownTarget { physical: END }, |tables| tables.set(first, 1, END | PRESENT));
     let hole = BASE + END;
     let rule = Rule::UnknownTarget { physical: END };
     assert_found(hole, rule, |tables| tables.set(hole, 1, END | RW));

@@ -47,7 +47,7 @@ pub use magazine::{BATCH, CAPACITY};
 pub(crate) use percpu::cached_by_this_cpu;
 #[cfg(target_os = "none")]
 pub(crate) use percpu::{
-    alloc, alloc_bulk, alloc_in, alloc_nowait, free, free_bulk, local_node, set_local_node,
+    alloc, alloc_bulk, alloc_in, alloc_nowait, alloc_run_at_hand, free, free_bulk, local_node, set_local_node,
 };
 pub(crate) use reclaimable::Reclaimable;
 pub(crate) use remote::RemoteMagazine;

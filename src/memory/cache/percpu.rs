@@ -146,6 +146,24 @@ pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     found
 }
 
+/// Allocates contiguous frames if some are at hand or in a block that is probably free. It neither waits nor counts a failure: the
+/// caller takes single frames then.
+///
+/// **Context:** thread or interrupt context. In an NMI handler it returns `None`.
+pub(crate) fn alloc_run_at_hand(order: Order) -> Option<FrameNumber> {
+    let guard = IrqGuard::new();
+    if is_inactive() && !activate(&guard) {
+        return None;
+    }
+    let found = with_magazine(&guard, |frames, magazine| {
+        let at_hand = frames.alloc_cached(magazine, order);
+        let reserved = at_hand.or_else(|| frames.alloc_from_reserved(magazine, order));
+        reserved.or_else(|| frames.alloc_marked(magazine, order))
+    })?;
+    count_alloc(order);
+    Some(found)
+}
+
 /// Searches the blocks that are probably free; then takes blocks that another CPU caches; then searches everywhere.
 fn alloc_or_steal(frames: &Frames, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
     frames.alloc_marked(magazine, order).or_else(|| steal_or_search(frames, magazine, order))

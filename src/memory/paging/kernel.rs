@@ -3,8 +3,12 @@
 use core::sync::atomic::Ordering;
 
 use super::tables::{PageTables, entry_of};
+#[cfg(feature = "selftest")]
+use super::walk::Access;
 #[cfg(feature = "shell")]
-use super::walk::{Translation, translate};
+use super::walk::Translation;
+#[cfg(any(feature = "selftest", feature = "shell"))]
+use super::walk::translate;
 use crate::cpu::ControlRegisters;
 use crate::sync::SpinLockIrq;
 
@@ -36,6 +40,15 @@ pub(in crate::memory) fn with_live_tables<R>(f: impl FnOnce(u64, u64, &dyn Fn(u6
         // `audit`. `PageTables` never frees a table, and its lock, held here, keeps the entries as they are.
         unsafe { entry_of(table, index) }.load(Ordering::Relaxed)
     })
+}
+
+/// The rights of a page by the page tables that this CPU uses, and its size in bytes. `None` if nothing is mapped there.
+///
+/// **Context:** thread or interrupt context; waits for the lock of the page tables.
+#[cfg(feature = "selftest")]
+pub(crate) fn access_at(address: u64) -> Option<(Access, u64)> {
+    let page = with_live_tables(|root, pat, read_entry| translate(root, address, pat, &read_entry)).page?;
+    Some((page.access, page.bytes))
 }
 
 /// Translates an address by the page tables that this CPU uses.

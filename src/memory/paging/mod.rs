@@ -14,6 +14,8 @@ pub(super) mod kernel;
 pub(super) mod tables;
 pub(crate) mod walk;
 
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use kernel::access_at;
 #[cfg(target_os = "none")]
 pub(crate) use kernel::root;
 #[cfg(all(target_os = "none", feature = "shell"))]

@@ -2,7 +2,7 @@
 //!
 //! All CPUs share one address space. A range is mapped with the largest pages that it and the processor allow. A page is writable or
 //! executable, never both, and the kernel never maps a frame with both rights. The upper half is the same in every tree, so its pages are
-//! global, except for temporary mappings.
+//! global, except for those of `mappings`, which writes their entries by itself.
 //!
 //! There are four levels: every boot protocol enters with paging off, and rt0 writes all of CR4, without LA57. That is enough for 64 TiB of
 //! memory. The audit compares CR4 on each CPU.
@@ -29,8 +29,6 @@ pub(crate) enum Rights {
     Constants,
     /// Read and write.
     Data,
-    /// Read and write, for a temporary mapping: not global, so that a load of CR3 flushes it.
-    Temporary,
     /// Read and write, write-combining, in pages of 4 KiB only. It is PAT entry 5, which this kernel sets to WC on every CPU with a PAT
     /// (SDM Vol. 3A, 12.12).
     Screen,
@@ -46,7 +44,6 @@ impl Rights {
             Rights::Text => common,
             Rights::Constants => common | Flags::NO_EXECUTE,
             Rights::Data => common | Flags::WRITABLE | Flags::NO_EXECUTE,
-            Rights::Temporary => Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE,
             Rights::Screen => {
                 common | Flags::WRITABLE | Flags::NO_EXECUTE | SMALL_PAGE_PAT | Flags::WRITE_THROUGH
             }
@@ -190,6 +187,32 @@ impl PageTables {
         }
         place.store(0, Ordering::Relaxed);
         Some(entry.address())
+    }
+
+    /// The physical address of the table of that level which spans an address. Tables on the way there are made if they are missing.
+    ///
+    /// # Errors
+    /// [`MapError`], also if a large page is mapped there.
+    pub(in crate::memory) fn table_at(
+        &mut self,
+        address: u64,
+        level: u8,
+        frames: FrameSource,
+    ) -> Result<u64, MapError> {
+        let mut table = self.root;
+        for above in (level + 1..=LEVELS).rev() {
+            let place = self.entry(table, index(address, above));
+            let mut entry = load(place);
+            if entry.is_unused() {
+                entry = Entry::new(new_table(frames)?, Flags::PRESENT | Flags::WRITABLE);
+                // `Release`: the table's zeros are visible before the entry that leads to it.
+                place.store(entry.0, Ordering::Release);
+            } else if entry.has(Flags::HUGE_PAGE) {
+                return Err(MapError::Occupied { address });
+            }
+            table = entry.address();
+        }
+        Ok(table)
     }
 
     /// The entry of a page table of the lowest level, if there is that table.

@@ -8,7 +8,7 @@ use super::lock::wake_requester;
 use super::suspend;
 use crate::apic::{self, io_apic};
 use crate::config::CPU_OFFLINE_TIMEOUT_MS;
-use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::sync::hotplug::{CpuHotplug, HotplugState, StateWord};
 use crate::sync::{SpinLockIrq, Timeout};
 use crate::time::timer::{self, DetachedTimers};
@@ -29,11 +29,12 @@ patchable! {
         me.hotplug.state() == HotplugState::OfflinePending
     }
 
-    /// Closes this CPU's call queue and runs the calls in it, and its calls to itself. **Context:** thread, interrupts
-    /// off.
+    /// Closes this CPU's call queue and runs the calls in it, and its calls to itself. From then on the CPU uses no mapping, and no
+    /// other CPU waits for its flushes. **Context:** thread, interrupts off.
     pub(crate) fn close(guard: &IrqGuard) {
         call::close(guard);
         call_self::run(guard);
+        memory::begin_lazy(guard);
     }
 }
 
@@ -102,9 +103,9 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     // Here the CPU has passed all stages of `bring_up`, on the stack that it left; or it has refused to go offline.
     call::open_one(&guard);
     online_set::insert(me);
+    // Not before the call queue is open: from here on other CPUs wait for this CPU's flushes, and request them by calls.
+    memory::end_lazy(&guard);
     scheduler::reopen(&guard);
-    // A shootdown that did not find this CPU online has unmapped its pages before this flush.
-    tlb::flush(0, usize::MAX, 0);
     timer::reattach(&guard);
     trace!(CpuOnline, me.id().0.into());
     match migrated {

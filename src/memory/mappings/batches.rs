@@ -1,0 +1,292 @@
+//! Unmapped slots: the wait for the flush, and their way back to the frames and the free slots.
+
+use super::contents::{Freed, free_page_table, hide, remove_frames};
+use super::own::{put, put_under, with_own};
+use super::ranges::{CpuRanges, Demand, RETIRED, Waiting};
+use super::region::{RegionEntries, segment_entry, with_shared};
+use super::slots::{SEGMENT_PAGES, Slot};
+use super::tlb::{self, GENERATION};
+use crate::cpu::IrqGuard;
+use crate::memory::frames::FreeError;
+use crate::memory::paging::entry::Entry;
+use crate::memory::paging::kernel::tables;
+use crate::memory::zeroed_slice::ZeroedSlice;
+use core::sync::atomic::Ordering;
+use x86_64::structures::paging::PageTableFlags as Flags;
+
+/// Unmaps a slot, whose frames and addresses are used again after a later flush.
+#[inline(always)]
+pub(super) fn unmap_lazily(slot: Slot) {
+    hide(slot);
+    add_hidden(slot);
+}
+
+/// Adds a slot whose entries are not present any more to those that wait for a flush.
+#[inline(always)]
+pub(super) fn add_hidden(slot: Slot) {
+    if with_own(|ranges| ranges.add_stale(&RegionEntries, slot)) {
+        settle();
+    }
+}
+
+/// Frees the sealed batch of this CPU if all CPUs have flushed, and seals the next.
+#[cold]
+#[inline(never)]
+fn settle() {
+    // At most two batches: the sealed one, and the one that is sealed then.
+    for _ in 0..2 {
+        let Some(generation) = with_own(|ranges| ranges.seal(begin_flush)) else { return };
+        tlb::flush_this_cpu(&IrqGuard::new());
+        #[cfg(feature = "faults")]
+        if !keeps_addresses() {
+            super::faults::reuse_addresses(with_own(|ranges| ranges.take_sealed(generation)), generation);
+            return;
+        }
+        let is_free = is_flushed(generation)
+            || match with_own(CpuRanges::demand) {
+                Demand::Nothing => false,
+                Demand::Request => {
+                    tlb::request(generation);
+                    false
+                }
+                Demand::Wait => tlb::flush_all(generation),
+            };
+        if !is_free {
+            return;
+        }
+        let batch = with_own(|ranges| ranges.take_sealed(generation));
+        // SAFETY: the batch was sealed under this generation, which every CPU covers. `take_sealed` has given the slots to this call
+        // alone.
+        let _ = unsafe { release(batch) };
+        if !with_own(|ranges| ranges.is_due()) {
+            return;
+        }
+    }
+}
+
+crate::patchable! {
+    /// Returns whether every CPU has flushed what was unmapped before a generation.
+    ///
+    /// **Context:** any but NMI.
+    pub(crate) fn is_flushed(generation: u64) -> bool {
+        tlb::are_flushed(generation)
+    }
+}
+
+#[cfg(feature = "faults")]
+crate::patchable! {
+    /// Returns whether addresses wait for the flush, as the frames do.
+    ///
+    /// **Context:** any.
+    pub(crate) fn keeps_addresses() -> bool {
+        true
+    }
+}
+
+/// Frees the frames of unmapped slots, and the slots.
+///
+/// # Errors
+/// The first error of the frame allocator; that frame is leaked.
+///
+/// # Safety
+/// The caller owns the slots. Every CPU has flushed them since they were unmapped.
+unsafe fn release(mut batch: Waiting) -> Result<(), FreeError> {
+    let mut freed = Freed::new();
+    while batch.chain.count > 0 {
+        with_own(|ranges| {
+            let mut pages = 0;
+            while pages < PAGES_AT_ONCE
+                && let Some(slot) = batch.chain.pop(&RegionEntries)
+            {
+                // SAFETY: the caller owns the slot, and every CPU has flushed it, guaranteed by the caller (see # Safety).
+                unsafe { remove_frames(slot, &mut freed) };
+                put_under(ranges, slot);
+                pages += slot.pages;
+            }
+        });
+    }
+    freed.finish()
+}
+
+/// The pages that [`release`] frees while this CPU's ranges are locked.
+const PAGES_AT_ONCE: u32 = 32;
+
+/// Frees a slot whose entries are not present any more, and which every CPU has flushed.
+///
+/// # Errors
+/// The first error of the frame allocator; that frame is leaked.
+///
+/// # Safety
+/// The caller owns the slot. Every CPU has flushed it since it was unmapped.
+pub(super) unsafe fn release_one(slot: Slot) -> Result<(), FreeError> {
+    with_own(|ranges| ranges.counts.unmaps += 1);
+    let mut freed = Freed::new();
+    // SAFETY: the caller owns the slot, and every CPU has flushed it, guaranteed by the caller (see # Safety).
+    unsafe { remove_frames(slot, &mut freed) };
+    put(slot);
+    freed.finish()
+}
+
+/// Begins the generation that covers a slot which was unmapped by this CPU.
+pub(crate) fn begin_flush() -> u64 {
+    GENERATION.advance()
+}
+
+/// The outcome of [`flush_unmapped`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// So many pages were freed.
+    Freed(u64),
+    /// A CPU has not flushed in time. The pages wait for a later flush.
+    TimedOut,
+    /// The frame allocator refused a frame. The others are free.
+    Refused(FreeError),
+}
+
+/// Frees the frames and addresses of all mappings that were dropped on any CPU before this call.
+///
+/// **Context:** as for `smp::call`.
+pub(crate) fn flush_unmapped() -> Flushed {
+    #[cfg(feature = "faults")]
+    super::faults::free_kept_frames();
+    let mut all = [Waiting::EMPTY; TAKEN];
+    let mut pages = 0;
+    let mut outcome = Ok(());
+    loop {
+        let mut count = 0;
+        tlb::for_each_cpu(|ranges| {
+            if count + 2 <= TAKEN {
+                let guard = IrqGuard::new();
+                for waiting in ranges.lock(&guard).take_waiting() {
+                    if !waiting.is_empty() {
+                        all[count] = waiting;
+                        count += 1;
+                    }
+                }
+            }
+        });
+        if count == 0 {
+            break;
+        }
+        let generation = GENERATION.advance();
+        tlb::flush_this_cpu(&IrqGuard::new());
+        if !is_flushed(generation) && !tlb::flush_all(generation) {
+            all[..count].iter().for_each(|waiting| requeue(*waiting));
+            return Flushed::TimedOut;
+        }
+        for waiting in &all[..count] {
+            pages += u64::from(waiting.pages);
+            // SAFETY: `take_waiting` has given the slots to this call alone. They were unmapped before the generation began, and every
+            // CPU covers it.
+            outcome = outcome.and(unsafe { release(*waiting) });
+        }
+        if count + 2 <= TAKEN {
+            break;
+        }
+    }
+    match outcome {
+        Ok(()) => Flushed::Freed(pages),
+        Err(error) => Flushed::Refused(error),
+    }
+}
+
+/// The lists that one round of [`flush_unmapped`] takes: two of each CPU.
+const TAKEN: usize = 32;
+
+/// Adds slots to those that wait on this CPU.
+fn requeue(mut waiting: Waiting) {
+    while let Some(slot) = waiting.chain.pop(&RegionEntries) {
+        with_own(|ranges| ranges.add_stale(&RegionEntries, slot));
+    }
+}
+
+/// The pages that wait for a flush, on all CPUs. **Context:** any but NMI.
+pub(crate) fn waiting_pages() -> u64 {
+    let mut pages = 0;
+    tlb::for_each_cpu(|ranges| {
+        let guard = IrqGuard::new();
+        pages += ranges.lock(&guard).waiting_pages();
+    });
+    pages
+}
+
+/// Frees the page tables of the region that no mapping uses, after [`flush_unmapped`]. Mappings that other CPUs make meanwhile keep theirs.
+/// Without memory for its table it does nothing.
+///
+/// **Context:** thread, interrupts on.
+pub(crate) fn trim() {
+    let segments = super::region::region_pages() / SEGMENT_PAGES as usize;
+    let highest = with_shared(|shared| shared.segments.end()) as usize;
+    let Some(mut counts) = ZeroedSlice::<u32>::new(highest.min(segments)) else { return };
+    tlb::for_each_cpu(|ranges| {
+        let guard = IrqGuard::new();
+        let mut ranges = ranges.lock(&guard);
+        with_shared(|shared| ranges.drain(&RegionEntries, &mut shared.depot));
+    });
+    // A segment that was cut after the count was made is beyond its end, or has a slot that is not in the depot.
+    with_shared(|shared| shared.retire_free_segments(&RegionEntries, &mut counts));
+    let retired = || {
+        counts.iter().enumerate().filter(|(_, count)| **count == RETIRED).map(|(segment, _)| segment as u32)
+    };
+    if retired().next().is_none() {
+        return;
+    }
+    {
+        // The audit walks the tables under this lock.
+        let _tables = tables().lock();
+        for segment in retired() {
+            segment_entry(segment).fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
+        }
+    }
+    // Processors may cache the entries that led to the tables.
+    let generation = GENERATION.advance();
+    tlb::flush_this_cpu(&IrqGuard::new());
+    if !is_flushed(generation) && !tlb::flush_all(generation) {
+        log::warn!("memory: page tables of mappings are leaked: a CPU has not flushed its TLB");
+        return;
+    }
+    let mut freed = Freed::new();
+    for segment in retired() {
+        let entry = Entry(segment_entry(segment).swap(0, Ordering::Relaxed));
+        free_page_table(entry, &mut freed);
+        with_shared(|shared| shared.segments.release(segment, 1));
+    }
+    let _ = freed.finish();
+}
+
+/// What all CPUs have done, and what waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MappingStatistics {
+    /// Mappings made since boot.
+    pub maps: u64,
+    /// Mappings unmapped since boot.
+    pub unmaps: u64,
+    /// Batches of unmapped mappings that were freed.
+    pub batches: u64,
+    /// Pages that are unmapped and wait for a flush.
+    pub waiting_pages: u64,
+    /// Frames that page tables of the region occupy.
+    pub table_frames: u64,
+    /// The 2 MiB segments of the region that are in use.
+    pub segments: u64,
+}
+
+/// Counts what all CPUs have done with mappings. The figures of the CPUs are read one after the other.
+///
+/// **Context:** thread or interrupt; not NMI.
+pub fn statistics() -> MappingStatistics {
+    let mut sum = MappingStatistics {
+        table_frames: super::region::table_frames(),
+        segments: with_shared(|shared| u64::from(shared.segments.used())),
+        ..MappingStatistics::default()
+    };
+    tlb::for_each_cpu(|ranges| {
+        let guard = IrqGuard::new();
+        let ranges = ranges.lock(&guard);
+        sum.maps += ranges.counts.maps;
+        sum.unmaps += ranges.counts.unmaps;
+        sum.batches += ranges.counts.batches;
+        sum.waiting_pages += ranges.waiting_pages();
+    });
+    sum
+}

@@ -1,0 +1,312 @@
+//! A CPU's own part of the region, and what the CPUs share. Pure.
+//!
+//! For each order a CPU has two chains of free slots and the rest of a segment that it cuts into slots. A slot is taken and released in
+//! constant time, without another CPU. A CPU that has filled both chains gives one to the depot as a whole; a CPU without slots takes
+//! one from there, or a new segment. So a CPU that only unmaps what another has mapped does not collect all addresses.
+//!
+//! Slots that are unmapped, but may still be in TLBs, wait in two more lists: *stale* ones, and those of the *sealed* batch, which
+//! are free when every CPU has flushed.
+
+use core::ops::Range;
+
+use super::segments::Segments;
+use super::slots::{Chain, Depot, Entries, MAX_ORDER, ORDERS, SEGMENT_PAGES, Slot};
+
+/// Unmapped slots of one batch: so many unmaps share one flush.
+pub(super) const BATCH: u32 = 256;
+
+/// Unmapped pages of one batch: 16 MiB.
+pub(super) const BATCH_PAGES: u32 = 4096;
+
+/// The longest chain of an order.
+const fn chain_limit(order: u8) -> u32 {
+    let limit = 2048 >> order;
+    if limit > BATCH { BATCH } else { limit }
+}
+
+/// The free slots of one order.
+#[derive(Clone, Debug)]
+struct FreeSlots {
+    loaded: Chain,
+    spare: Chain,
+    /// The pages of a segment that were not cut into slots yet.
+    uncut: Range<u32>,
+}
+
+/// Slots that wait for a flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// The slots.
+    pub chain: Chain,
+    /// Their pages.
+    pub pages: u32,
+}
+
+impl Waiting {
+    pub(super) const EMPTY: Waiting = Waiting { chain: Chain::EMPTY, pages: 0 };
+
+    /// Whether there is none.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.chain.count == 0
+    }
+
+    #[inline(always)]
+    fn push(&mut self, entries: &impl Entries, slot: Slot) {
+        self.chain.push(entries, slot);
+        self.pages += slot.pages;
+    }
+}
+
+/// A batch that waits for its generation.
+#[derive(Clone, Copy, Debug)]
+struct Sealed {
+    slots: Waiting,
+    /// The generation that each CPU has to cover.
+    generation: u64,
+    /// Whether the flush was requested by interrupts.
+    is_requested: bool,
+}
+
+/// What the owner of a sealed batch does while not all CPUs have flushed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Nothing: the next batch is not complete, and many CPUs flush for other reasons until then.
+    Nothing,
+    /// Request the flush by interrupts.
+    Request,
+    /// Wait for the flush.
+    Wait,
+}
+
+/// A CPU's own part of the region.
+#[derive(Debug)]
+pub(crate) struct CpuRanges {
+    free: [FreeSlots; ORDERS],
+    stale: Waiting,
+    sealed: Sealed,
+    /// The number of stale slots from which the batch is looked at.
+    look_at: u32,
+    /// The same in pages.
+    look_at_pages: u32,
+    /// The mappings made and unmapped by this CPU, and the batches that it has freed.
+    pub(super) counts: Counts,
+}
+
+/// What a CPU has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub maps: u64,
+    pub unmaps: u64,
+    pub batches: u64,
+}
+
+/// What the CPUs share.
+pub(super) struct Shared<'a> {
+    pub segments: Segments<'a>,
+    pub depot: Depot,
+}
+
+impl CpuRanges {
+    /// A CPU without addresses.
+    pub(super) const fn new() -> CpuRanges {
+        const FREE: FreeSlots = FreeSlots { loaded: Chain::EMPTY, spare: Chain::EMPTY, uncut: 0..0 };
+        CpuRanges {
+            free: [FREE; ORDERS],
+            stale: Waiting::EMPTY,
+            sealed: Sealed { slots: Waiting::EMPTY, generation: 0, is_requested: false },
+            look_at: BATCH,
+            look_at_pages: BATCH_PAGES,
+            counts: Counts { maps: 0, unmaps: 0, batches: 0 },
+        }
+    }
+
+    /// Takes a slot of this order for so many pages. After `None`, [`refill`](Self::refill) may help.
+    #[inline(always)]
+    pub(super) fn take(&mut self, entries: &impl Entries, order: u8, pages: u32) -> Option<Slot> {
+        let free = &mut self.free[usize::from(order)];
+        match free.loaded.pop_free(entries, order, pages) {
+            Some(slot) => Some(slot),
+            None => free.take_more(entries, order).map(|slot| Slot { pages, ..slot }),
+        }
+    }
+
+    /// Releases a slot that no TLB has. Returns a chain for the depot if there are too many.
+    #[inline(always)]
+    #[must_use = "the chain belongs to the depot"]
+    pub(super) fn put(&mut self, entries: &impl Entries, slot: Slot) -> Option<Chain> {
+        let free = &mut self.free[usize::from(slot.order)];
+        let full = if free.loaded.count < chain_limit(slot.order) { None } else { free.make_room() };
+        free.loaded.push(entries, slot);
+        full
+    }
+
+    /// Takes slots of this order from the CPUs' shared part. `prepare` makes a new segment usable; if it fails, nothing has changed.
+    ///
+    /// # Errors
+    /// That of `prepare`, or `None` if no segment is free.
+    pub(super) fn refill<E>(
+        &mut self,
+        entries: &impl Entries,
+        order: u8,
+        shared: &mut Shared<'_>,
+        prepare: impl FnOnce(u32) -> Result<(), E>,
+    ) -> Result<(), Option<E>> {
+        let free = &mut self.free[usize::from(order)];
+        if let Some(chain) = shared.depot.pop(entries, order) {
+            debug_assert_eq!(free.loaded.count, 0);
+            free.loaded = chain;
+            return Ok(());
+        }
+        let segment = shared.segments.take(1).ok_or(None)?;
+        if let Err(error) = prepare(segment) {
+            shared.segments.release(segment, 1);
+            return Err(Some(error));
+        }
+        free.uncut = segment * SEGMENT_PAGES..(segment + 1) * SEGMENT_PAGES;
+        Ok(())
+    }
+
+    /// Adds a slot that was unmapped. Returns whether the batch is to be looked at.
+    #[inline(always)]
+    pub(super) fn add_stale(&mut self, entries: &impl Entries, slot: Slot) -> bool {
+        self.counts.unmaps += 1;
+        self.stale.push(entries, slot);
+        self.is_due()
+    }
+
+    /// Whether the batch is to be looked at.
+    #[inline(always)]
+    pub(super) fn is_due(&self) -> bool {
+        self.stale.chain.count >= self.look_at || self.stale.pages >= self.look_at_pages
+    }
+
+    /// Makes the stale slots the sealed batch, if there is none. `advance` begins the generation. Returns the generation of the sealed
+    /// batch, if there is one.
+    pub(super) fn seal(&mut self, advance: impl FnOnce() -> u64) -> Option<u64> {
+        if self.sealed.slots.is_empty() {
+            if self.stale.is_empty() {
+                return None;
+            }
+            let slots = core::mem::take(&mut self.stale);
+            self.sealed = Sealed { slots, generation: advance(), is_requested: false };
+        }
+        Some(self.sealed.generation)
+    }
+
+    /// Decides how to go on while not all CPUs have flushed the sealed batch.
+    pub(super) fn demand(&mut self) -> Demand {
+        let (count, pages) = (self.stale.chain.count, self.stale.pages);
+        self.look_at = BATCH.max(count + BATCH / 4);
+        self.look_at_pages = BATCH_PAGES.max(pages + BATCH_PAGES / 4);
+        if count >= 2 * BATCH || pages >= 2 * BATCH_PAGES {
+            return Demand::Wait;
+        }
+        let is_full = count >= BATCH || pages >= BATCH_PAGES;
+        if is_full && !core::mem::replace(&mut self.sealed.is_requested, true) {
+            Demand::Request
+        } else {
+            Demand::Nothing
+        }
+    }
+
+    /// Takes the sealed batch, if it is the one of this generation.
+    pub(super) fn take_sealed(&mut self, generation: u64) -> Waiting {
+        if self.sealed.generation != generation {
+            return Waiting::EMPTY;
+        }
+        self.counts.batches += u64::from(!self.sealed.slots.is_empty());
+        self.look_at = BATCH;
+        self.look_at_pages = BATCH_PAGES;
+        core::mem::take(&mut self.sealed.slots)
+    }
+
+    /// Takes all slots that wait for a flush.
+    pub(super) fn take_waiting(&mut self) -> [Waiting; 2] {
+        self.look_at = BATCH;
+        self.look_at_pages = BATCH_PAGES;
+        [core::mem::take(&mut self.stale), core::mem::take(&mut self.sealed.slots)]
+    }
+
+    /// The pages that wait for a flush.
+    pub(super) fn waiting_pages(&self) -> u64 {
+        u64::from(self.stale.pages) + u64::from(self.sealed.slots.pages)
+    }
+
+    /// Gives all free slots to the depot.
+    pub(super) fn drain(&mut self, entries: &impl Entries, depot: &mut Depot) {
+        for order in 1..=MAX_ORDER {
+            let free = &mut self.free[usize::from(order)];
+            let mut rest = Chain::EMPTY;
+            while let Some(first) = free.cut(order) {
+                rest.push(entries, Slot::new(entries, first, 1, order));
+            }
+            for chain in [core::mem::take(&mut free.loaded), core::mem::take(&mut free.spare), rest] {
+                depot.push(entries, order, chain);
+            }
+        }
+    }
+}
+
+impl FreeSlots {
+    /// From the other chain, or the rest of the segment.
+    #[cold]
+    fn take_more(&mut self, entries: &impl Entries, order: u8) -> Option<Slot> {
+        if self.spare.count > 0 {
+            core::mem::swap(&mut self.loaded, &mut self.spare);
+            return self.loaded.pop(entries);
+        }
+        self.cut(order).map(|first| Slot::new(entries, first, 1, order))
+    }
+
+    fn cut(&mut self, order: u8) -> Option<u32> {
+        let first = self.uncut.start;
+        if self.uncut.is_empty() {
+            return None;
+        }
+        self.uncut.start += 1 << order;
+        Some(first)
+    }
+
+    /// Makes room in the full chain. Returns the other chain if it is full too.
+    #[cold]
+    fn make_room(&mut self) -> Option<Chain> {
+        let full = core::mem::replace(&mut self.spare, core::mem::take(&mut self.loaded));
+        (full.count > 0).then_some(full)
+    }
+}
+
+impl Shared<'_> {
+    /// Removes the segments of which every slot is free. All free slots are in the depot. `free_slots` has a counter for each segment
+    /// that may be removed, 0 at first; it is [`RETIRED`] for those that were. They are still in use for [`Segments`].
+    pub(super) fn retire_free_segments(&mut self, entries: &impl Entries, free_slots: &mut [u32]) {
+        for order in 1..=MAX_ORDER {
+            let whole = SEGMENT_PAGES >> order;
+            let mut all = Chain::EMPTY;
+            while let Some(mut chain) = self.depot.pop(entries, order) {
+                while let Some(slot) = chain.pop(entries) {
+                    if let Some(count) = free_slots.get_mut((slot.first / SEGMENT_PAGES) as usize) {
+                        *count += 1;
+                    }
+                    all.push(entries, slot);
+                }
+            }
+            let mut kept = Chain::EMPTY;
+            while let Some(slot) = all.pop(entries) {
+                if let Some(count) = free_slots.get_mut((slot.first / SEGMENT_PAGES) as usize)
+                    && (*count == whole || *count == RETIRED)
+                {
+                    *count = RETIRED;
+                    continue;
+                }
+                kept.push(entries, slot);
+                if kept.count == chain_limit(order) {
+                    self.depot.push(entries, order, core::mem::take(&mut kept));
+                }
+            }
+            self.depot.push(entries, order, kept);
+        }
+    }
+}
+
+/// The counter of a segment that was removed.
+pub(super) const RETIRED: u32 = u32::MAX;

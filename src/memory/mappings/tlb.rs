@@ -1,0 +1,133 @@
+//! This CPU's part of the flush protocol ([`sync::tlb`](crate::sync::tlb)), and the hook by which the other CPUs are reached.
+
+use super::own::{RANGES, Ranges};
+use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::per_cpu_storage::PerCpuStorage;
+use crate::cpu::tlb;
+use crate::sync::Hook;
+use crate::sync::tlb::{Generation, TlbWord};
+
+/// The generation of all CPUs.
+pub(crate) static GENERATION: Generation = Generation::new();
+
+/// The last flush of this CPU.
+#[derive(Clone, Copy)]
+#[expect(non_camel_case_types, reason = "it is named as `per_cpu!` names a variable")]
+pub(crate) struct TLB_WORD;
+
+/// The variable itself. `per_cpu!` is not used, because the interrupt entry names it.
+#[unsafe(link_section = ".percpu")]
+// SAFETY: it lies in .percpu.
+pub(crate) static TLB_WORD_STORAGE: PerCpuStorage<TlbWord> = unsafe { PerCpuStorage::new(TlbWord::new()) };
+
+crate::per_cpu!(@variable TLB_WORD, TlbWord, TLB_WORD_STORAGE);
+
+/// What is called with the ranges of each CPU.
+pub(crate) type Visitor<'a> = &'a mut dyn FnMut(&Ranges);
+
+/// Access to the TLBs of all CPUs.
+#[derive(Clone, Copy)]
+pub(crate) struct AllTlbs {
+    /// Returns whether every CPU covers a generation.
+    pub(crate) are_flushed: fn(u64) -> bool,
+    /// Requests that every CPU which does not cover a generation flush, and does not wait.
+    pub(crate) request: fn(u64),
+    /// Makes every CPU cover a generation, and waits for that. Returns whether all do.
+    pub(crate) flush: fn(u64) -> bool,
+    /// Calls the function with the ranges of each CPU that was ever started.
+    pub(crate) for_each: fn(Visitor<'_>),
+}
+
+static FLUSH_HOOK: Hook<AllTlbs> = Hook::new();
+
+/// Sets the hook that reaches the other CPUs. Once, before the first mapping is used on another CPU; later calls have no effect.
+///
+/// **Context:** boot, on the BSP.
+pub(crate) fn set_flush_hook(tlbs: AllTlbs) {
+    FLUSH_HOOK.set(tlbs);
+}
+
+/// Flushes this CPU's TLB of all mappings.
+///
+/// **Context:** any but NMI, interrupts off.
+#[inline]
+pub(crate) fn flush_this_cpu(guard: &IrqGuard) {
+    TLB_WORD.with(guard, |word| word.flush(&GENERATION, || tlb::flush_all()));
+}
+
+/// Halts until the next interrupt, as [`IrqGuard::halt`]. Meanwhile this CPU is not interrupted for flushes of its TLB: it flushes
+/// when it wakes, before the handler of the interrupt runs.
+///
+/// **Context:** as for [`IrqGuard::halt`].
+///
+/// # Panics
+/// As [`IrqGuard::halt`].
+#[track_caller]
+pub(crate) fn halt(guard: &mut IrqGuard) {
+    // SAFETY: the instruction sets the lowest bit of this CPU's word, as `TlbWord::begin_lazy` does; other CPUs only read the word.
+    unsafe {
+        core::arch::asm!("lock or qword ptr gs:[rip + {word}], 1", word = sym TLB_WORD_STORAGE, options(nostack));
+    }
+    guard.halt();
+    // Only if no interrupt has ended the halt.
+    // SAFETY: the instructions read the lowest bit of this CPU's word, and jump.
+    unsafe {
+        core::arch::asm!("test byte ptr gs:[rip + {word}], 1", "jnz {lazy}", word = sym TLB_WORD_STORAGE,
+            lazy = label { end_lazy(guard) }, options(nostack));
+    }
+}
+
+/// Promises that this CPU uses no mapping until [`end_lazy`]. Other CPUs do not wait for its flushes any more.
+///
+/// **Context:** thread, interrupts off.
+pub(crate) fn begin_lazy(guard: &IrqGuard) {
+    TLB_WORD.with(guard, TlbWord::begin_lazy);
+}
+
+/// Makes this CPU ready to use mappings: flushes its TLB if another CPU has unmapped something since [`begin_lazy`]. Does nothing if
+/// the CPU is not lazy.
+///
+/// **Context:** any, interrupts off.
+#[inline]
+pub(crate) fn end_lazy(guard: &IrqGuard) {
+    TLB_WORD.with(guard, |word| word.end_lazy(&GENERATION, || tlb::flush_all()));
+}
+
+/// Returns whether every CPU covers a generation.
+pub(super) fn are_flushed(generation: u64) -> bool {
+    match FLUSH_HOOK.get() {
+        Some(tlbs) => (tlbs.are_flushed)(generation),
+        None => is_this_cpu_flushed(generation),
+    }
+}
+
+fn is_this_cpu_flushed(generation: u64) -> bool {
+    TLB_WORD.with(&IrqGuard::new(), |word| word.covers(generation))
+}
+
+/// Requests a flush of the CPUs that do not cover a generation.
+pub(super) fn request(generation: u64) {
+    if let Some(tlbs) = FLUSH_HOOK.get() {
+        (tlbs.request)(generation);
+    }
+}
+
+/// Makes all CPUs cover a generation. Returns whether all do.
+pub(super) fn flush_all(generation: u64) -> bool {
+    match FLUSH_HOOK.get() {
+        Some(tlbs) => (tlbs.flush)(generation),
+        None => {
+            flush_this_cpu(&IrqGuard::new());
+            is_this_cpu_flushed(generation)
+        }
+    }
+}
+
+/// Calls the function with the ranges of each CPU that was ever started.
+pub(super) fn for_each_cpu(mut f: impl FnMut(&Ranges)) {
+    match FLUSH_HOOK.get() {
+        Some(tlbs) => (tlbs.for_each)(&mut f),
+        None => RANGES.with(&IrqGuard::new(), |ranges| f(ranges)),
+    }
+}
