@@ -37,6 +37,11 @@ impl Meter {
         self.count(f);
     }
 
+    /// Sets the number of operations.
+    pub(crate) fn set_operations(&mut self, operations: u64) {
+        self.operations = operations;
+    }
+
     /// Adds instructions that were counted elsewhere, as from here to a handler.
     pub(crate) fn add(&mut self, instructions: u64) {
         self.total += instructions;
@@ -47,6 +52,8 @@ impl Meter {
 pub struct Benchmark {
     /// Its name in reports and in `config/bench.toml`.
     pub(super) name: &'static str,
+    /// What is counted.
+    pub(super) unit: &'static str,
     /// Repeats the operation that many times, inside `Meter::count`.
     pub(super) run: fn(&mut Meter, u32),
     /// The same without the operation: the cost of the repetition, which is subtracted.
@@ -73,6 +80,7 @@ impl Benchmark {
     pub(super) const fn each(run: fn(&mut Meter, u32)) -> Self {
         Self {
             name: "",
+            unit: "instructions",
             run,
             empty: empty_loop,
             repetitions: 1000,
@@ -98,6 +106,11 @@ impl Benchmark {
     /// A repetition that allocates most of the machine's memory.
     pub(super) const fn of_memory(run: fn(&mut Meter, u32)) -> Self {
         Self { repetitions: 1, measurements: 2, counts_itself: true, is_default: false, ..Self::each(run) }
+    }
+
+    /// An operation beside seven busy CPUs, which counts by itself.
+    pub(super) const fn of_eight_cpus(run: fn(&mut Meter, u32)) -> Self {
+        Self { measurements: 2, counts_itself: true, is_default: false, cpus: 8, ..Self::each(run) }
     }
 
     /// An operation of this CPU that concerns the other one, counted by itself.

@@ -21,6 +21,8 @@ mod interrupts;
 #[cfg(target_os = "none")]
 mod many_frames;
 #[cfg(target_os = "none")]
+mod mappings;
+#[cfg(target_os = "none")]
 mod meter;
 #[cfg(all(target_os = "none", feature = "shell"))]
 mod on_demand;
@@ -135,4 +137,9 @@ benchmarks! {
     "heap_remote_pair" => Benchmark::of_two_cpus(heap::remote_pair),
     "heap_realloc_in_place" => Benchmark::each(heap::realloc_in_place),
     "cache_pair" => Benchmark::each(heap::cache_pair),
+    "vmap_pair_4k" => Benchmark { repetitions: mappings::PAIRS, ..Benchmark::each(mappings::pair::<1>) },
+    "vmap_pair_64k" => Benchmark { repetitions: mappings::PAIRS, ..Benchmark::each(mappings::pair::<16>) },
+    "vmap_sync_8cpu" => Benchmark::of_eight_cpus(mappings::sync),
+    "vmap_flush_ipis" => Benchmark { unit: "IPIs", ..Benchmark::of_eight_cpus(mappings::ipis::<false>) },
+    "vmap_flush_ipis_all" => Benchmark { unit: "IPIs", ..Benchmark::of_eight_cpus(mappings::ipis::<true>) },
 }

@@ -26,11 +26,11 @@ fn held_by_lines() -> u64 {
 }
 
 /// Logs a figure and sends its record. Returns the longest time that the record held the console.
-fn report(name: &'static str, count: Count) -> u64 {
+fn report(name: &'static str, unit: &'static str, count: Count) -> u64 {
     let Count { instructions: total, operations } = count;
-    log::info!("{name}: {total} instructions for {operations}");
+    log::info!("{name}: {total} {unit} for {operations}");
     console::take_longest_hold();
-    console::send(&Record::Bench(wire::Bench { name, unit: "instructions", total, operations }));
+    console::send(&Record::Bench(wire::Bench { name, unit, total, operations }));
     console::take_longest_hold()
 }
 
@@ -55,13 +55,13 @@ pub(crate) fn run(parameters: &BenchParameters, begin: fn(u64)) -> Result<(), Be
     };
     let mut longest = 0;
     for benchmark in ALL.iter().chain(BENCHES.iter()).filter(is_wanted) {
-        let held = report(benchmark.name, meter::measure(benchmark)?);
+        let held = report(benchmark.name, benchmark.unit, meter::measure(benchmark)?);
         longest = longest.max(held);
     }
     if is_default {
         let once = |instructions| Count { instructions, operations: 1 };
-        report("record_irqs_off", once(longest));
-        report("log_line_irqs_off", once(held_by_lines()));
+        report("record_irqs_off", "instructions", once(longest));
+        report("log_line_irqs_off", "instructions", once(held_by_lines()));
     }
     partial.release();
     memory::drain_this_cpu(&IrqGuard::new());

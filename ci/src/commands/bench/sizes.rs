@@ -1,4 +1,4 @@
-//! Benchmarks that need a machine of their own, with much memory. The memory is sparse: no frame is accessed.
+//! Benchmarks that need a machine of their own, with much memory or many CPUs. The memory is sparse: few frames are accessed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,6 +30,14 @@ const ALL: &[SizedBench] = &[
             ("frame_free_random_order9", ORDER9_16G),
         ],
     },
+    SizedBench {
+        machine: (8, "256M"),
+        names: &[
+            ("vmap_sync_8cpu", "vmap_sync_8cpu"),
+            ("vmap_flush_ipis", "vmap_flush_ipis"),
+            ("vmap_flush_ipis_all", "vmap_flush_ipis_all"),
+        ],
+    },
     SizedBench { machine: (1, "1T"), names: &[("frame_free_random_order9", ORDER9_1T)] },
 ];
 
@@ -56,7 +64,7 @@ pub(crate) fn measure(
     for (done, bench) in ALL.iter().enumerate() {
         let (cpus, memory) = bench.machine;
         observer.receive(Message::Count {
-            what: "measuring with much memory",
+            what: "measuring on other machines",
             done: done as u64,
             of: ALL.len() as u64,
             now: memory,
