@@ -168,7 +168,8 @@ fn pictures_show_present_names() {
         }
     }
     assert_none(&unknown);
-    for workload in octopod::stress::workloads::defaults() {
+    // A workload of the kernel alone compares no allocators.
+    for workload in octopod::stress::workloads::defaults().filter(|workload| workload.on_host) {
         assert!(names.iter().any(|name| name == workload.name), "no picture shows {}", workload.name);
     }
 }

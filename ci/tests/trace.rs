@@ -129,6 +129,7 @@ fn a_trace_is_well_formed_and_in_order_across_cpus() {
     let shootdowns = timeline.named("shootdown");
     let mut seen = 0;
     for dropped in timeline.named("tlb flush") {
+        assert!(dropped.arguments["generation"].as_u64() > Some(0), "{dropped:?}");
         let around = shootdowns.iter().any(|shootdown| {
             shootdown.begin - timeline.skew_ns <= dropped.begin
                 && dropped.end <= shootdown.end + timeline.skew_ns

@@ -56,6 +56,19 @@ pub enum Failure {
         /// How many there was room for.
         room: u64,
     },
+    /// A CPU read through a stale entry of its TLB.
+    StaleEntry {
+        /// Its number.
+        cpu: u32,
+        /// The rank of the CPU whose mapping it read.
+        owner: u32,
+        /// What it read.
+        read: u64,
+        /// What the mapping contains.
+        expected: u64,
+    },
+    /// Mappings that were dropped could not be freed.
+    MappingsNotFreed,
     /// A CPU did not acknowledge an offline request.
     DidNotGoOffline {
         /// Its number.
@@ -94,6 +107,11 @@ impl fmt::Display for Failure {
             Failure::ObjectsStranded { taken, room } => {
                 write!(f, "all CPUs together allocated {taken} objects, where there was room for {room}")
             }
+            Failure::StaleEntry { cpu, owner, read, expected } => write!(
+                f,
+                "cpu {cpu} read {read:#x} through a stale entry of its TLB, in a mapping of rank {owner}, not {expected:#x}"
+            ),
+            Failure::MappingsNotFreed => f.write_str("mappings that were dropped could not be freed"),
             Failure::DidNotGoOffline { cpu } => write!(f, "cpu {cpu} did not go offline"),
             Failure::StuckGoingOffline { cpu, stage } => {
                 write!(f, "cpu {cpu} is stuck going offline, last seen {stage}")

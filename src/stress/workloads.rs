@@ -11,6 +11,7 @@ mod heap;
 mod heap_worker;
 mod hotplug;
 mod interrupts;
+mod mappings;
 mod mixed;
 mod objects;
 mod replay;
@@ -38,6 +39,7 @@ const ALL: &[&Workload] = &[
     &exhaust::FRAGMENTATION,
     &hotplug::HOTPLUG,
     &interrupts::INTERRUPTS,
+    &mappings::MAPPINGS,
     &exhaust::STORM,
     &churn::CHURN5_50,
     &churn::CHURN0_50,
@@ -122,6 +124,7 @@ macro_rules! workload {
             name: $name,
             summary: $crate::summary!($($doc)*),
             is_default: true,
+            on_host: true,
             timed: $crate::stress::workloads::Timed::Allocation,
             holds_runs: false,
             run: $crate::stress::workloads::Body::$body($run),
@@ -154,6 +157,7 @@ pub fn learn(names: impl IntoIterator<Item = (std::string::String, std::string::
             name: name.leak(),
             summary: summary.leak(),
             is_default: true,
+            on_host: true,
             timed: Timed::Allocation,
             holds_runs: false,
             run: if is_of_heaps { Body::Heap(|_| {}) } else { Body::Frames(|_| {}) },

@@ -254,7 +254,9 @@ fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
     };
     let each = threads.into_iter().flat_map(|threads| subjects.iter().map(move |one| (threads, *one)));
     let parts = |(threads, subject)| {
-        kernel.stress.workloads_of(subject).map(move |workload| Part { threads, subject, workload })
+        // Those of the kernel alone have nothing to do here.
+        let on_host = kernel.stress.workloads_of(subject).filter(|workload| workload.on_host);
+        on_host.map(move |workload| Part { threads, subject, workload })
     };
     each.flat_map(parts).collect()
 }

@@ -13,13 +13,20 @@ use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::paging::entry::Entry;
 use crate::sync::SpinLockIrq;
 
+/// The most frames that wait: those of about four batches of the workload `mappings`.
+const MOST_KEPT: usize = 4096;
+
 /// The frames that wait, and their generation.
-static KEPT: SpinLockIrq<(Vec<FrameNumber, 4096>, u64)> = SpinLockIrq::new((Vec::new(), 0));
+static KEPT: SpinLockIrq<(Vec<FrameNumber, MOST_KEPT>, u64)> = SpinLockIrq::new((Vec::new(), 0));
 crate::name_lock!(KEPT);
 
-/// Frees the frames that wait, and makes those of this batch wait. Its addresses are free at once.
+/// Makes the frames of this batch wait. Its addresses are free at once.
 pub(super) fn reuse_addresses(mut batch: Waiting, generation: u64) {
-    free_kept_frames();
+    // Seldom: the flush would hide the fault.
+    let len = KEPT.lock().0.len();
+    if len + batch.pages as usize > MOST_KEPT {
+        free_kept_frames();
+    }
     while let Some(slot) = batch.chain.pop(&RegionEntries) {
         let mut kept = KEPT.lock();
         kept.1 = generation;

@@ -100,6 +100,12 @@ pub(super) fn take_slot(pages: usize) -> Result<Slot, VmapError> {
     if pages == 0 {
         return Err(VmapError::Empty);
     }
+    take_small(pages, order)
+}
+
+/// Takes a slot of this order.
+#[inline(always)]
+fn take_small(pages: u32, order: u8) -> Result<Slot, VmapError> {
     let taken = with_own(|ranges| {
         ranges.counts.maps += 1;
         ranges.take(&RegionEntries, order, pages)
@@ -200,7 +206,7 @@ impl Mapping {
     #[inline(always)]
     fn one() -> Result<Mapping, VmapError> {
         let frame = alloc(Order::FRAME).ok_or(VmapError::Map(MapError::OutOfFrames))?;
-        match take_slot(1) {
+        match take_small(1, 1) {
             Ok(slot) => {
                 enter_one(slot, frame, DATA);
                 Ok(Mapping(slot))

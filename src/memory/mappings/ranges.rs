@@ -33,17 +33,20 @@ struct FreeSlots {
     uncut: Range<u32>,
 }
 
-/// Slots that wait for a flush.
+/// Slots that wait for a flush. The one that was unmapped first is freed first, so that the one unmapped last is used first, whose
+/// entries are in the caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     /// The slots.
     pub chain: Chain,
+    /// Where the entry of the last slot's guard is.
+    last: usize,
     /// Their pages.
     pub pages: u32,
 }
 
 impl Waiting {
-    pub(super) const EMPTY: Waiting = Waiting { chain: Chain::EMPTY, pages: 0 };
+    pub(super) const EMPTY: Waiting = Waiting { chain: Chain::EMPTY, last: 0, pages: 0 };
 
     /// Whether there is none.
     pub(super) const fn is_empty(&self) -> bool {
@@ -52,7 +55,8 @@ impl Waiting {
 
     #[inline(always)]
     fn push(&mut self, entries: &impl Entries, slot: Slot) {
-        self.chain.push(entries, slot);
+        self.chain.append(entries, slot, self.last);
+        self.last = slot.place;
         self.pages += slot.pages;
     }
 }

@@ -122,10 +122,10 @@ impl Word {
     }
 }
 
-/// A list of slots, last in, first out.
+/// A list of slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
-    /// One more than the guard of the slot added last, or 0.
+    /// One more than the guard of the first slot, or 0.
     head: u32,
     /// The number of slots.
     pub count: u32,
@@ -143,7 +143,20 @@ impl Chain {
         self.count += 1;
     }
 
-    /// Removes the slot that was added last.
+    /// Adds a slot, which is in no list, behind the last one, whose guard's entry is at `last`.
+    #[inline(always)]
+    pub(super) fn append(&mut self, entries: &impl Entries, slot: Slot, last: usize) {
+        entries.set(slot.place, Word::new(slot, 0).0);
+        let next = slot.guard() + 1;
+        if self.count == 0 {
+            self.head = next;
+        } else {
+            entries.set(last, entries.get(last) | u64::from(next) << NEXT_SHIFT);
+        }
+        self.count += 1;
+    }
+
+    /// Removes the first slot: the one that was pushed last, or appended first.
     #[inline(always)]
     pub(super) fn pop(&mut self, entries: &impl Entries) -> Option<Slot> {
         let guard = self.head.checked_sub(1)?;
@@ -165,7 +178,7 @@ impl Chain {
         Some(Slot { first, pages, order, place })
     }
 
-    /// The slot that was added last.
+    /// The first slot.
     fn first(&self, entries: &impl Entries) -> Option<Slot> {
         let guard = self.head.checked_sub(1)?;
         let place = entries.place(guard);

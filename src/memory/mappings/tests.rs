@@ -69,6 +69,20 @@ fn chains_return_every_slot_with_its_size_last_in_first_out() {
 }
 
 #[test]
+fn an_appended_slot_is_returned_after_those_before_it() {
+    let (table, mut chain) = (Table::default(), Chain::EMPTY);
+    let slots = [slot(0, 1, 1), slot(512, 511, 9), slot(4096, 512, 0), slot(32, 9, 4)];
+    let mut last = 0;
+    for slot in slots {
+        chain.append(&table, slot, last);
+        last = slot.place;
+    }
+    let popped: Vec<_> = core::iter::from_fn(|| chain.pop(&table)).collect();
+    assert_eq!(popped, slots);
+    assert_eq!(chain, Chain::EMPTY);
+}
+
+#[test]
 fn the_depot_keeps_chains_apart_by_order() {
     let (table, mut depot) = (Table::default(), Depot::new());
     let chain_of = |firsts: &[u32], order| {

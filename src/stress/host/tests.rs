@@ -246,7 +246,7 @@ impl Platform for OneCore {
 
 #[test]
 fn a_seed_repeats_a_run_on_one_core() {
-    for workload in defaults().filter(|workload| !workload.is_of_heaps()) {
+    for workload in defaults().filter(|workload| workload.on_host && !workload.is_of_heaps()) {
         let calls = |seed| {
             let world = World::new(2);
             let recorder = Recorder(Hosted::new(&world, 2), world.first.get(), std::sync::Mutex::default());

@@ -28,6 +28,7 @@ macro_rules! churn {
             name: $name,
             summary: $summary,
             is_default: $is_default,
+            on_host: true,
             timed: Timed::Allocation,
             holds_runs: true,
             run: Body::Frames(|worker| worker.churn($order, $percent)),

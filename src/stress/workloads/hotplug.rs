@@ -17,6 +17,7 @@ pub(crate) static HOTPLUG: Workload = Workload {
     name: "hotplug",
     summary: "Each CPU works as in `random`, while one CPU after the other goes offline and comes back.",
     is_default: true,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.hotplug()),

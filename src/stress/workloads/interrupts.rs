@@ -21,6 +21,7 @@ pub(crate) static INTERRUPTS: Workload = Workload {
     name: "interrupts",
     summary: "Each CPU works as in `random`, and so does its timer interrupt, 100 us after its last one; one CPU exhausts all memory now and then.",
     is_default: true,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.interrupts()),

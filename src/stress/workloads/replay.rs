@@ -15,6 +15,7 @@ pub static REPLAY: Workload = Workload {
     name: "replay",
     summary: "Each CPU allocates and frees as a recorded trace says.",
     is_default: false,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.replay()),

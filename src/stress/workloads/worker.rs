@@ -33,6 +33,8 @@ pub struct Workload {
     pub summary: &'static str,
     /// Whether it runs when no workload is named.
     pub is_default: bool,
+    /// Whether threads of a host can run it.
+    pub on_host: bool,
     /// What its latencies include.
     pub timed: Timed,
     /// Whether it needs room in a [`RunTable`].

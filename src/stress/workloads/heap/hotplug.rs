@@ -15,6 +15,7 @@ pub(in crate::stress) static HEAP_HOTPLUG: Workload = Workload {
     name: "heap_hotplug",
     summary: "Each CPU works as in `heap_random`, while one CPU after the other goes offline and comes back.",
     is_default: false,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Heap(|worker| worker.heap_hotplug()),

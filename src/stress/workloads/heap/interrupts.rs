@@ -20,6 +20,7 @@ pub(in crate::stress) static HEAP_INTERRUPTS: Workload = Workload {
     name: "heap_interrupts",
     summary: "Each CPU works as in `heap_random`, and so does its timer interrupt, 100 us after its last one; one CPU exhausts all memory now and then.",
     is_default: false,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Heap(|worker| worker.heap_interrupts()),

@@ -10,6 +10,7 @@ pub(in crate::stress) static HEAP_RANDOM: Workload = Workload {
     name: "heap_random",
     summary: "Each CPU allocates and frees objects whose sizes and lifetimes are those of recorded servers.",
     is_default: false,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Heap(|worker| worker.heap_random()),

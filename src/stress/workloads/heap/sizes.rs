@@ -15,6 +15,7 @@ pub(in crate::stress) static HEAP_SIZES: Workload = Workload {
     name: "heap_sizes",
     summary: "Each CPU allocates objects of 1 byte to 1 MiB, aligned to up to 4 KiB, and resizes and frees them.",
     is_default: false,
+    on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Heap(|worker| worker.heap_sizes()),
