@@ -128,31 +128,50 @@ impl IrqGuard {
     /// Halts until the next interrupt and handles it. Interrupts are disabled again on return. A pending interrupt ends
     /// the halt as well, so the caller checks the condition that a handler makes true under the guard first.
     ///
-    /// The interrupt entry calls the wake hook before the handler (`interrupts::wake`).
-    ///
     /// **Context:** thread.
     ///
     /// # Panics
     /// As for [`window`](Self::window): the halt would never end.
     #[track_caller]
     pub fn halt(&mut self) {
+        self.halt_or(|_| {});
+    }
+
+    /// As [`halt`](Self::halt), and calls `not_woken` if the halt has ended without an interrupt, as SMM can do (SDM Vol. 3C, 32.10).
+    ///
+    /// **Context:** thread.
+    ///
+    /// # Panics
+    /// As for [`window`](Self::window).
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn halt_or(&mut self, not_woken: impl FnOnce(&IrqGuard)) {
         self.check_only_one();
-        // The count -1 marks the halt: the interrupt entry adds 1, finds 0, calls the wake hook and sets the count to 1
+        // The count -1 marks the halt: the interrupt entry adds 1, finds 0, flushes the TLB if it has to, and sets the count to 1
         // (`interrupts/stubs.S`). The handler's end makes it 0. No Rust code runs with the mark.
         // SAFETY: `check_only_one` has found the count 1, so this is the only guard. `&mut self` keeps it unused while
-        // interrupts are enabled. Count and flag have their former values on return. No interrupt is taken between STI
-        // and HLT (SDM Vol. 2B, STI), except an NMI, whose handler skips the HLT (`interrupts::handlers::skip_halt`).
+        // interrupts are enabled. Count and flag have their former values on return: without an interrupt the addition finds the
+        // mark, and the count is set. No interrupt is taken between STI and HLT (SDM Vol. 2B, STI), except an NMI, whose
+        // handler skips the HLT (`interrupts::handlers::skip_halt`).
         unsafe {
-            asm!("mov qword ptr gs:[rip + {depth}], -1", "sti", "hlt", "cli", "mov qword ptr gs:[rip + {depth}], 1",
-                depth = sym IRQ_DEPTH, options(nostack));
+            asm!("mov qword ptr gs:[rip + {depth}], -1", "sti", "hlt", "cli", "inc qword ptr gs:[rip + {depth}]", "jz {not_woken}",
+                depth = sym IRQ_DEPTH,
+                not_woken = label {
+                    // SAFETY: the count is 64 bits in a cell, to which no reference exists; every number is valid.
+                    unsafe { Depth::store_64(1) };
+                    not_woken(self);
+                },
+                options(nostack));
         }
     }
 
     #[inline(always)]
     #[track_caller]
     fn check_only_one(&self) {
-        if !self.were_enabled() {
-            nested(depth());
+        // SAFETY: the instructions compare the count and jump. One instruction reads and compares, as each halt does this.
+        unsafe {
+            asm!("cmp qword ptr gs:[rip + {depth}], 1", "jne {nested}", depth = sym IRQ_DEPTH,
+                nested = label { nested(depth()) }, options(nostack));
         }
     }
 }

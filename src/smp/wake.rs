@@ -7,7 +7,6 @@ use super::{Cpu, cpus, online};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{TrapFrame, Vector};
-use crate::sync::work_slot::Phase;
 
 /// Why a CPU was not woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,7 @@ fn not_woken(cpu: &Cpu, error: ApicError) {
 
 /// Returns whether a CPU has work that it has not finished.
 pub(super) fn is_due(cpu: &Cpu) -> bool {
-    cpu.work.phase() != Phase::Idle
+    !cpu.work.is_idle()
 }
 
 /// The handler of the wake-up IPI, which only ends a halt.

@@ -289,6 +289,12 @@ impl CpuHotplug {
         self.word().state
     }
 
+    /// Returns whether this is the state: a single comparison.
+    #[inline]
+    pub(crate) fn is(&self, state: HotplugState) -> bool {
+        self.0.load(Ordering::Acquire) & STATE_MASK == state as u32
+    }
+
     /// Makes a transition.
     ///
     /// # Errors

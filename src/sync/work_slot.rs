@@ -69,6 +69,12 @@ impl WorkSlot {
         Phase::of(self.0.load(Ordering::Acquire))
     }
 
+    /// Returns whether the phase is [`Phase::Idle`]: a single comparison.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Idle as u32
+    }
+
     /// Makes a transition. Returns whether it was possible.
     pub(crate) fn apply(&self, change: fn(Phase) -> Option<Phase>) -> bool {
         let mut number = self.0.load(Ordering::Acquire);

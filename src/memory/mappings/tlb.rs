@@ -63,19 +63,14 @@ pub(crate) fn flush_this_cpu(guard: &IrqGuard) {
 ///
 /// # Panics
 /// As [`IrqGuard::halt`].
+#[inline]
 #[track_caller]
 pub(crate) fn halt(guard: &mut IrqGuard) {
     // SAFETY: the instruction sets the lowest bit of this CPU's word, as `TlbWord::begin_lazy` does; other CPUs only read the word.
     unsafe {
         core::arch::asm!("lock or qword ptr gs:[rip + {word}], 1", word = sym TLB_WORD_STORAGE, options(nostack));
     }
-    guard.halt();
-    // Only if no interrupt has ended the halt.
-    // SAFETY: the instructions read the lowest bit of this CPU's word, and jump.
-    unsafe {
-        core::arch::asm!("test byte ptr gs:[rip + {word}], 1", "jnz {lazy}", word = sym TLB_WORD_STORAGE,
-            lazy = label { end_lazy(guard) }, options(nostack));
-    }
+    guard.halt_or(end_lazy);
 }
 
 /// Promises that this CPU uses no mapping until [`end_lazy`]. Other CPUs do not wait for its flushes any more.

@@ -26,7 +26,7 @@ pub(crate) fn why_refused(cpu: CpuId) -> OfflineError {
 patchable! {
     /// Returns whether this CPU, which is `me`, is requested to go offline. **Context:** thread.
     pub(crate) fn is_offline_requested(me: &Cpu) -> bool {
-        me.hotplug.state() == HotplugState::OfflinePending
+        me.hotplug.is(HotplugState::OfflinePending)
     }
 
     /// Closes this CPU's call queue and runs the calls in it, and its calls to itself. From then on the CPU uses no mapping, and no
