@@ -94,22 +94,21 @@ unsafe fn release(mut batch: Waiting) -> Result<(), FreeError> {
     let mut freed = Freed::new();
     while batch.chain.count > 0 {
         with_own(|ranges| {
-            let mut pages = 0;
-            while pages < PAGES_AT_ONCE
+            let mut cost = 0;
+            while cost < COST_AT_ONCE
                 && let Some(slot) = batch.chain.pop(&RegionEntries)
             {
                 // SAFETY: the caller owns the slot, and every CPU has flushed it, guaranteed by the caller (see # Safety).
-                unsafe { remove_frames(slot, &mut freed) };
+                cost += unsafe { remove_frames(slot, &mut freed) };
                 put_under(ranges, slot);
-                pages += slot.pages;
             }
         });
     }
     freed.finish()
 }
 
-/// The pages that [`release`] frees while this CPU's ranges are locked.
-const PAGES_AT_ONCE: u32 = 32;
+/// What [`release`] frees while this CPU's ranges are locked, in single frames.
+const COST_AT_ONCE: u32 = 32;
 
 /// Frees a slot whose entries are not present any more, and which every CPU has flushed.
 ///

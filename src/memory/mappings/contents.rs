@@ -327,46 +327,53 @@ fn hide_large(slot: Slot) {
     }
 }
 
-/// Takes the frames out of a slot whose entries are not present, and clears the entries.
+/// What it costs to free a run of frames, in single frames.
+const RUN_COST: u32 = 4;
+
+/// Takes the frames out of a slot whose entries are not present. Returns what that has cost, in single frames.
 ///
 /// # Safety
 /// The slot's owner has made its entries not present, and every CPU has flushed them since.
 #[inline(always)]
-pub(super) unsafe fn remove_frames(slot: Slot, freed: &mut Freed) {
+pub(super) unsafe fn remove_frames(slot: Slot, freed: &mut Freed) -> u32 {
     if slot.is_large() {
         let first = slot.first / SEGMENT_PAGES;
         (first..first + slot.pages.div_ceil(SEGMENT_PAGES))
             .for_each(|segment| remove_segment(segment, false, freed));
+        slot.pages
     } else {
-        remove_pages(slot, freed);
+        remove_pages(slot, freed)
     }
 }
 
 #[inline(always)]
-fn remove_pages(slot: Slot, freed: &mut Freed) {
+fn remove_pages(slot: Slot, freed: &mut Freed) -> u32 {
     if slot.order == 1 {
         let place = only_entry(slot);
         let entry = Entry(place.load(Ordering::Relaxed));
         place.store(0, Ordering::Relaxed);
         freed.add(entry);
-        return;
+        return 1;
     }
     let entries = slot_entries(slot);
-    if let Some(first) = entries.first().map(|place| Entry(place.load(Ordering::Relaxed)))
+    if let Some(place) = entries.first()
+        && let first = Entry(place.load(Ordering::Relaxed))
         && first.has(RUN)
-        && let Some(order) = Order::containing(slot.pages as usize)
+        && let Some(order) = Order::new(slot.order - 1)
     {
-        entries.iter().for_each(|place| place.store(0, Ordering::Relaxed));
-        // SAFETY: `enter_run` has mapped these frames, which were allocated as a run of this order. Their entries are cleared, and no
-        // TLB has them, which the callers of `remove_frames` guarantee.
+        // The other entries are not present, and the next mapping writes all of its own: only the one with the flag is cleared.
+        place.store(0, Ordering::Relaxed);
+        // SAFETY: `enter_run` has mapped these frames, which were allocated as a run of this order: the slot's is one more, as a run
+        // has a power of two of pages. No entry is present, and no TLB has them, which the callers of `remove_frames` guarantee.
         freed.note(unsafe { free(FrameNumber::containing(first.address() as usize), order) });
-        return;
+        return RUN_COST;
     }
     for place in entries {
         let entry = Entry(place.load(Ordering::Relaxed));
         place.store(0, Ordering::Relaxed);
         freed.add(entry);
     }
+    slot.pages
 }
 
 /// Takes the frames out of a segment whose entry is not present, frees its page table, and clears the entry. `keeps_frames` leaves the

@@ -174,10 +174,12 @@ impl Mapping {
         }
         // Frames before addresses: an allocation may wait for other CPUs and flush what they have unmapped. One run costs less than
         // many frames.
-        if let Some(order) = Order::containing(pages).filter(|order| order.frames() == pages)
+        if pages.is_power_of_two()
+            && let Some(order) = Order::new(pages.trailing_zeros() as u8)
             && let Some(run) = alloc_run_at_hand(order)
         {
-            return match take_slot(pages) {
+            // The slot has the run's pages and a guard: its order is one more.
+            return match take_small(pages as u32, order.get() + 1) {
                 Ok(slot) => {
                     enter_run(slot, run, DATA);
                     Ok(Mapping(slot))
