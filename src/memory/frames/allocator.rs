@@ -7,6 +7,8 @@ use crossbeam_utils::CachePadded;
 
 use super::bitmap;
 #[cfg(feature = "faults")]
+use super::buddy::Buddy;
+#[cfg(feature = "faults")]
 use super::faults;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::MAX_BLOCKS;
@@ -128,13 +130,33 @@ impl Frames {
         order: Order,
     ) {
         let LockedZone { buddy, least_border } = locked;
-        buddy.give(&self.table, block, order, |head, merged| {
+        buddy.give(&self.table, block, order, |_buddy, head, merged| {
             #[cfg(feature = "faults")]
             if faults::is_armed(faults::FrameFault::SkipBuddyMerge) {
                 return false;
             }
+            #[cfg(feature = "faults")]
+            if self.moves_across_zones(_buddy, head, merged) {
+                return true;
+            }
             merged <= *least_border || self.is_in_one_zone(head, merged)
         });
+    }
+
+    /// Fault injection: moves the upper half of a run, which is free, from the lists of another zone to these, so that it can be merged;
+    /// whether it has. The lower half is the caller's, so the locks of two zones are always taken in the same order.
+    #[cfg(feature = "faults")]
+    fn moves_across_zones(&self, buddy: &mut Buddy, head: BlockNumber, order: Order) -> bool {
+        let half = order.half();
+        let upper = head.buddy(half);
+        if !faults::is_armed(faults::FrameFault::MergeAcrossZones)
+            || !self.table.state(upper).is_buddy_of(half)
+            || self.zone_layout().is_none_or(|layout| layout.zone_of(head) == layout.zone_of(upper))
+        {
+            return false;
+        }
+        self.zone_lock(upper).lock().buddy.move_run(&self.table, upper, half, buddy);
+        true
     }
 
     /// Whether no zone border lies in this run.

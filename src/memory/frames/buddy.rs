@@ -66,7 +66,7 @@ impl Buddy {
         table: &Table,
         block: BlockNumber,
         order: Order,
-        may_merge: impl Fn(BlockNumber, Order) -> bool,
+        may_merge: impl Fn(&mut Self, BlockNumber, Order) -> bool,
     ) {
         if order < Order::MAX && table.state(block.buddy(order)).is_buddy_of(order) {
             return self.merge(table, block, order, may_merge);
@@ -82,13 +82,13 @@ impl Buddy {
         table: &Table,
         block: BlockNumber,
         order: Order,
-        may_merge: impl Fn(BlockNumber, Order) -> bool,
+        may_merge: impl Fn(&mut Self, BlockNumber, Order) -> bool,
     ) {
         let (mut head, mut merged) = (block, order);
         while merged < Order::MAX {
             let other = head.buddy(merged);
             let double = merged.double();
-            if !table.state(other).is_buddy_of(merged) || !may_merge(head.head(double), double) {
+            if !table.state(other).is_buddy_of(merged) || !may_merge(self, head.head(double), double) {
                 break;
             }
             self.unlink(table, other, list_of(merged));
@@ -135,6 +135,19 @@ impl Buddy {
         if self.runs[list] == 0 {
             self.nonempty &= !(1 << list);
         }
+    }
+
+    /// Fault injection: moves a free run to the lists of another zone.
+    #[cfg(feature = "faults")]
+    pub(in crate::memory) fn move_run(
+        &mut self,
+        table: &Table,
+        block: BlockNumber,
+        order: Order,
+        to: &mut Buddy,
+    ) {
+        self.unlink(table, block, list_of(order));
+        to.link(table, block, list_of(order));
     }
 
     /// Free bytes.
@@ -210,7 +223,7 @@ mod tests {
     fn a_run_is_split_and_merged_with_few_words() {
         let (frames, mut buddy) = table();
         let table = &frames.table;
-        let merge = |_, _| true;
+        let merge = |_: &mut Buddy, _, _| true;
         buddy.give(table, BlockNumber(512), Order::MAX, merge);
         assert_eq!(buddy.free_bytes(), 1 << 30);
         let block = buddy.take(table, Order::BLOCK).expect("a block");
@@ -236,7 +249,7 @@ mod tests {
         let (frames, mut buddy) = table();
         let table = &frames.table;
         for (block, number) in [(512, 18), (0, 13), (32, 12), (64, 11)] {
-            buddy.give(table, BlockNumber(block), order(number), |_, _| true);
+            buddy.give(table, BlockNumber(block), order(number), |_, _, _| true);
         }
         for (wanted, expected) in [(11, 64), (12, 32), (10, 0), (18, 512)] {
             let block = buddy.take(table, order(wanted)).expect("a run");
@@ -251,7 +264,8 @@ mod tests {
     fn no_run_is_merged_where_it_may_not_be() {
         let (frames, mut buddy) = table();
         let table = &frames.table;
-        let within = |head: BlockNumber, order: Order| head.0 + order.blocks() <= 6 || head.0 >= 6;
+        let within =
+            |_: &mut Buddy, head: BlockNumber, order: Order| head.0 + order.blocks() <= 6 || head.0 >= 6;
         (0..8).for_each(|block| buddy.give(table, BlockNumber(block), Order::BLOCK, within));
         assert_eq!(blocks(&buddy, &frames, order(11)), [0]);
         assert_eq!(blocks(&buddy, &frames, order(10)), [6, 4]);
@@ -264,14 +278,14 @@ mod tests {
             let (frames, mut buddy) = table();
             let table = &frames.table;
             // Every second block, so that none has a free buddy.
-            (0..4).for_each(|index| buddy.give(table, BlockNumber(2 * index), Order::BLOCK, |_, _| true));
+            (0..4).for_each(|index| buddy.give(table, BlockNumber(2 * index), Order::BLOCK, |_, _, _| true));
             let mut left = std::vec![6, 4, 2, 0];
             let mut choice = removed;
             for length in (1..=4).rev() {
                 let block = left.remove(choice % length);
                 choice /= length;
                 // Its buddy takes it out of the list.
-                buddy.give(table, BlockNumber(block + 1), Order::BLOCK, |_, _| true);
+                buddy.give(table, BlockNumber(block + 1), Order::BLOCK, |_, _, _| true);
                 assert_eq!(blocks(&buddy, &frames, Order::BLOCK), left);
                 let back = left.iter().rev().copied();
                 let mut from_end =

@@ -18,6 +18,8 @@ macro_rules! frame_faults {
             SkipBuddyInsert = "skip_buddy_insert",
             /// A free block is not merged with its free buddy.
             SkipBuddyMerge = "skip_buddy_merge",
+            /// A free block is merged with one of another zone.
+            MergeAcrossZones = "merge_across_zones",
             /// A word of a list of free runs has a wrong link.
             ForgeListWord = "forge_list_word",
             /// A block that is taken from another CPU's cache is lost.

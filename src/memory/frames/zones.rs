@@ -61,7 +61,7 @@ impl Frames {
                     let order = Order::largest_at(first, within);
                     let mut locked = zones[zone_layout.zone_of(first)].0.lock();
                     // Runs of one buddy are merged as far as possible.
-                    locked.buddy.give(&self.table, first, order, |_, _| false);
+                    locked.buddy.give(&self.table, first, order, |_, _, _| false);
                     blocks.start += order.blocks();
                 }
             }

@@ -264,7 +264,7 @@ fn free_buddies_that_are_not_merged_are_found() {
     let give = |block: usize| {
         let block = BlockNumber(first.0 + block);
         let mut locked = world.frames.zone_lock(block).lock();
-        locked.buddy.give(table, block, Order::BLOCK, |_, _| false);
+        locked.buddy.give(table, block, Order::BLOCK, |_, _, _| false);
     };
     let magazine = Magazine::new();
     assert_eq!(world.frames.alloc(&magazine, order(11)), Some(world.first));
