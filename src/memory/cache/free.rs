@@ -11,10 +11,11 @@ use crate::memory::frames::number::{FrameNumber, Order};
 use crate::memory::frames::state::{Kind, State};
 
 /// A flush ends at the end of a bitmap word, once it has moved this many frames. To leave a part of a word in the magazine would cost
-/// one more operation now, and one at each later flush and refill.
-const ENOUGH: usize = BATCH * 3 / 4;
+/// one more operation now, and one at each later flush and refill. It is more than a batch, so that few frames remain to be moved
+/// down; the next flush is then further away, and the next refill leaves half of the magazine empty as always.
+const ENOUGH: usize = BATCH + 1;
 
-const _: () = assert!(ENOUGH + WORD_BITS <= CAPACITY);
+const _: () = assert!(ENOUGH + WORD_BITS <= CAPACITY + 1);
 
 impl Frames {
     /// Whether every free of a single frame is checked at once: in debug builds. Otherwise it is checked when the frame returns to the
@@ -94,11 +95,13 @@ impl Frames {
         // SAFETY: `return_singles_at_least` has no access to the magazine, and the view ends with the call.
         let batch = unsafe { magazine.view() };
         #[cfg(feature = "faults")]
-        let batch = faults::before_flush(&batch[..BATCH]);
+        let all = batch.len();
+        #[cfg(feature = "faults")]
+        let batch = faults::before_flush(batch);
         let (flushed, result) = self.return_singles_at_least(batch, ENOUGH);
         // Fault injection: the frames that were left out are leaked.
         #[cfg(feature = "faults")]
-        let flushed = flushed + (BATCH - batch.len());
+        let flushed = flushed + (all - batch.len());
         magazine.drop_oldest(flushed);
         magazine.transfer_seq.end();
         result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))

@@ -17,8 +17,8 @@ use crate::memory::frames::zone_layout::NodeId;
 
 /// Frames that a magazine can hold.
 pub const CAPACITY: usize = 128;
-/// Frames that a refill or a flush moves. It is half the capacity: after either, the next one is at least so many pops or pushes
-/// away.
+/// Frames that a refill moves. It is half the capacity, so the next flush is at least so many pushes away; a flush moves more, and the
+/// next one is further away.
 pub const BATCH: usize = CAPACITY / 2;
 
 /// The magazine is full.

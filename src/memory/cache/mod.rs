@@ -2,8 +2,8 @@
 //!
 //! A [magazine](mod@magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 18. Below
 //! order 9, an allocation or a free that it can serve needs no locked instruction and touches no cache line of another CPU;
-//! from there on, one locked instruction on the state word of the block. A refill or a flush moves [`BATCH`] frames between the
-//! magazine and the block table.
+//! from there on, one locked instruction on the state word of the block. A refill moves [`BATCH`] frames from the block table
+//! to the magazine, and a flush more than that back.
 //!
 //! | Module | Content |
 //! |---|---|

@@ -223,11 +223,29 @@ impl Bitmap {
     }
 }
 
+/// How many bits are set. A whole word is typical, and without POPCNT counting takes twenty instructions.
+#[inline(always)]
+pub(in crate::memory) fn count(bits: u64) -> usize {
+    if bits == u64::MAX { WORD_BITS } else { count_ones(bits) }
+}
+
+/// A function of its own: the compiler would otherwise find that [`count`] needs no condition.
+#[cold]
+#[inline(never)]
+fn count_ones(bits: u64) -> usize {
+    bits.count_ones() as usize
+}
+
 /// Writes the frames of the lowest bits of `word` to `out`, from its end, as many as fit. Returns the remaining bits and how many were
 /// written. It works by runs of bits, because frames that were freed together are adjacent.
 fn list(word: u64, first: FrameNumber, out: &[AtomicFrame]) -> (u64, usize) {
     let mut rest = word;
     let mut room = out.len();
+    if word == u64::MAX && room >= WORD_BITS {
+        // The typical case.
+        descend_chunks(out[room - WORD_BITS..].as_chunks().0, first);
+        return (0, WORD_BITS);
+    }
     while rest != 0 && room > 0 {
         let start = rest.trailing_zeros() as usize;
         let run = ((rest >> start).trailing_ones() as usize).min(room);
@@ -239,25 +257,46 @@ fn list(word: u64, first: FrameNumber, out: &[AtomicFrame]) -> (u64, usize) {
 }
 
 /// Fills `out` with consecutive frames, the first one last.
+#[inline(always)]
 fn descend(out: &[AtomicFrame], first: FrameNumber) {
     let mut next = first;
-    let (rest, chunks) = out.as_rchunks::<8>();
-    for [a, b, c, d, e, f, g, h] in chunks.iter().rev() {
-        // Written out, because the compiler does not unroll a loop when it optimises for size.
-        a.set(next + 7);
-        b.set(next + 6);
-        c.set(next + 5);
-        d.set(next + 4);
-        e.set(next + 3);
-        f.set(next + 2);
-        g.set(next + 1);
-        h.set(next);
-        next = next + 8;
+    let (mut rest, chunks) = out.as_rchunks();
+    if !chunks.is_empty() {
+        next = descend_chunks(chunks, next);
     }
-    for slot in rest.iter().rev() {
+    while let [shorter @ .., slot] = rest {
         slot.set(next);
         next = next + 1;
+        rest = shorter;
     }
+}
+
+/// [`descend`] for whole chunks; the frame after them. A function of its own: the compiler would otherwise compute each number before
+/// the loop, and store it on the stack.
+#[inline(never)]
+fn descend_chunks(out: &[[AtomicFrame; 16]], first: FrameNumber) -> FrameNumber {
+    let mut next = first;
+    for [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] in out.iter().rev() {
+        // Written out, because the compiler does not unroll a loop when it optimises for size.
+        a.set(next + 15);
+        b.set(next + 14);
+        c.set(next + 13);
+        d.set(next + 12);
+        e.set(next + 11);
+        f.set(next + 10);
+        g.set(next + 9);
+        h.set(next + 8);
+        i.set(next + 7);
+        j.set(next + 6);
+        k.set(next + 5);
+        l.set(next + 4);
+        m.set(next + 3);
+        n.set(next + 2);
+        o.set(next + 1);
+        p.set(next);
+        next = next + 16;
+    }
+    next
 }
 
 /// For each order, 0 to 6, the bits at which a run may start.

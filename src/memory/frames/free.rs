@@ -4,7 +4,7 @@
 //! set before. A frame with an error is reported and left as it is; the other frames of the call are free.
 
 use super::allocator::Frames;
-use super::bitmap::{WORD_BITS, largest_in};
+use super::bitmap::{WORD_BITS, count, largest_in};
 use super::error::FreeError;
 #[cfg(feature = "faults")]
 use super::faults;
@@ -192,12 +192,6 @@ impl Frames {
     }
 }
 
-/// How many bits are set. A whole word is typical, and without POPCNT counting takes twenty instructions.
-#[inline(always)]
-fn count(bits: u64) -> usize {
-    if bits == u64::MAX { WORD_BITS } else { bits.count_ones() as usize }
-}
-
 /// The bitmap word in which a frame's bit is, and the bit.
 #[inline(always)]
 pub(in crate::memory) fn place(frame: FrameNumber) -> (usize, u64) {
@@ -209,25 +203,56 @@ pub(in crate::memory) fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
     FrameNumber::new(frame.get() & !(WORD_BITS - 1)) + bits.trailing_zeros() as usize
 }
 
-/// Whether these frames are consecutive. Written out, because the compiler does not unroll a loop when it optimises for size.
+/// Whether frame *i* of this list is *i* above its first one, or below it if it descends.
+///
+/// Written out, because the compiler does not unroll a loop when it optimises for size.
 #[inline(always)]
-fn ascends(&[a, b, c, d, e, f, g, h]: &[FrameNumber; 8]) -> bool {
-    let differs = |frame: FrameNumber, by: usize| frame.get() ^ (a + by).get();
-    let first_half = differs(b, 1) | differs(c, 2) | differs(d, 3);
-    first_half | differs(e, 4) | differs(f, 5) | differs(g, 6) | differs(h, 7) == 0
+fn counts<const DESCENDS: bool, const N: usize>(frames: &[FrameNumber; N]) -> bool {
+    let (chunks, rest) = frames.as_chunks::<8>();
+    debug_assert!(rest.is_empty());
+    let (mut differs, mut first) = (0, frames[0].get());
+    for [a, b, c, d, e, f, g, h] in chunks {
+        let differs_at = |frame: &FrameNumber, index: usize| {
+            frame.get() ^ if DESCENDS { first.wrapping_sub(index) } else { first + index }
+        };
+        differs |= differs_at(a, 0) | differs_at(b, 1) | differs_at(c, 2) | differs_at(d, 3);
+        differs |= differs_at(e, 4) | differs_at(f, 5) | differs_at(g, 6) | differs_at(h, 7);
+        first = if DESCENDS { first.wrapping_sub(8) } else { first + 8 };
+    }
+    differs == 0
+}
+
+/// The last bit of a word.
+const LAST_BIT: usize = WORD_BITS - 1;
+
+/// Whether these frames are all of one bitmap word, as they are allocated in ascending order, or freed in descending order.
+#[inline(always)]
+fn is_whole_word(frames: &[FrameNumber; WORD_BITS]) -> bool {
+    let (first, last) = (frames[0].get(), frames[WORD_BITS - 1].get());
+    // The two ends tell nearly always.
+    match first % WORD_BITS {
+        0 => last == first + LAST_BIT && counts::<false, _>(frames),
+        LAST_BIT => last == first - LAST_BIT && counts::<true, _>(frames),
+        _ => false,
+    }
 }
 
 /// Splits the frames off the start of the list that are in one bitmap word of this block, and returns them with their bits.
 #[inline(always)]
 fn split_word(frames: &[FrameNumber], block: BlockNumber) -> Option<(&[FrameNumber], u64, &[FrameNumber])> {
     let base = frames.first().filter(|frame| frame.block() == block)?.get() & !(WORD_BITS - 1);
+    if let Some((word, after)) = frames.split_first_chunk::<WORD_BITS>()
+        && is_whole_word(word)
+    {
+        return Some((word, u64::MAX, after));
+    }
     let bit = |frame: &FrameNumber| frame.get() ^ base;
     let (mut mask, mut length) = (0, 0);
-    // Frames of a magazine are mostly consecutive, as they were allocated: eight of them are a byte of the word.
+    // Eight consecutive frames are a byte of the word, or of two adjacent ones.
     let (chunks, _) = frames.as_chunks::<8>();
     for chunk in chunks {
         let first = bit(&chunk[0]);
-        if first > WORD_BITS - 8 || !ascends(chunk) {
+        if first > WORD_BITS - 8 || !counts::<false, _>(chunk) {
             break;
         }
         mask |= 0xff << first;
@@ -239,4 +264,52 @@ fn split_word(frames: &[FrameNumber], block: BlockNumber) -> Option<(&[FrameNumb
     }
     let (run, after) = frames.split_at(length);
     Some((run, mask, after))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// How many frames at the start of the list are in the word of the first, and their bits. Looks at them one by one.
+    fn expected(frames: &[FrameNumber]) -> (usize, u64) {
+        let word = frames[0].get() / WORD_BITS;
+        let (mut length, mut mask) = (0, 0);
+        // A frame after a whole word is there twice.
+        while let Some(frame) = frames.get(length).filter(|frame| frame.get() / WORD_BITS == word)
+            && mask != u64::MAX
+        {
+            (length, mask) = (length + 1, mask | 1 << (frame.get() % WORD_BITS));
+        }
+        (length, mask)
+    }
+
+    #[test]
+    fn a_list_is_split_at_the_ends_of_words_whatever_its_order() {
+        let upwards: Vec<_> = (512 + 128..512 + 320).map(FrameNumber::new).collect();
+        let downwards: Vec<_> = upwards.iter().rev().copied().collect();
+        for list in [upwards, downwards] {
+            // Each list from each of its places on; then with one frame missing, with one twice, and with two exchanged.
+            for from in 0..WORD_BITS + 1 {
+                for at in from..from + WORD_BITS + 1 {
+                    let mut changed = [(); 4].map(|()| list.clone());
+                    changed[1].remove(at);
+                    changed[2][at + 1] = list[at];
+                    changed[3].swap(at, at + 1);
+                    for list in &changed {
+                        let list = &list[from..];
+                        let (run, mask, after) =
+                            split_word(list, list[0].block()).expect("a frame of the block");
+                        assert_eq!((run.len(), mask), expected(list), "from {from}, changed at {at}");
+                        assert_eq!(run.len() + after.len(), list.len());
+                    }
+                }
+            }
+        }
+        assert!(split_word(&[], BlockNumber(1)).is_none());
+        assert!(split_word(&[FrameNumber::new(512)], BlockNumber(2)).is_none());
+    }
 }

@@ -7,7 +7,7 @@ use core::cell::Cell;
 
 use super::allocator::Frames;
 use super::atomic_frame::AtomicFrame;
-use super::bitmap::{Bitmap, WORD_BITS, WORDS};
+use super::bitmap::{Bitmap, WORD_BITS, WORDS, count};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 
@@ -102,16 +102,16 @@ impl SearchTarget for SingleFrames<'_> {
         word: &Cell<usize>,
     ) -> Option<usize> {
         // The rest of a word from which others have taken is taken alone, so that the next word is taken as a whole.
-        let at_hand = frames.table.bitmap(block).word(word.get() % WORDS).count_ones() as usize;
+        let at_hand = count(frames.table.bitmap(block).word(word.get() % WORDS));
         let want = if at_hand >= WORTHWHILE { self.out.len().min(at_hand) } else { self.out.len() };
         let (old, new) =
             state::update(frames.table.cell(block), |state| ownership.apply(state)?.take_up_to(want))?;
-        let count = old.free() - new.free();
-        word.set(frames.table.bitmap(block).collect(word.get(), block.first_frame(), &self.out[..count]));
+        let taken = old.free() - new.free();
+        word.set(frames.table.bitmap(block).collect(word.get(), block.first_frame(), &self.out[..taken]));
         if ownership.ends_offer(new) {
             frames.table.mark_unavailable(block);
         }
-        Some(count)
+        Some(taken)
     }
 }
 
