@@ -156,6 +156,12 @@ impl Buddy {
         Self::orders().map(|order| self.runs_of(order) * order.bytes()).sum()
     }
 
+    /// Whether there are free blocks, no larger run, and at most so many.
+    #[inline(always)]
+    pub(in crate::memory) fn has_at_most(&self, blocks: usize) -> bool {
+        self.nonempty == 1 && self.runs[0] <= blocks
+    }
+
     /// How many runs of this order, 9 or above, are free.
     pub(in crate::memory) fn runs_of(&self, order: Order) -> usize {
         self.runs[list_of(order)]

@@ -39,23 +39,13 @@ impl AtomicBlock {
     }
 }
 
-/// How many groups of orders have a reserved block of their own on each CPU.
-const GROUPS: usize = 3;
+/// How many orders have a reserved block of their own on each CPU: those below 9.
+const RESERVED: usize = Order::BLOCK.get() as usize;
 
-/// The group of an order below 9: single frames, small runs, large runs.
-#[inline(always)]
-const fn group(order: Order) -> usize {
-    match order.get() {
-        0 => 0,
-        1..=3 => 1,
-        _ => 2,
-    }
-}
-
-/// A block that a CPU has reserved for the orders of one group. Its state word says that it is reserved.
+/// A block that a CPU has reserved for one order. Its state word says that it is reserved.
 ///
-/// Runs of about one size stay together: when they are freed, they leave room for others of that size. Frames between large runs would
-/// keep the block from becoming free.
+/// Runs of one size stay together: when they are freed, they leave room for others of that size. Smaller runs would break what is left,
+/// and keep the block from becoming free.
 #[derive(Debug)]
 pub(in crate::memory) struct ReservedBlock {
     pub(in crate::memory) block: AtomicBlock,
@@ -72,8 +62,8 @@ impl ReservedBlock {
 /// Where the searches of a CPU begin, and the blocks that it has reserved.
 #[derive(Debug)]
 pub(in crate::memory) struct Hint {
-    /// By group.
-    reserved: [ReservedBlock; GROUPS],
+    /// By order.
+    reserved: [ReservedBlock; RESERVED],
     /// The block that was reserved for single frames before, still reserved. A CPU that allocates and frees somewhat more than one block
     /// of frames alternates between the two, and neither goes to the buddy and back each time.
     pub(in crate::memory) previous: AtomicBlock,
@@ -87,7 +77,7 @@ impl Hint {
     /// A hint without a reserved block.
     pub(in crate::memory) const fn new(scope: Scope) -> Self {
         Self {
-            reserved: [const { ReservedBlock::none() }; GROUPS],
+            reserved: [const { ReservedBlock::none() }; RESERVED],
             previous: AtomicBlock::none(),
             scope: Cell::new(scope),
             in_flight: Cell::new(None),
@@ -97,7 +87,7 @@ impl Hint {
     /// The reserved block for an order below 9.
     #[inline(always)]
     pub(in crate::memory) const fn reserved(&self, order: Order) -> &ReservedBlock {
-        &self.reserved[group(order)]
+        &self.reserved[order.get() as usize]
     }
 
     /// The entries of all blocks that the CPU may have reserved.

@@ -1,7 +1,8 @@
 //! The search of the block table for single frames, runs and blocks.
 //!
-//! A search tries, in this order: the reserved blocks of the CPU; in each zone, nearest first, blocks that the summary marks for the order,
-//! then a new block from the buddy; the blocks that the CPU has reserved for other orders; and at last every block.
+//! A search tries, in this order: the reserved block of the CPU for the order; in each zone, nearest first, blocks that the summary marks for
+//! the order, then a new block from the buddy; if the zone has few of these, the blocks that the CPU has reserved for other orders come
+//! before them; and at last every block.
 
 use super::allocator::Frames;
 use super::atomic_frame::AtomicFrame;
@@ -16,6 +17,10 @@ use super::zone::{Scope, ZoneRef};
 /// How many marked blocks are tried before a whole block is split. Each that has no match is marked so no longer, so a search tries a
 /// block without effect at most once for each allocation that has taken its last match.
 const MAX_CANDIDATES: usize = 64;
+
+/// A CPU that has blocks reserved for other orders uses those before it breaks one of the last so many blocks of a zone: one for each order
+/// that has a reserved block. So the CPUs of a small machine do not reserve all of its memory.
+const FEW_BLOCKS: usize = Order::BLOCK.get() as usize;
 
 /// How many blocks a full search reads while it sees frames in flight. It scans all blocks [`LEAST_SCANS`] times at least.
 ///
@@ -88,14 +93,37 @@ impl Frames {
             return Some(got);
         }
         let found = self.find_in_zones(hint.scope.get(), |zone| {
-            self.search_zone(zone, hint, &mut want).or_else(|| self.break_block(zone, hint, &mut want))
+            self.search_zone(zone, hint, &mut want)
+                .or_else(|| self.break_block(zone, hint, &mut want, FEW_BLOCKS))
         });
         found
-            .or_else(|| {
-                let mut own = hint.all_reserved().filter_map(AtomicBlock::get);
-                own.find_map(|block| want.try_take(self, block, Ownership::Reserved, &reserved.word))
-            })
+            .or_else(|| self.search_own(hint, &mut want, |_| true))
             .or_else(|| (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want)).flatten())
+    }
+
+    /// [`break_block`](Self::break_block) in a zone that has few whole blocks.
+    #[cold]
+    #[inline(never)]
+    fn break_last_block<W: SearchTarget>(
+        &self,
+        zone: ZoneRef<'_>,
+        hint: &Hint,
+        want: &mut W,
+    ) -> Option<W::Output> {
+        self.search_own(hint, want, |block| zone.has(block, Order::BLOCK))
+            .or_else(|| self.break_block(zone, hint, want, 0))
+    }
+
+    /// Tries those of this CPU's reserved blocks that `is_allowed` allows, whatever order they are reserved for.
+    fn search_own<W: SearchTarget>(
+        &self,
+        hint: &Hint,
+        want: &mut W,
+        is_allowed: impl Fn(BlockNumber) -> bool,
+    ) -> Option<W::Output> {
+        let word = &hint.reserved(want.order()).word;
+        let mut own = hint.all_reserved().filter_map(AtomicBlock::get).filter(|&block| is_allowed(block));
+        own.find_map(|block| want.try_take(self, block, Ownership::Reserved, word))
     }
 
     /// Tries blocks of a zone that the summary marks for the order, lowest address first. So the lower blocks stay full, and the upper
@@ -149,15 +177,21 @@ impl Frames {
         }
     }
 
-    /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on.
+    /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on. If the zone has `few` or
+    /// less, the blocks that the CPU has reserved already come first.
     fn break_block<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
         hint: &Hint,
         want: &mut W,
+        few: usize,
     ) -> Option<W::Output> {
         let block = {
             let mut locked = zone.locked.lock();
+            if locked.buddy.has_at_most(few) {
+                drop(locked);
+                return self.break_last_block(zone, hint, want);
+            }
             let block = locked.buddy.take(&self.table, Order::BLOCK)?;
             self.table.set(block, State::transit(Order::BLOCK));
             block
@@ -208,7 +242,8 @@ impl Frames {
             seen = in_flight;
             seen?;
             spin_loop();
-            let take_fresh = self.find_in_zones(hint.scope.get(), |zone| self.break_block(zone, hint, want));
+            let take_fresh =
+                self.find_in_zones(hint.scope.get(), |zone| self.break_block(zone, hint, want, 0));
             if take_fresh.is_some() {
                 return take_fresh;
             }

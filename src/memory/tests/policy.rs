@@ -99,7 +99,7 @@ fn a_reserved_block_is_not_available() {
 /// The path that the kernel tries first, without the search.
 #[test]
 fn the_fast_paths_allocate_what_the_search_would() {
-    let world = World::new(8);
+    let world = World::new(32);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
     assert_eq!(world.frames.alloc_from_reserved(&magazine, order(3)), None, "it holds no block");

@@ -15,7 +15,7 @@ fn cached_orders() -> impl Iterator<Item = Order> {
 
 #[test]
 fn the_run_freed_last_is_allocated_next() {
-    let world = World::new(8);
+    let world = World::new(16);
     let before = world.frames.free_by_order();
     let (magazine, other) = (Magazine::new(), Magazine::new());
     for order in cached_orders() {
