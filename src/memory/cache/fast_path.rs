@@ -14,6 +14,8 @@ use crate::memory::frames::bitmap::WORD_BITS;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
 use crate::memory::frames::global::frames;
+use crate::memory::frames::hint::ReservedBlock;
+use crate::memory::frames::number::BlockNumber;
 use crate::memory::frames::{FrameNumber, Frames, Order};
 use crate::memory::heap_slot;
 use crate::per_cpu;
@@ -195,11 +197,10 @@ pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
     if unsafe { MAGAZINE::load_word::<{ Magazine::RUNS_AT }>(index) } != NONE.get() as u64 {
         return false;
     }
-    let frames = frames();
     let is_cached = if order < Order::BLOCK {
-        frames.is_in_use(run, order, order.frames().div_ceil(WORD_BITS))
+        is_reserved(run.block(), order) && frames().is_in_use(run, order, order.frames().div_ceil(WORD_BITS))
     } else {
-        frames.cache_blocks(run.block(), order)
+        frames().cache_blocks(run.block(), order)
     };
     if is_cached {
         // SAFETY: `index` is that of a cached order, which the first check of this function ensures. The word is an atomic, in
@@ -207,6 +208,15 @@ pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
         unsafe { MAGAZINE::store_word::<{ Magazine::RUNS_AT }>(index, run.get() as u64) };
     }
     is_cached
+}
+
+/// Whether this CPU has reserved this block for this order, which is below 9.
+#[inline(always)]
+fn is_reserved(block: BlockNumber, order: Order) -> bool {
+    let index = usize::from(order.get()) * (size_of::<ReservedBlock>() / 8);
+    // SAFETY: the order is below 9, which the caller has checked, and each has a reserved block. Its first word is an atomic (`repr(C)`).
+    let reserved = unsafe { MAGAZINE::load_word::<{ Magazine::RESERVED_AT }>(index) };
+    reserved == block.0 as u64
 }
 
 /// Fault injection: a refill that uses the length that it has read before an interrupt.

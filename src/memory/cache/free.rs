@@ -22,6 +22,9 @@ impl Frames {
     /// table.
     pub(crate) const CHECKS_EACH_FREE: bool = cfg!(debug_assertions);
 
+    /// Whether a run is cached before [`free_run`](Self::free_run) is called, if it is to be: in release builds of the kernel.
+    const HAS_FAST_PATH: bool = cfg!(target_os = "none") && !Self::CHECKS_EACH_FREE;
+
     /// Frees a run of `order`: an allocated run, or an aligned part of one.
     ///
     /// **Context:** thread or interrupt context, interrupts disabled.
@@ -188,17 +191,20 @@ impl Frames {
         order: Order,
     ) -> Result<(), FreeError> {
         self.check_free(magazine, frame, order)?;
-        if let Some(place) = magazine.run_cache.room(order) {
-            if self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS)) {
-                place.set(frame);
-                return Ok(());
-            }
-        } else if magazine.run_cache.has(frame, order) {
+        if magazine.run_cache.has(frame, order) {
             #[cfg(feature = "faults")]
             if faults::is_armed(faults::FrameFault::AcceptDoubleFree) {
                 return self.return_run(frame, order);
             }
             return Err(self.double_free(frame, 1));
+        }
+        if !Self::HAS_FAST_PATH
+            && magazine.hint.reserved(order).block.get() == Some(frame.block())
+            && let Some(place) = magazine.run_cache.room(order)
+            && self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS))
+        {
+            place.set(frame);
+            return Ok(());
         }
         self.return_run(frame, order)
     }

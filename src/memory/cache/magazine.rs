@@ -51,6 +51,8 @@ impl Magazine {
     pub(crate) const LEN_AT: usize = offset_of!(Magazine, len);
     /// The offset of the cached runs in bytes.
     pub(crate) const RUNS_AT: usize = offset_of!(Magazine, run_cache);
+    /// The offset of the reserved blocks in bytes. Each has two words, of which the first is the block's number.
+    pub(crate) const RESERVED_AT: usize = offset_of!(Magazine, hint.reserved);
     /// The offset of the frames in bytes.
     pub(crate) const FRAMES_AT: usize = offset_of!(Magazine, frames);
 

@@ -6,6 +6,9 @@
 //! own, [cached](crate::memory::frames::state::Kind::Cached), and another CPU that finds no other takes them by it: see
 //! [`Frames::steal_blocks`](crate::memory::frames::Frames::steal_blocks). So memory is short for no CPU because another one caches it.
 //!
+//! **Sparse blocks.** A run of orders 1 to 8 is cached only if the CPU has reserved its block for that order. Any other block becomes free
+//! when the last of its runs returns to it. If a CPU cached these, it would allocate them again, and a sparse block would stay so.
+//!
 //! **Invalid frees.** Before a run is cached, its bits are checked in its block. So a run that is free there, is not managed, or is
 //! larger than its allocation is refused, as is the very run that is cached. Debug builds also check for parts of it, and for what it
 //! is a part of. If two CPUs free the same run, it is found when the second one returns it to the table. A whole block that is cached

@@ -23,15 +23,14 @@ pub(crate) enum Stolen {
 }
 
 impl Frames {
-    /// Whether every frame of an aligned run of order 1 to 8, which has bits in `words` words, is managed and allocated by the bitmap of
-    /// its block.
+    /// Whether every frame of an aligned run of order 1 to 8, which has bits in `words` words, is managed and allocated.
+    ///
+    /// The CPU has reserved the block of the run, so its frames are allocated by its bitmap.
     #[inline(always)]
     pub(in crate::memory) fn is_in_use(&self, frame: FrameNumber, order: Order, words: usize) -> bool {
         let block = frame.block();
         let state = self.table.state(block);
-        if state.kind() != Kind::Frames {
-            return false;
-        }
+        debug_assert!(state.kind() == Kind::Frames && state.is_reserved());
         let (first, mask) = bits_of(frame, order);
         let bitmap = self.table.bitmap(block);
         // A run of several words is all of them, so the words can be combined.

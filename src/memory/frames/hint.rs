@@ -47,6 +47,7 @@ const RESERVED: usize = Order::BLOCK.get() as usize;
 /// Runs of one size stay together: when they are freed, they leave room for others of that size. Smaller runs would break what is left,
 /// and keep the block from becoming free.
 #[derive(Debug)]
+#[repr(C)]
 pub(in crate::memory) struct ReservedBlock {
     pub(in crate::memory) block: AtomicBlock,
     /// The word of its bitmap at which a search begins.
@@ -63,7 +64,7 @@ impl ReservedBlock {
 #[derive(Debug)]
 pub(in crate::memory) struct Hint {
     /// By order.
-    reserved: [ReservedBlock; RESERVED],
+    pub(in crate::memory) reserved: [ReservedBlock; RESERVED],
     /// The block that was reserved for single frames before, still reserved. A CPU that allocates and frees somewhat more than one block
     /// of frames alternates between the two, and neither goes to the buddy and back each time.
     pub(in crate::memory) previous: AtomicBlock,

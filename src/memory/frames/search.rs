@@ -18,7 +18,7 @@ use super::zone::{Scope, ZoneRef};
 /// block without effect at most once for each allocation that has taken its last match.
 const MAX_CANDIDATES: usize = 64;
 
-/// A CPU that has blocks reserved for other orders uses those before it breaks one of the last so many blocks of a zone: one for each order
+/// For a run, a CPU uses the blocks that it has reserved for other orders before it breaks one of the last so many blocks of a zone: one for each order
 /// that has a reserved block. So the CPUs of a small machine do not reserve all of its memory.
 const FEW_BLOCKS: usize = Order::BLOCK.get() as usize;
 
@@ -178,7 +178,7 @@ impl Frames {
     }
 
     /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on. If the zone has `few` or
-    /// less, the blocks that the CPU has reserved already come first.
+    /// less, the blocks that the CPU has reserved already come first, except for single frames: these fill any block.
     fn break_block<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
@@ -188,7 +188,7 @@ impl Frames {
     ) -> Option<W::Output> {
         let block = {
             let mut locked = zone.locked.lock();
-            if locked.buddy.has_at_most(few) {
+            if want.order() != Order::FRAME && locked.buddy.has_at_most(few) {
                 drop(locked);
                 return self.break_last_block(zone, hint, want);
             }

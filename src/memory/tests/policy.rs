@@ -160,21 +160,20 @@ fn a_refill_leaves_the_cached_runs() {
 
 #[test]
 fn a_magazine_caches_at_most_its_maximum() {
-    let world = World::new(4);
+    let world = World::new(16);
     let magazine = Magazine::new();
     let singles: Vec<_> = (0..CAPACITY).filter_map(|_| world.frames.alloc(&magazine, Order::FRAME)).collect();
     let runs: Vec<_> = (1..=8)
         .map(|number| (world.frames.alloc(&magazine, order(number)).expect("there is memory"), order(number)))
         .collect();
-    let other = Magazine::new();
     let singles = singles.into_iter().map(|frame| (frame, Order::FRAME));
     for (frame, order) in singles.chain(runs) {
-        assert_eq!(world.frames.free(&other, frame, order), Ok(()));
+        assert_eq!(world.frames.free(&magazine, frame, order), Ok(()));
     }
-    assert_eq!(other.cached_frames(), Magazine::MAX_FRAMES);
+    assert_eq!(magazine.cached_frames(), Magazine::MAX_FRAMES);
     const { assert!(Magazine::INACTIVE > CAPACITY, "no number of frames") };
-    other.set_local_node(NodeId(3));
-    assert_eq!(other.local_node(), NodeId(3));
+    magazine.set_local_node(NodeId(3));
+    assert_eq!(magazine.local_node(), NodeId(3));
 }
 
 #[test]
