@@ -88,6 +88,19 @@ pub fn duplicate<'a>(headers: impl Iterator<Item = &'a Header> + Clone) -> Optio
     })
 }
 
+/// The entries of a list by name, for people: the linker puts the list together in no order that a program determines.
+pub fn by_name<'a, T>(
+    entries: &'a [T],
+    name: impl Fn(&'a T) -> &'a str + Copy,
+) -> impl Iterator<Item = &'a T> + Clone {
+    let key = move |index: usize| (name(&entries[index]), index);
+    let after = move |last: Option<usize>| {
+        let rest = (0..entries.len()).filter(move |index| last.is_none_or(|last| key(*index) > key(last)));
+        rest.min_by_key(|index| key(*index))
+    };
+    core::iter::successors(after(None), move |last| after(Some(*last))).map(|index| &entries[index])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +113,13 @@ mod tests {
         let twice = [header("a", 1), header("b", 2), header("c", 3), header("b", 4)];
         let (one, other) = duplicate(twice.iter()).unwrap();
         assert_eq!((one.name.as_str(), one.line, other.line), ("b", 2, 4));
+    }
+
+    #[test]
+    fn entries_are_listed_by_name_and_each_once() {
+        let entries = ["zoo", "ark", "queue", "ark"];
+        let listed: Vec<_> = by_name(&entries, |entry| entry).collect();
+        assert_eq!(listed, [&"ark", &"ark", &"queue", &"zoo"]);
+        assert_eq!(by_name::<&str>(&[], |entry| entry).count(), 0);
     }
 }

@@ -9,6 +9,7 @@ use crate::boot::command_line::{
     FromText, Named, Parameter, ParameterList, ParameterSet, ParameterValue, ValueError,
 };
 use crate::memory::frames::fault_names::frame_faults;
+use crate::registry::by_name;
 
 frame_faults! {
     /// An injected fault, of the frame allocator or one of these. Unless it says otherwise, a check of the kernel must catch it.
@@ -195,7 +196,7 @@ const FAULT: Parameter = Parameter {
 /// Writes the names of all faults, those of the program last.
 fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     <Fault as FromText>::describe(f)?;
-    program::registered().iter().try_for_each(|fault| write!(f, ", {}", fault.name))
+    by_name(program::registered(), |fault| fault.name).try_for_each(|fault| write!(f, ", {}", fault.name))
 }
 
 const STAGE: Parameter = Parameter {

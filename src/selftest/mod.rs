@@ -6,6 +6,7 @@
 
 use crate::boot::command_line::{Bounded, NameList, Named};
 use crate::parameters;
+use crate::registry::by_name;
 
 #[cfg(target_os = "none")]
 mod check;
@@ -124,7 +125,7 @@ pub type PartList = NameList<&'static Part, { ALL.len() + MAX_REGISTERED }>;
 fn all() -> PartList {
     let mut list = PartList::EMPTY;
     // The boot refuses a program with more of them than fit, or with two of one name.
-    for part in ALL.iter().chain(registered::registered()) {
+    for part in ALL.iter().chain(by_name(registered::registered(), |part| part.name)) {
         list.push(part);
     }
     list

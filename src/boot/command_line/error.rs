@@ -6,6 +6,7 @@ use super::parameter::{MAX_SETS, Parameter, ParameterList};
 use super::registered::registered;
 use super::value_error::ValueError;
 use crate::console::truncated::TruncatedText;
+use crate::registry::by_name;
 use crate::wire::MAX_JSON_BYTES;
 
 /// The longest message. It has to fit into a record; `octopod::options` tests that each does.
@@ -68,8 +69,8 @@ impl fmt::Display for CommandLineError<'_> {
             }
             CommandLineError::UnknownParameter { name, known } => {
                 write!(f, "{}: unknown parameter (known: ", TruncatedText(name))?;
-                for (index, parameter) in known.into_iter().copied().flatten().chain(registered()).enumerate()
-                {
+                let own = by_name(registered(), |parameter| parameter.name);
+                for (index, parameter) in known.into_iter().copied().flatten().chain(own).enumerate() {
                     let comma = if index == 0 { "" } else { ", " };
                     write!(f, "{comma}{}", parameter.name)?;
                 }

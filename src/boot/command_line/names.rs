@@ -3,6 +3,8 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use crate::registry::by_name;
+
 /// A type of which some values have names.
 pub trait Named: Copy + PartialEq + 'static {
     /// All values that have a name, in the order in which they are listed.
@@ -22,12 +24,13 @@ pub trait Named: Copy + PartialEq + 'static {
     }
 }
 
-/// Displays the names of all values, separated by commas.
+/// Displays the names of all values, separated by commas; those that the program registers come last, in the order of the alphabet.
 pub struct Names<T>(pub PhantomData<T>);
 
 impl<T: Named> fmt::Display for Names<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, value) in T::all().iter().chain(T::registered()).enumerate() {
+        let registered = by_name(T::registered(), |value| value.name());
+        for (index, value) in T::all().iter().chain(registered).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{}", value.name())?;
         }
