@@ -8,6 +8,30 @@ use core::ops::Range;
 
 use super::{IrqGuard, code};
 
+/// A site that is a NOP until [`enable`] makes it a jump to `$then`, for the expansion of other macros. `$class` is a constant.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! static_key {
+    ($class:expr, $then:expr) => {
+        // SAFETY: the instruction is a NOP. `cpu::static_key` may have replaced it by a jump to the block, which changes no
+        // register.
+        unsafe {
+            ::core::arch::asm!(
+                "2: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+                ".pushsection .static_keys, \"a\", @progbits",
+                ".balign 4",
+                ".long 2b - .",
+                ".long {block} - .",
+                ".long {class}",
+                ".popsection",
+                block = label { $then },
+                class = const $class,
+                options(nomem, nostack, preserves_flags)
+            )
+        }
+    };
+}
+
 /// The five-byte NOP (SDM Vol. 2B, NOP, table 4-12). A `JMP rel32` has the same length.
 pub(crate) const NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 

@@ -31,26 +31,15 @@ pub(crate) use ring::{MAX_PROGRAM_EVENTS, RING_SLOTS, SMALL_EVENTS};
 /// **Context:** any.
 #[cfg(target_os = "none")]
 macro_rules! trace {
-    ($event:ident) => { $crate::trace!($event, 0, 0) };
-    ($event:ident, $a:expr) => { $crate::trace!($event, $a, 0) };
+    ($event:ident) => {
+        $crate::trace!($event, 0, 0)
+    };
+    ($event:ident, $a:expr) => {
+        $crate::trace!($event, $a, 0)
+    };
     ($event:ident, $a:expr, $b:expr) => {{
         let record = || $crate::trace::record($crate::wire::TraceEvent::$event, $a, $b);
-        // SAFETY: the instruction is a NOP. `cpu::static_key` may have replaced it by a jump to the block, which changes no
-        // register.
-        unsafe {
-            core::arch::asm!(
-                "2: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
-                ".pushsection .static_keys, \"a\", @progbits",
-                ".balign 4",
-                ".long 2b - .",
-                ".long {block} - .",
-                ".long {class}",
-                ".popsection",
-                block = label { record() },
-                class = const $crate::wire::TraceEvent::$event.class() as u32,
-                options(nomem, nostack, preserves_flags)
-            )
-        }
+        $crate::static_key!($crate::wire::TraceEvent::$event.class() as u32, record())
     }};
 }
 #[cfg(target_os = "none")]

@@ -94,21 +94,6 @@ macro_rules! trace_event {
         static EVENT: $crate::trace::ProgramEvent =
             $crate::trace::ProgramEvent::new($name, ::core::file!(), ::core::line!(), [$a, $b]);
         let record = || EVENT.record(($x) as u64, ($y) as u64);
-        // SAFETY: the instruction is a NOP. `cpu::static_key` may have replaced it by a jump to the block, which changes no
-        // register.
-        unsafe {
-            ::core::arch::asm!(
-                "2: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
-                ".pushsection .static_keys, \"a\", @progbits",
-                ".balign 4",
-                ".long 2b - .",
-                ".long {block} - .",
-                ".long {class}",
-                ".popsection",
-                block = label { record() },
-                class = const $crate::trace::$class,
-                options(nomem, nostack, preserves_flags)
-            )
-        }
+        $crate::static_key!($crate::trace::$class, record())
     }};
 }
