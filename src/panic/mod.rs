@@ -26,9 +26,9 @@ pub(crate) use hooks::{
 };
 use hooks::{EXIT_HOOK, SMP_OPS};
 
-use crate::console;
 use crate::cpu::{self, CpuId, irq_guard, registers};
 use crate::wire::ExitCode;
+use crate::{console, sync};
 
 /// The CPU that reports the panic, or [`NO_CPU`]. Set once, never reset.
 static PANICKING_CPU: AtomicU32 = AtomicU32::new(NO_CPU);
@@ -94,10 +94,15 @@ pub(crate) fn panic_now(cause: &PanicCause) -> ! {
 /// Reports a panic that occurred during the report, once, and ends the run.
 fn panic_nested(me: CpuId, cause: &PanicCause) -> ! {
     if !HAS_NESTED.swap(true, Ordering::AcqRel) {
+        let mut is_whole = false;
         // SAFETY: this CPU has won the exchange in `panic_now`. If it holds the locks itself, the holder is interrupted code on
         // this stack, to which `panic_nested` does not return (`-> !`). Other holders have been stopped by the interrupted
         // `panic_now`; for those that could not be stopped, its SAFETY comment holds.
-        unsafe { console::force_lock(|line| output::print_nested(line, me, cause)) };
+        unsafe { console::force_lock(|line| is_whole = output::print_nested(line, me, cause)) };
+        // A panic of the program's lines leaves nothing out.
+        if let Some(hook) = EXIT_HOOK.get().filter(|_| is_whole) {
+            hook();
+        }
     }
     registers::exit(ExitCode::Panicked)
 }
@@ -106,7 +111,8 @@ fn panic_nested(me: CpuId, cause: &PanicCause) -> ! {
 pub(crate) fn panicked(info: &PanicInfo) -> ! {
     panic_now(&PanicCause {
         message: format_args!("{}", info.message()),
-        location: info.location(),
+        // A lock that is misused is the fault of its caller.
+        location: sync::misused_at(info.location()).or(info.location()),
         is_exception: false,
         registers: &registers_here(),
     })

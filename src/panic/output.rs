@@ -86,17 +86,18 @@ fn panics(me: CpuId) -> u32 {
 }
 
 /// Reports a panic that occurred in [`print_panic`]. If the first message was not printed, prints what the panic record holds
-/// and the other CPUs.
-pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) {
+/// and the other CPUs. Returns whether the report is whole: the panic was that of a program's line.
+pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) -> bool {
     let location = location(cause);
     let message = LineBuffer::<200>::format(cause.message);
     let _ = writeln!(line, "\noctopod: cpu{me} panicked again during the panic report: {}", message.as_str());
     let _ = writeln!(line, "  at {}", location.as_str());
     if IS_MESSAGE_SENT.load(Ordering::Acquire) {
-        if context::go_on_after(line, message.as_str(), location.as_str()) {
+        let is_whole = context::go_on_after(line, message.as_str(), location.as_str());
+        if is_whole {
             let _ = writeln!(line, "octopod: end of the panic report of cpu{me}");
         }
-        return;
+        return is_whole;
     }
     // The first message cannot be formatted, but its location is in the record.
     let text = LineBuffer::<300>::format(format_args!(
@@ -113,6 +114,7 @@ pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause
         line.send(&Record::BacktraceFrame(BacktraceFrame { address }));
     }
     print_cpus(line, me, record.message);
+    false
 }
 
 /// Prints the message, the location, and the stage unless the boot is over, and sends the panic's first record.

@@ -64,4 +64,4 @@ pub use wait::Site;
 #[cfg(target_os = "none")]
 pub use waiting::LockWait;
 #[cfg(target_os = "none")]
-pub(crate) use waiting::{WaitReporter, is_waiting, set_wait_reporter, wait_of};
+pub(crate) use waiting::{WaitReporter, is_waiting, misused_at, set_wait_reporter, wait_of};

@@ -114,6 +114,16 @@ pub(crate) fn is_waiting() -> bool {
     unsafe { &*WAIT.as_ptr() }.get().is_some()
 }
 
+/// The call site of the lock, if this CPU panics because of its wait; `panicked_at` is where the panic was raised. **Context:** any.
+pub(crate) fn misused_at(panicked_at: Option<&Location<'_>>) -> Option<&'static Location<'static>> {
+    if panicked_at?.file() != file!() {
+        return None;
+    }
+    // SAFETY: this CPU's own copy, in an area that is never freed. `WaitSlot` is `Sync`, so shared borrows by other CPUs
+    // are allowed.
+    unsafe { &*WAIT.as_ptr() }.get()?.site.location()
+}
+
 /// Returns the wait of the CPU with that GS base, if it waits. **Context:** any.
 ///
 /// # Safety
