@@ -56,9 +56,28 @@ pub(crate) use runner::run;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BenchName(&'static str);
 
+/// The names of benchmarks that the program registers, as parameters take them.
+#[cfg(target_os = "none")]
+#[linkme::distributed_slice]
+#[doc(hidden)]
+pub static BENCH_NAMES: [BenchName];
+
+impl BenchName {
+    /// The name of a benchmark that a program registers, for the expansion of `bench!`.
+    #[doc(hidden)]
+    pub const fn of_program(name: &'static str) -> BenchName {
+        BenchName(name)
+    }
+}
+
 impl Named for BenchName {
     fn all() -> &'static [BenchName] {
         LIST
+    }
+
+    #[cfg(target_os = "none")]
+    fn registered() -> &'static [BenchName] {
+        &BENCH_NAMES
     }
 
     fn name(&self) -> &'static str {

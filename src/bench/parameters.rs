@@ -5,7 +5,10 @@ use crate::boot::command_line::NameList;
 use crate::parameters;
 
 /// Names of benchmarks.
-pub type BenchList = NameList<BenchName, { LIST.len() }>;
+pub type BenchList = NameList<BenchName, { LIST.len() + MAX_NAMED }>;
+
+/// The most benchmarks of a program that a list can name.
+const MAX_NAMED: usize = 16;
 
 parameters! {
     /// The parameters of the bench.

@@ -38,6 +38,10 @@ macro_rules! bench {
                 $name,
                 |meter, repetitions| $crate::bench::count(meter, repetitions, $operation),
             );
+
+            #[$crate::registry::linkme::distributed_slice($crate::bench::BENCH_NAMES)]
+            #[linkme(crate = $crate::registry::linkme)]
+            static NAME: $crate::bench::BenchName = $crate::bench::BenchName::of_program($name);
         };
     )+};
 }
