@@ -13,13 +13,15 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::base::files::input;
 use crate::base::shard::Shard;
-use crate::base::{Error, Silent};
+use crate::base::{Error, Silent, Workspace};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::LaunchKind;
 use crate::commands::launch_args::LaunchArgs;
 use crate::commands::test::machines::Machines;
 use crate::kernel::KernelSource;
 use crate::kernel::registry::{self, TestEntry};
+use crate::report::origin::OriginReport;
+use crate::report::shards::ShardEnd;
 
 /// No kernel is larger.
 const MOST_BYTES: u64 = 256 << 20;
@@ -91,8 +93,9 @@ impl TestArgs {
         let conclusion = libtest_mimic::run(&arguments, trials.collect());
         let status = if conclusion.has_failed() { FAILED } else { 0 };
         if let Some(path) = &self.junit {
-            let results = machines.results();
-            junit::write(path, &results, self.shard, status).map_err(Error::unwritable("--junit", path))?;
+            let octopod = OriginReport::begins(&Workspace::find_or_here()?).octopod();
+            let end = ShardEnd { command: "test", shard: self.shard, status, octopod: &octopod };
+            end.write(junit::suite(&machines.results()), path)?;
         }
         Ok(status)
     }

@@ -2,10 +2,12 @@
 //! failure, whatever the others say.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use crate::base::files::output;
 use crate::base::shard::Shard;
 use crate::base::{Error, VerdictKind, text};
 
@@ -18,8 +20,45 @@ const OCTOPOD: &str = "octopod";
 /// The suite of the problems of the shards themselves.
 const PROBLEMS: &str = "shards";
 
-/// Adds to a suite what [`join`] needs: the command, its shard if it ran one, and its exit status.
-pub fn describe(suite: &mut TestSuite, command: &str, shard: Option<Shard>, status: u8) {
+/// The end of a command of which several machines may run a shard each.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardEnd<'a> {
+    /// The command.
+    pub command: &'a str,
+    /// The shard, if it ran one.
+    pub shard: Option<Shard>,
+    /// The exit status.
+    pub status: u8,
+    /// octopod's version and commit.
+    pub octopod: &'a str,
+}
+
+impl ShardEnd<'_> {
+    /// Writes its results to the file of `--junit`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, suite: TestSuite, path: &Path) -> Result<(), Error> {
+        output::write(path, self.document(suite).as_bytes()).map_err(Error::unwritable("--junit", path))
+    }
+
+    /// The JUnit XML of its results: the suite, with what [`join`] needs.
+    pub fn document(&self, mut suite: TestSuite) -> String {
+        describe(&mut suite, self.command, self.shard, self.status);
+        suite.add_property((OCTOPOD, self.octopod));
+        let time = suite.time.or_else(|| suite.test_cases.iter().map(|case| case.time).sum());
+        if let Some(time) = time {
+            suite.set_time(time);
+        }
+        let mut report = Report::new("octopod");
+        time.map(|time| report.set_time(time));
+        report.add_test_suite(suite);
+        // It only fails where a writer does.
+        report.to_string().unwrap_or_default()
+    }
+}
+
+fn describe(suite: &mut TestSuite, command: &str, shard: Option<Shard>, status: u8) {
     suite.add_property((COMMAND, command));
     if let Some(shard) = shard {
         suite.add_property((SHARD, shard.to_string().as_str()));
@@ -250,7 +289,6 @@ mod tests {
         [passed, failed]: [usize; 2],
     ) -> (String, Result<String, String>) {
         let mut suite = TestSuite::new(format!("{command} {shard}"));
-        describe(&mut suite, command, Some(shard.parse().unwrap()), status);
         for number in 0..passed + failed {
             let status = match number < passed {
                 true => TestCaseStatus::success(),
@@ -258,9 +296,8 @@ mod tests {
             };
             suite.add_test_case(TestCase::new(format!("{shard}-{number}"), status));
         }
-        let mut report = Report::new("octopod");
-        report.add_test_suite(suite);
-        (shard.to_owned(), Ok(report.to_string().unwrap()))
+        let end = ShardEnd { command, shard: shard.parse().ok(), status, octopod: "octopod 1.0" };
+        (shard.to_owned(), Ok(end.document(suite)))
     }
 
     #[test]

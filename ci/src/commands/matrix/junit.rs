@@ -1,34 +1,28 @@
 //! The results as JUnit XML, which CI systems show: a failure, an error (QEMU did not start) and a skip each in its own
 //! element.
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::base::shard::Shard;
-use crate::base::{Error, text};
+use crate::base::text;
 use crate::commands::matrix::result::{Ended, Results, RowResult};
-use crate::report::shards;
 
 /// The kernel's lines that a failed row shows; its folder has all of them.
 const SERIAL_LINES: usize = 200;
 
-/// The whole file.
-pub(crate) fn to_xml(results: &Results, shard: Option<Shard>) -> Result<String, Error> {
+/// The results.
+pub(crate) fn suite(results: &Results) -> TestSuite {
     let name = match &results.shard {
         Some(shard) => format!("matrix {shard}"),
         None => "matrix".to_owned(),
     };
     let mut suite = TestSuite::new(name);
     suite.set_time(results.time);
-    shards::describe(&mut suite, "matrix", shard, results.status());
     suite.add_property(("accel", results.accel));
-    suite.add_property(("octopod", results.origin.octopod().as_str()));
     suite.add_property(("date", results.origin.date.as_str()));
     suite.add_property(("host", results.origin.host.as_str()));
     suite.add_property(("qemu", results.qemu_version.as_str()));
     suite.add_test_cases(results.rows.iter().map(case));
-    let mut report = Report::new("octopod");
-    report.set_time(results.time).add_test_suite(suite);
-    Ok(report.to_string()?)
+    suite
 }
 
 fn case(row: &RowResult) -> TestCase {
@@ -56,6 +50,15 @@ fn case(row: &RowResult) -> TestCase {
 mod tests {
     use super::*;
     use crate::commands::matrix::result::tests::results;
+    use crate::report::shards::{self, ShardEnd};
+
+    /// The whole file.
+    fn to_xml() -> String {
+        let (results, shard) = (results(), "2/3".parse().ok());
+        let octopod = results.origin.octopod();
+        let end = ShardEnd { command: "matrix", shard, status: results.status(), octopod: &octopod };
+        end.document(suite(&results))
+    }
 
     /// The element within the row's element.
     fn case_of(xml: &str, name: &str) -> String {
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn each_result_has_its_element() {
-        let xml = to_xml(&results(), "2/3".parse().ok()).unwrap();
+        let xml = to_xml();
         let suite = xml.lines().find(|line| line.contains("<testsuite ")).unwrap();
         for count in ["name=\"matrix 2/3\"", "tests=\"4\"", "skipped=\"1\"", "errors=\"1\"", "failures=\"1\""]
         {
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_was_wrong_and_how_to_repeat_it() {
-        let xml = to_xml(&results(), "2/3".parse().ok()).unwrap();
+        let xml = to_xml();
         let bad = case_of(&xml, "bad");
         for part in
             ["status 1, not 0", "reason: 2 frames lost", "cargo run -- boot --accel tcg", "octopod: up &lt;3"]

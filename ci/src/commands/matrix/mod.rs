@@ -30,6 +30,7 @@ use crate::commands::matrix::selection::Selection;
 use crate::commands::matrix::weight::Weight;
 use crate::machine::AccelChoice;
 use crate::report::origin::OriginReport;
+use crate::report::shards::ShardEnd;
 
 /// The results, for programs and for JUnit's readers.
 const RESULTS: &str = "matrix.json";
@@ -134,8 +135,10 @@ impl MatrixArgs {
         // Each is tried: what cannot be written to one place may be to another, and the counts are shown in any case.
         std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
         let asked_for = self.json.as_deref().filter(|path| path.as_os_str() != "-");
-        let mut written =
-            vec![junit::to_xml(&results, wanted.shard).and_then(|xml| write("--junit", &junit, &xml))];
+        let octopod = results.origin.octopod();
+        let (command, shard, status) = ("matrix", wanted.shard, results.status());
+        let end = ShardEnd { command, shard, status, octopod: &octopod };
+        let mut written = vec![end.write(junit::suite(&results), &junit)];
         let copies = [Some(json.as_path()), asked_for].into_iter().flatten();
         written.extend(copies.map(|path| write("--json", path, &results.to_json())));
         let shown = screen.finish(&results, &[&json, &junit]);

@@ -33,6 +33,7 @@ use crate::commands::soak::task::{Ended, Task, human};
 use crate::machine::AccelChoice;
 use crate::present::terminal::Console;
 use crate::report::origin::OriginReport;
+use crate::report::shards::ShardEnd;
 use crate::run::folder;
 
 /// The file of `--junit`, where that is a folder.
@@ -196,8 +197,8 @@ impl SoakArgs {
         }
         if let Some(path) = &self.junit {
             let octopod = OriginReport::begins(&workspace).octopod();
-            let written = junit::write(path, cases, self.shard, status, &octopod);
-            written.map_err(Error::unwritable("--junit", path))?;
+            let end = ShardEnd { command: "soak", shard: self.shard, status, octopod: &octopod };
+            end.write(junit::suite(cases), path)?;
         }
         Ok(status)
     }
