@@ -97,7 +97,10 @@ impl fmt::Display for Failure {
             Failure::Stranded { taken, free } => {
                 write!(f, "all CPUs together allocated {taken} of {free} free frames")
             }
-            Failure::Misaligned { frame, order } => write!(f, "{frame} was allocated at {order}"),
+            Failure::Misaligned { frame, order } => {
+                let frames = order.frames();
+                write!(f, "{frame} was allocated at {order}, whose frames are multiples of {frames:#x}")
+            }
             Failure::FromNowhere { frame, order } => {
                 write!(f, "{frame} was allocated at {order} while every second frame was in use")
             }

@@ -48,7 +48,7 @@ impl HeapSnapshot {
         }
         match self.free_frames.zip(after.free_frames) {
             Some((before, after)) if after < before => {
-                return Err(Discrepancy::Lost { frames: before - after });
+                return Err(Discrepancy::Lost { frames: before - after, which: None });
             }
             Some((before, after)) if after > before => {
                 return Err(Discrepancy::Gained { frames: after - before });

@@ -25,7 +25,7 @@ use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource};
 use super::subject::Subject;
 use super::tested::{Tested, TestedHeap};
-use super::workloads::{self, Platform, SLOTS, Setup, Shared, Workload};
+use super::workloads::{self, EXHAUST_LIMIT, Platform, SLOTS, Setup, Shared, Workload};
 use crate::cpu::PAGE_BYTES;
 use crate::heap::source::become_cpu;
 use crate::memory::host::World;
@@ -119,6 +119,10 @@ impl Platform for Threads {
         }
     }
 
+    fn is_overdue(&self) -> bool {
+        matches!(self.bound, Bound::Time(time) if self.began.elapsed() >= time + EXHAUST_LIMIT)
+    }
+
     fn barrier(&self) {
         self.barrier.wait();
     }
@@ -205,6 +209,9 @@ impl HostRun<'_> {
 
     /// Runs the workload on `source` instead of [`allocator`](Self::allocator). All of its frames must lie below `end`, and it
     /// must have twice as many contexts as there are threads.
+    ///
+    /// # Panics
+    /// If the host cannot start a thread.
     pub fn run_on(&self, end: usize, source: &dyn FrameSource) -> Outcome {
         Run {
             subject: Subject::Allocator(self.allocator),
@@ -368,12 +375,15 @@ impl Run<'_> {
         std::thread::scope(|scope| {
             for number in 0..self.threads {
                 let (threads, shared) = (&threads, &shared);
-                scope.spawn(move || {
+                let work = move || {
                     become_cpu(number);
                     // SAFETY: a context must be unique. Each thread has that of its number and that of its handler, and no others
                     // exist.
                     workloads::run(threads, shared, unsafe { AllocContext::new(number) });
-                });
+                };
+                // Its name is part of what a panic says.
+                let named = std::thread::Builder::new().name(std::format!("cpu {number}"));
+                named.spawn_scoped(scope, work).expect("the host has memory for a thread");
             }
         });
         let elapsed = began.elapsed();
@@ -386,12 +396,14 @@ impl Run<'_> {
             elapsed_us: elapsed.as_micros() as u64,
             lost_and_gained: before.lost_and_gained(&after),
         };
+        // SAFETY: a context must be unique. The threads have ended.
+        let mut context = unsafe { AllocContext::new(0) };
         Outcome {
             figures: figures(&shared, self.subject, measured),
             buckets: buckets(&histograms).collect(),
             scores: shared.scores().collect(),
             operations,
-            verdict: before.compare(&after, &failures, tested),
+            verdict: before.compare(&after, &failures, tested, shared.owners, &mut context),
         }
     }
 

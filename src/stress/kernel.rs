@@ -23,6 +23,8 @@ const INTERRUPT_DELAY: Duration = Duration::from_micros(100);
 pub(crate) struct Kernel {
     /// The end of the workload.
     pub end: Deadline,
+    /// The time at which a workload ends whose round is not over.
+    pub limit: Deadline,
     /// The barrier of its CPUs.
     pub barrier: Barrier,
     /// Whether a CPU was excluded from the barrier while it may still use the workload's memory.
@@ -45,6 +47,10 @@ impl Platform for Kernel {
 
     fn has_ended(&self) -> bool {
         self.end.has_passed()
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.limit.has_passed()
     }
 
     fn barrier(&self) {

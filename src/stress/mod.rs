@@ -12,6 +12,7 @@ mod heap_snapshot;
 pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+mod lost;
 mod marks;
 pub(crate) mod owners;
 #[doc(hidden)]

@@ -1,7 +1,8 @@
 //! The owner of each frame, as the workloads record it.
 //!
 //! Each frame has a word, which is swapped at each allocation and each free. If a frame is allocated while it has an owner, or
-//! freed by a CPU that does not own it, the old value of the swap shows that at once.
+//! freed by a CPU that does not own it, the old value of the swap shows that at once. The word of a free frame keeps its last
+//! owner: of a frame that the allocator loses, that is the CPU that freed it.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ pub(crate) type OwnerId = u32;
 /// The difference between the numbers of a CPU's handler and of the CPU: more than any CPU's number.
 pub(super) const HANDLER: OwnerId = 1 << 20;
 
-const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < 1 << (u64::BITS - NEXT_BITS));
+const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < RELEASED >> NEXT_BITS);
 
 /// The owner of frames that the timer interrupt handler of a CPU holds.
 pub(crate) const fn handler_of(cpu: OwnerId) -> OwnerId {
@@ -25,7 +26,7 @@ pub(crate) const fn handler_of(cpu: OwnerId) -> OwnerId {
 }
 
 /// Displays an owner.
-pub(super) struct OwnerName(pub(super) OwnerId);
+pub(crate) struct OwnerName(pub(crate) OwnerId);
 
 impl fmt::Display for OwnerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,9 +37,31 @@ impl fmt::Display for OwnerName {
     }
 }
 
-/// The owner words of frames from 0 to the slice's length. 0: the frame has no owner.
+/// The owner words of frames from 0 to the slice's length. 0: the frame has never had an owner.
 #[derive(Clone, Copy)]
-pub struct Owners<'a>(&'a [AtomicU64]);
+pub struct Owners<'a> {
+    words: &'a [AtomicU64],
+    /// The number of the present run of a workload, in the words of the frames that it frees.
+    run: u32,
+}
+
+/// The last event of a frame in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastOwner {
+    /// It has this owner.
+    Holds(OwnerId),
+    /// This owner freed it.
+    Freed(OwnerId),
+}
+
+impl fmt::Display for LastOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            LastOwner::Holds(owner) => write!(f, "held by {}", OwnerName(owner)),
+            LastOwner::Freed(owner) => write!(f, "freed by {}", OwnerName(owner)),
+        }
+    }
+}
 
 /// A frame has another owner than expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,18 +119,50 @@ impl fmt::Display for OwnershipViolation {
 const NEXT_BITS: u32 = 40;
 const NEXT_MASK: u64 = (1 << NEXT_BITS) - 1;
 
+/// In the word of a free frame: the owner is the last one, and the low bits hold the number of the run in which it freed the frame.
+const RELEASED: u64 = 1 << 63;
+
 fn word(owner: OwnerId, next: Option<FrameIndex>) -> u64 {
     (u64::from(owner) + 1) << NEXT_BITS | next.map_or(0, |frame| frame as u64 + 1)
 }
 
+fn released_word(owner: OwnerId, run: u32) -> u64 {
+    RELEASED | word(owner, None) | u64::from(run)
+}
+
 fn owner_of(word: u64) -> Option<OwnerId> {
-    (word >> NEXT_BITS).checked_sub(1).map(|owner| owner as OwnerId)
+    if word & RELEASED == 0 { named_owner(word) } else { None }
+}
+
+/// The owner of a frame that has one, or the last owner.
+fn named_owner(word: u64) -> Option<OwnerId> {
+    ((word & !RELEASED) >> NEXT_BITS).checked_sub(1).map(|owner| owner as OwnerId)
 }
 
 impl<'a> Owners<'a> {
     /// Owner words in this memory, which must be 0.
     pub fn new(words: &'a [AtomicU64]) -> Owners<'a> {
-        Owners(words)
+        Owners { words, run: 0 }
+    }
+
+    /// The same words in another run of a workload.
+    pub(crate) fn in_run(self, run: u32) -> Owners<'a> {
+        Owners { run, ..self }
+    }
+
+    /// The number of frames.
+    pub(crate) fn frames(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The last event of a frame in this run; `None` if it has had no owner in this run.
+    pub(crate) fn last_owner(&self, frame: FrameIndex) -> Option<LastOwner> {
+        let word = self.words.get(frame)?.load(Ordering::Acquire);
+        match owner_of(word) {
+            Some(owner) => Some(LastOwner::Holds(owner)),
+            None if word & NEXT_MASK == u64::from(self.run) => named_owner(word).map(LastOwner::Freed),
+            None => None,
+        }
     }
 
     /// Records that `receiver` has allocated the frame.
@@ -129,7 +184,7 @@ impl<'a> Owners<'a> {
         receiver: OwnerId,
         next: Option<FrameIndex>,
     ) -> Result<(), OwnershipViolation> {
-        let slot = self.0.get(frame).ok_or(OwnershipViolation::NoSuchFrame { frame, receiver })?;
+        let slot = self.words.get(frame).ok_or(OwnershipViolation::NoSuchFrame { frame, receiver })?;
         let old = slot.swap(word(receiver, next), Ordering::AcqRel);
         match owner_of(old) {
             None => Ok(()),
@@ -151,8 +206,8 @@ impl<'a> Owners<'a> {
     ) -> Result<Option<FrameIndex>, OwnershipViolation> {
         let violation =
             |word| OwnershipViolation::FreedByNonOwner { frame, holder: owner_of(word), returner: holder };
-        let slot = self.0.get(frame).ok_or(violation(0))?;
-        let old = slot.swap(0, Ordering::AcqRel);
+        let slot = self.words.get(frame).ok_or(violation(0))?;
+        let old = slot.swap(released_word(holder, self.run), Ordering::AcqRel);
         if owner_of(old) == Some(holder) {
             Ok((old & NEXT_MASK).checked_sub(1).map(|frame| frame as FrameIndex))
         } else {
@@ -216,6 +271,25 @@ mod tests {
         let owners = Owners::new(&words);
         assert_eq!(owners.acquire(4, 1), Err(OwnershipViolation::NoSuchFrame { frame: 4, receiver: 1 }));
         assert!(owners.release(4, 1).is_err());
+    }
+
+    #[test]
+    fn the_last_owner_of_a_run_is_known() {
+        let words = words(4);
+        let owners = Owners::new(&words);
+        assert_eq!(owners.last_owner(1), None);
+        assert_eq!(owners.acquire(1, 7), Ok(()));
+        assert_eq!(owners.last_owner(1), Some(LastOwner::Holds(7)));
+        assert_eq!(owners.release(1, 7), Ok(None));
+        assert_eq!(owners.last_owner(1), Some(LastOwner::Freed(7)));
+        assert!(owners.release(1, 7).is_err(), "it has no owner");
+        let next = owners.in_run(1);
+        assert_eq!(next.last_owner(1), None, "freed in another run");
+        assert_eq!(next.acquire(1, handler_of(MAX_CPUS - 1)), Ok(()));
+        assert_eq!(next.release(1, handler_of(MAX_CPUS - 1)), Ok(None));
+        let freed = next.last_owner(1).unwrap();
+        assert_eq!(freed.to_string(), "freed by the handler of cpu 4095");
+        assert_eq!(next.last_owner(4), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::source::{AllocContext, FrameSource, KernelAllocator};
 use super::subject::Subject;
 use super::tables::Tables;
 use super::tested::{Tested, TestedHeap};
-use super::workloads::{self, Details, Setup, Shared, Workload};
+use super::workloads::{self, Details, EXHAUST_LIMIT, Setup, Shared, Workload};
 use crate::boot::command_line::Switch;
 use crate::config::STRESS_GRACE_MS;
 use crate::console::LineBuffer;
@@ -282,7 +282,7 @@ impl SubjectRun<'_> {
             seed: self.plan.seed,
             source: tested.frames(),
             heap: tested.heap(&tables.slots, check_every_frame),
-            owners: Owners::new(&tables.owners),
+            owners: Owners::new(&tables.owners).in_run(*self.index),
             histograms: &tables.histograms[..2 * cpus],
             ids,
             rings: &tables.rings[..cpus],
@@ -295,6 +295,7 @@ impl SubjectRun<'_> {
         let began_us = time::now_us();
         let kernel = Kernel {
             end: Deadline::after_us(self.plan.budget_us),
+            limit: Deadline::after_us(self.plan.budget_us + EXHAUST_LIMIT.as_micros() as u64),
             barrier: Barrier::new(ids.iter().copied().map(CpuId).collect()),
             is_cpu_stuck: AtomicBool::new(false),
         };
@@ -325,8 +326,10 @@ impl SubjectRun<'_> {
         drain(tested)?;
         let after = tested.snapshot();
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
+        // SAFETY: a context must be unique. This is the BSP, whose rank is 0, and no workload runs.
+        let mut context = unsafe { AllocContext::new(0) };
         before
-            .compare(&after, &failures, tested)
+            .compare(&after, &failures, tested, shared.owners, &mut context)
             .map_err(|discrepancy| StressError::Discrepancy { run, discrepancy })
     }
 

@@ -3,7 +3,9 @@
 use core::fmt;
 
 use super::failure::{Failure, FailureLog};
-use super::source::FrameSource;
+use super::lost::LostFrames;
+use super::owners::Owners;
+use super::source::{AllocContext, FrameSource};
 use crate::memory::frames::{Invalid, ORDERS};
 
 /// The state of an allocator while no workload runs and every context is drained.
@@ -22,6 +24,8 @@ pub enum Discrepancy {
     Lost {
         /// How many fewer.
         frames: u64,
+        /// Which, if it is known.
+        which: Option<LostFrames>,
     },
     /// More frames are free.
     Gained {
@@ -61,8 +65,9 @@ impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Discrepancy::Failure(failure) => failure.fmt(f),
-            Discrepancy::Lost { frames } => {
-                write!(f, "{frames} frames that were free before are not free after")
+            Discrepancy::Lost { frames, which } => {
+                write!(f, "{frames} frames that were free before are not free after")?;
+                which.map_or(Ok(()), |which| write!(f, ": {which}"))
             }
             Discrepancy::Gained { frames } => write!(f, "{frames} more frames are free than were before"),
             Discrepancy::Fragmented { order, before, after } => {
@@ -96,23 +101,31 @@ impl AllocatorSnapshot {
         (self.free.saturating_sub(after.free), after.free.saturating_sub(self.free))
     }
 
-    /// Compares the state after a workload with `self`, the state before.
+    /// Compares the state after a workload with `self`, the state before. If frames are lost, it allocates and frees all that are
+    /// free, to find which.
     ///
     /// # Errors
     /// The most specific discrepancy.
+    #[inline(never)]
     pub(crate) fn compare(
         &self,
         after: &AllocatorSnapshot,
         failures: &FailureLog,
         source: &dyn FrameSource,
+        owners: Owners<'_>,
+        context: &mut AllocContext,
     ) -> Result<(), Discrepancy> {
-        if let Some(failure) = failures.first() {
-            return Err(Discrepancy::Failure(failure));
+        let (lost, gained) = self.lost_and_gained(after);
+        match failures.first() {
+            // Frames that could not be allocated may be lost: then it is known which.
+            Some(Failure::Stranded { .. }) if lost > 0 => {}
+            Some(failure) => return Err(Discrepancy::Failure(failure)),
+            None if gained > 0 => return Err(Discrepancy::Gained { frames: gained }),
+            None => {}
         }
-        match self.lost_and_gained(after) {
-            (0, 0) => {}
-            (0, frames) => return Err(Discrepancy::Gained { frames }),
-            (frames, _) => return Err(Discrepancy::Lost { frames }),
+        if lost > 0 {
+            let which = Some(LostFrames::find(source, owners, context));
+            return Err(Discrepancy::Lost { frames: lost, which });
         }
         source.validate().map_err(Discrepancy::Invalid)?;
         let (Some(before), Some(after)) = (self.by_order, after.by_order) else { return Ok(()) };

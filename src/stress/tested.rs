@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU64;
 use super::failure::FailureLog;
 use super::heap_snapshot::HeapSnapshot;
 use super::marks::Marks;
+use super::owners::Owners;
 use super::snapshot::{AllocatorSnapshot, Discrepancy};
 use super::source::{AllocContext, FrameSource};
 use super::workloads::HeapTarget;
@@ -109,7 +110,7 @@ impl Snapshot {
         }
     }
 
-    /// Compares the state after a workload with `self`, the state before.
+    /// Compares the state after a workload with `self`, the state before. `owners` and `context` serve to find lost frames.
     ///
     /// # Errors
     /// The most specific discrepancy.
@@ -118,10 +119,12 @@ impl Snapshot {
         after: &Snapshot,
         failures: &FailureLog,
         tested: &Tested<'_>,
+        owners: Owners<'_>,
+        context: &mut AllocContext,
     ) -> Result<(), Discrepancy> {
         match (self, after, tested) {
             (Snapshot::Frames(before), Snapshot::Frames(after), Tested::Frames(source)) => {
-                before.compare(after, failures, *source)
+                before.compare(after, failures, *source, owners, context)
             }
             (Snapshot::Heap(before), Snapshot::Heap(after), Tested::Heap(heap)) => {
                 before.compare(after, failures, heap.source)

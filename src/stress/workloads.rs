@@ -24,10 +24,11 @@ pub use objects::HeapTarget;
 pub(in crate::stress) use objects::SLOTS;
 pub use replay::REPLAY;
 pub use singles::PAIRS;
+pub(crate) use worker::EXHAUST_LIMIT;
 pub use worker::{Body, Details, HeapWorker, HeldRun, Platform, Setup, Shared, Timed, Worker, Workload, run};
 
 use crate::boot::command_line::Named;
-use crate::registry::Header;
+use crate::registry::{Header, by_name};
 
 /// All workloads, in the order of the list and of the run. To add one, declare it in a file of its own and add a line.
 const ALL: &[&Workload] = &[
@@ -195,7 +196,8 @@ impl Named for &'static Workload {
 
 /// The workloads that run when none is named.
 pub fn defaults() -> impl Iterator<Item = &'static Workload> {
-    ALL.iter().chain(<&Workload>::registered()).copied().filter(|workload| workload.is_default)
+    let registered = by_name(<&Workload>::registered(), |workload| workload.name);
+    ALL.iter().chain(registered).copied().filter(|workload| workload.is_default)
 }
 
 /// Returns a name that two of them have, or `None`.

@@ -3,6 +3,7 @@ use super::super::workloads::defaults;
 use super::*;
 use crate::boot::command_line::Named;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
+use crate::stress::snapshot::AllocatorSnapshot;
 
 /// A trace of the package in the folder where cargo runs the tests. The program may have been built in another folder.
 fn sample_path() -> std::path::PathBuf {
@@ -202,7 +203,10 @@ impl FrameSource for Recorder<'_> {
 }
 
 /// One core, whose time ends after a number of checks.
-struct OneCore(AtomicU32);
+struct OneCore {
+    checks: AtomicU32,
+    most: u32,
+}
 
 impl Platform for OneCore {
     fn cycles(&self) -> u64 {
@@ -210,7 +214,11 @@ impl Platform for OneCore {
     }
 
     fn has_ended(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) >= 200
+        self.checks.fetch_add(1, Ordering::Relaxed) >= self.most
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.most == 0
     }
 
     fn barrier(&self) {}
@@ -263,6 +271,16 @@ fn a_seed_repeats_a_run_on_one_core() {
 }
 
 fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source: &dyn FrameSource) {
+    run_on_core(&OneCore { checks: AtomicU32::new(0), most: 200 }, workload, seed, world, source);
+}
+
+fn run_on_core(
+    core: &OneCore,
+    workload: &'static Workload,
+    seed: u64,
+    world: &World,
+    source: &dyn FrameSource,
+) {
     let owners: Vec<_> = (0..end_of(world)).map(|_| AtomicU64::new(0)).collect();
     let (histograms, rings, failures) =
         ([Histogram::new(), Histogram::new()], [FrameRing::new()], FailureLog::new());
@@ -284,9 +302,91 @@ fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source
         runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
     });
     // SAFETY: a context must be unique. There is no other.
-    workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { AllocContext::new(0) });
+    workloads::run(core, &shared, unsafe { AllocContext::new(0) });
     for number in 0..2 {
         // SAFETY: a context must be unique. The run, which had it, has ended.
         source.drain(&mut unsafe { AllocContext::new(number) });
+    }
+}
+
+/// Octopod's allocator, which breaks in one way.
+struct Broken<'a>(Hosted<'a>, Defect);
+
+#[derive(Clone, Copy)]
+enum Defect {
+    /// Frees of the frames with these last digits have no effect.
+    Loses(usize),
+    /// An allocation takes longer than a workload may.
+    IsSlow(&'static AtomicU64),
+}
+
+impl FrameSource for Broken<'_> {
+    fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        if let Defect::IsSlow(calls) = self.1 {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
+        self.0.alloc(context, order)
+    }
+
+    unsafe fn free(
+        &self,
+        context: &mut AllocContext,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        match self.1 {
+            Defect::Loses(digits) if frame.get() % 0x100 == digits => Ok(()),
+            // SAFETY: the caller's guarantee.
+            _ => unsafe { self.0.free(context, frame, order) },
+        }
+    }
+
+    fn can_obtain_all(&self) -> bool {
+        false
+    }
+
+    fn drain(&self, context: &mut AllocContext) {
+        self.0.drain(context);
+    }
+
+    fn free_frames(&self) -> usize {
+        self.0.free_frames()
+    }
+}
+
+#[test]
+fn lost_frames_are_named_with_their_last_owner() {
+    // In the second round of `storm` frames cannot be allocated, because they are lost.
+    for workload in ["bulk", "storm"] {
+        let world = World::new(2);
+        let source = Broken(Hosted::new(&world, 2), Defect::Loses(0x35));
+        let run = HostRun { bound: Bound::Operations(3_000), ..all_rounds(workload, 2) };
+        let Err(Discrepancy::Lost { frames, which: Some(which) }) =
+            run.run_on(end_of(&world), &source).verdict
+        else {
+            panic!("{workload} loses nothing")
+        };
+        assert_eq!(u64::from(which.more) + 1, frames, "{workload}: {which}");
+        let first = which.first.unwrap();
+        assert_eq!((first.first % 0x100, first.last), (0x35, first.first), "{workload}: {which}");
+        assert!(which.to_string().contains("35 (freed by cpu 0) and "), "{which}");
+        // The search frees what it allocates, of which this allocator loses frames that the workload did not have.
+        let free = AllocatorSnapshot::of(&source).free();
+        assert!(free + 4 >= world.len as u64, "{workload}: {free} of {}", world.len);
+    }
+}
+
+#[test]
+fn a_round_that_allocates_all_memory_ends_with_the_clock() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    for workload in ["storm", "fragmentation"] {
+        CALLS.store(0, Ordering::Relaxed);
+        let world = World::new(2);
+        let source = Broken(Hosted::new(&world, 2), Defect::IsSlow(&CALLS));
+        let workload = <&Workload>::from_name(workload).unwrap();
+        run_on_core(&OneCore { checks: AtomicU32::new(0), most: 0 }, workload, 7, &world, &source);
+        let calls = CALLS.load(Ordering::Relaxed);
+        assert!(calls < 200, "{workload}: {calls} of {} frames", world.len);
+        assert_eq!(source.free_frames(), world.len, "{workload}");
     }
 }

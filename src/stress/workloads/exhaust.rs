@@ -1,8 +1,9 @@
 //! Workloads that allocate all memory. No free frame may be unreachable.
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 
-use super::worker::{Body, Timed, Worker, Workload};
+use super::worker::{Body, ROUNDS, Shared, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::Failure;
 use crate::stress::owners::FrameIndex;
@@ -19,7 +20,7 @@ pub(crate) static STORM: Workload = Workload {
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.storm()),
-    details: None,
+    details: Some(details),
 };
 
 /// The workload `fragmentation`.
@@ -31,8 +32,15 @@ pub(crate) static FRAGMENTATION: Workload = Workload {
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.fragmentation()),
-    details: None,
+    details: Some(details),
 };
+
+fn details(shared: &Shared, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(match shared.is_cut.load(Ordering::Relaxed) {
+        false => "each round allocated all frames",
+        true => "the clock ended a round before all frames were allocated",
+    })
+}
 
 impl Worker<'_> {
     /// All CPUs allocate until no frame is left, then free all of them.
@@ -58,7 +66,8 @@ impl Worker<'_> {
             let again = self.shared.goes_on.load(Ordering::Acquire);
             let (kept, freed) = self.free_odd(mine);
             let free = self.sum_up(freed);
-            if let Some(frame) = self.alloc(PAIR) {
+            let pair = if self.is_cut() { None } else { self.alloc(PAIR) };
+            if let Some(frame) = pair {
                 let order = PAIR;
                 self.note(Failure::FromNowhere { frame, order });
                 self.free(frame, order);
@@ -87,26 +96,40 @@ impl Worker<'_> {
             self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
         }
         let taken = self.sum_up(taken);
-        if self.rank == 0 && taken != free {
+        if self.rank == 0 && taken != free && !self.is_cut() {
             self.note(Failure::Stranded { taken, free });
         }
         head
     }
 
-    /// Allocates single frames until that fails. Returns the head of their list, and their number.
+    /// Whether the clock has ended a round. Then frames are left, and the workload ends with this round.
+    fn is_cut(&self) -> bool {
+        self.shared.is_cut.load(Ordering::Acquire)
+    }
+
+    /// Allocates single frames until that fails, or the workload is overdue. Returns the head of their list, and their number.
     fn alloc_all(&mut self) -> (Option<FrameIndex>, u64) {
         let (mut head, mut taken) = (None, 0);
-        loop {
-            let Some(frame) = self.alloc_sampled(Order::FRAME) else { return (head, taken) };
+        for count in 1_usize.. {
+            if count.is_multiple_of(ROUNDS) && (self.is_cut() || self.platform.is_overdue()) {
+                self.shared.is_cut.store(true, Ordering::Release);
+                break;
+            }
+            let Some(frame) = self.alloc_sampled(Order::FRAME) else { break };
             match self.shared.owners.acquire_linked(frame.get(), self.id, head) {
                 Ok(()) => {
                     head = Some(frame.get());
                     taken += 1;
                     self.count(1);
                 }
-                Err(violation) => self.note(Failure::OwnershipViolation(violation)),
+                // An allocator that returns the same frame again would return it for ever.
+                Err(violation) => {
+                    self.note(Failure::OwnershipViolation(violation));
+                    break;
+                }
             }
         }
+        (head, taken)
     }
 
     /// Returns the sum of the values of all CPUs. Passes one barrier.

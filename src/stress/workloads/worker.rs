@@ -4,6 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use fastrand::Rng;
 
@@ -21,6 +22,10 @@ use crate::wire::MAX_SCORES;
 
 /// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
 pub(in crate::stress) const TIMED: u32 = 128;
+
+/// The time that a round which allocates all memory may take beyond the workload's time. An allocator whose allocations take longer the
+/// less is free would never complete it.
+pub(crate) const EXHAUST_LIMIT: Duration = Duration::from_secs(20);
 
 /// Short rounds between two reads of the clock, for the same reason.
 pub(in crate::stress) const ROUNDS: usize = 64;
@@ -130,6 +135,8 @@ pub trait Platform: Sync {
     fn cycles(&self) -> u64;
     /// Whether the workload's time is over.
     fn has_ended(&self) -> bool;
+    /// Whether it has been over for [`EXHAUST_LIMIT`]: then a round that allocates all memory ends as well.
+    fn is_overdue(&self) -> bool;
     /// Waits until all CPUs of the workload have arrived.
     fn barrier(&self);
     /// Waits until `condition` holds, which another CPU of the workload makes true.
@@ -206,6 +213,8 @@ pub struct Shared<'a> {
     pub(in crate::stress) goes_on: AtomicBool,
     /// Whether the CPU that ends the workload has done so.
     pub(in crate::stress) is_over: AtomicBool,
+    /// Whether a round that allocates all memory was ended by the clock.
+    pub(super) is_cut: AtomicBool,
     /// Interrupts during allocation, or rounds of a trace.
     pub(in crate::stress) rounds: AtomicU64,
     /// Failed allocations of interrupt handlers, or of a trace.
@@ -232,6 +241,7 @@ impl<'a> Shared<'a> {
             offline_cycles: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             filled: AtomicU64::new(0),
