@@ -171,7 +171,6 @@ pub mod faults;
 pub mod options;
 #[cfg(target_os = "none")]
 pub mod prelude;
-#[cfg(target_os = "none")]
 pub mod program;
 #[cfg(target_os = "none")]
 pub mod report;

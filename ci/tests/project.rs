@@ -1,127 +1,18 @@
 //! A project of a user's own, outside the checkout: `octopod new` makes it, cargo builds it on stable Rust, and the launcher is its
 //! runner. Then it is broken on purpose, and each time the right words are said.
 
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use octopod_ci::base::Workspace;
+use rustix::process::Signal;
 
 #[path = "project/extensions.rs"]
 mod extensions;
+#[path = "project/folder.rs"]
+mod folder;
 #[path = "project/heaps.rs"]
 mod heaps;
 
-/// Variables by which the cargo of this test describes it; the project's own cargo sets them anew.
-const OF_OUTER_CARGO: [&str; 9] = [
-    "CARGO_MANIFEST_DIR",
-    "CARGO_MANIFEST_PATH",
-    "CARGO_PKG_NAME",
-    "CARGO_PKG_VERSION",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_TARGET_DIR",
-    "RUSTFLAGS",
-    "OUT_DIR",
-    "OCTOPOD_ROOT",
-];
-
-struct Project {
-    folder: PathBuf,
-    target: PathBuf,
-    _parent: tempfile::TempDir,
-}
-
-/// What a command said, and its status.
-#[derive(Debug)]
-struct Said {
-    status: Option<i32>,
-    text: String,
-}
-
-impl Project {
-    /// A new project with the checkout's locked dependencies. All projects of the tests share what they build.
-    fn new(name: &str, more: &[&str]) -> Project {
-        let checkout = Workspace::find().unwrap();
-        let parent = tempfile::tempdir().unwrap();
-        let project = Project {
-            folder: parent.path().join(name),
-            target: checkout.own().join("tests/projects"),
-            _parent: parent,
-        };
-        let root = checkout.root.to_str().unwrap();
-        let made = said(
-            project
-                .command(&launcher(), project.folder.parent().unwrap())
-                .args(["new", name, "--path", root])
-                .args(more),
-        );
-        assert_eq!(made.status, Some(0), "{made:?}");
-        fs::copy(checkout.root.join("Cargo.lock"), project.folder.join("Cargo.lock")).unwrap();
-        project
-    }
-
-    fn command(&self, program: &Path, folder: &Path) -> Command {
-        let mut command = Command::new(program);
-        for name in OF_OUTER_CARGO {
-            command.env_remove(name);
-        }
-        let bin = launcher().parent().unwrap().to_owned();
-        let paths = env::var_os("PATH").unwrap_or_default();
-        let path = env::join_paths([bin].into_iter().chain(env::split_paths(&paths))).unwrap();
-        command.env("PATH", path).env("CARGO_TARGET_DIR", &self.target).current_dir(folder);
-        command
-    }
-
-    fn cargo(&self, words: &[&str]) -> Said {
-        let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-        said(self.command(&cargo, &self.folder).args(words))
-    }
-
-    fn octopod(&self, words: &[&str]) -> Said {
-        said(self.command(&launcher(), &self.folder).args(words))
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.folder.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn replace(&self, path: &str, old: &str, new: &str) {
-        let text = fs::read_to_string(self.folder.join(path)).unwrap();
-        assert!(text.contains(old), "{path} has no {old}");
-        self.write(path, &text.replace(old, new));
-    }
-}
-
-fn launcher() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_octopod"))
-}
-
-fn said(command: &mut Command) -> Said {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    // Names of tests are padded.
-    let text = text.lines().map(|line| match line.split_once(" ... ") {
-        Some((name, result)) => format!("{} ... {result}\n", name.trim_end()),
-        None => format!("{line}\n"),
-    });
-    let text = text.collect();
-    Said { status: status.code(), text }
-}
-
-impl Said {
-    #[track_caller]
-    fn expect(&self, status: i32, parts: &[&str]) {
-        let missing: Vec<_> = parts.iter().filter(|part| !self.text.contains(**part)).collect();
-        assert!(
-            self.status == Some(status) && missing.is_empty(),
-            "status {status} with {missing:?}: {}",
-            self.text
-        );
-    }
-}
+use folder::{Project, Said, launcher};
 
 #[test]
 fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
@@ -206,6 +97,10 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
         .octopod(&["stress", "--debug", "--allocator", "none"])
         .expect(2, &["\"none\" is not known (allowed: a list of octopod, magazine, locked, bitmap)"]);
 
+    // On the host, by the same file.
+    project.replace("Cargo.toml", "smp = 4", "profile = \"dev\"\nsmp = 4");
+    project.octopod(&host("pairs,storm")).expect(0, &["nothing lost, nothing allocated twice"]);
+
     // A workload and a parameter of the project's own.
     project.replace("src/main.rs", "/// A bit is set", MORE);
     project
@@ -226,19 +121,59 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
     let taken = "word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?";
     project.replace("src/main.rs", taken, "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?");
     project.octopod(&bulk).expect(1, &["was allocated to cpu", "had it"]);
+    let twice = project.octopod(&host("bulk"));
+    twice.expect(1, &["FAIL  bulk on bitmap with 2 threads: frame 0x", "was allocated to cpu", "had it"]);
     project.replace("src/main.rs", "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?", taken);
 
     // It loses what is freed.
     let freed = "match self.words[index / 64].fetch_or(1 << (index % 64), AcqRel)";
     project.replace("src/main.rs", freed, "match (index == usize::MAX) as u64");
-    project.octopod(&bulk).expect(1, &["frames that were free before are not free after"]);
+    let lost = "frames that were free before are not free after: frame";
+    project.octopod(&bulk).expect(1, &[lost, "(freed by cpu "]);
+    project.octopod(&host("bulk")).expect(1, &["bulk on bitmap with 2 threads", lost, "(freed by cpu "]);
     project.replace("src/main.rs", "match (index == usize::MAX) as u64", freed);
+
+    // It hangs, it panics, and a signal ends it, on the host.
+    let called = "fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {";
+    project.replace("src/main.rs", called, &format!("{called}\n        while self.is_on() {{}}"));
+    project.replace("src/main.rs", "impl<'a> Bitmap<'a> {", HANGS);
+    let hangs = project.octopod(&[&host("pairs")[..], &["--timeout", "3"]].concat());
+    let at =
+        "last seen in pairs on bitmap with 2 threads: thread 0 in call 1 (alloc of order 0), thread 1 in ";
+    hangs.expect(
+        4,
+        &["no verdict within 3 s; ", at, "by hand, for a debugger: ", " workload=pairs threads=2 "],
+    );
+    for signal in [Signal::INT, Signal::TERM] {
+        project.ends_by(signal, &host("pairs"));
+    }
+    project.replace("src/main.rs", "while self.is_on() {}", "assert!(!self.is_on(), \"no more\");");
+    let panicked = project.octopod(&host("pairs"));
+    panicked.expect(
+        3,
+        &["PANIC  pairs on bitmap with 2 threads: thread 'cpu ", "panicked at src/main.rs:", "no more"],
+    );
+    project.replace("src/main.rs", "assert!(!self.is_on(), \"no more\");", "");
 
     // Two of one name.
     project.replace("src/main.rs", "= \"bitmap\"", "= \"locked\"");
     let refused = project.octopod(&["boot", "--debug"]);
     refused.expect(5, &["the program registers two allocators called locked"]);
 }
+
+/// The stress on the host.
+fn host(workloads: &str) -> [&str; 12] {
+    let words = ["stress", "--host", "--mem", "16M", "--cpus", "2", "--seconds", "0.2"];
+    let [a, b, c, d, e, f, g, h] = words;
+    [a, b, c, d, e, f, g, h, "--allocator", "bitmap", "--workloads", workloads]
+}
+
+/// A condition that the compiler does not know.
+const HANGS: &str = "impl<'a> Bitmap<'a> {
+    fn is_on(&self) -> bool {
+        self.words[0].load(Relaxed) < u64::MAX || self.free_frames() > 0
+    }
+";
 
 /// A workload and a parameter.
 const MORE: &str = r#"octopod::option! {

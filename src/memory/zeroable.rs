@@ -7,6 +7,8 @@
 pub unsafe trait Zeroable {}
 
 // SAFETY: an integer.
+unsafe impl Zeroable for u8 {}
+// SAFETY: an integer.
 unsafe impl Zeroable for u32 {}
 // SAFETY: an integer.
 unsafe impl Zeroable for u64 {}

@@ -4,6 +4,7 @@ extern crate std;
 
 mod activity;
 mod hosted;
+pub mod program;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Barrier;

@@ -144,6 +144,17 @@ pub enum Error {
         /// The output of the compiler.
         diagnostics: String,
     },
+    /// The program of a project does not build for the host.
+    #[error(
+        "the program does not build for this host ({status}); what is the kernel's alone needs #[cfg(target_os = \"none\")]:\n\
+         {diagnostics}"
+    )]
+    HostBuild {
+        /// The end of cargo, in words.
+        status: String,
+        /// The output of the compiler.
+        diagnostics: String,
+    },
     /// The kernel does not build, or builds to an invalid file, and settings of the user affect its build.
     #[error("{error}\nthese settings affect the kernel's build: {}", settings.join("; "))]
     ForeignSettings {

@@ -251,7 +251,7 @@ impl Launch {
         if !matches!(self.kind, LaunchKind::Stress | LaunchKind::StressOnHost) {
             return None;
         }
-        let asked = self.command_line.parsed().and_then(|options| options.stress.seed);
+        let asked = self.command_line.seed();
         let drawn = || if self.counts_instructions() { 1 } else { RandomState::new().hash_one(0) };
         Some(asked.map_or_else(
             || RunSeed { value: drawn(), is_drawn: true },

@@ -42,6 +42,7 @@ fn with(
     grammar: &Command,
 ) -> Result<Vec<OsString>, Error> {
     let mut added: Vec<OsString> = Vec::new();
+    let conflicts = excluded_by_host(&words, command);
     for (key, value) in &project.options {
         if command.get_name() == "bench" && OF_OTHER_MACHINES.contains(&key.as_str()) {
             continue;
@@ -74,7 +75,7 @@ fn with(
             let word = word.to_string_lossy();
             word.strip_prefix("--").is_some_and(|word| word.split('=').next() == Some(name))
         });
-        if is_given && name != "append" {
+        if is_given && name != "append" || conflicts.contains(&name) {
             continue;
         }
         let option = format!("--{name}");
@@ -100,6 +101,14 @@ fn with(
     }
     words.splice(2..2, added);
     Ok(words)
+}
+
+/// The options that `--host` excludes, if the words have it: a machine's settings do not concern a run without one.
+fn excluded_by_host<'a>(words: &[OsString], command: &'a Command) -> Vec<&'a str> {
+    let host = command.get_arguments().find(|arg| arg.get_long() == Some("host"));
+    let is_given = words.iter().take_while(|word| *word != "--").any(|word| word == "--host");
+    let excluded = host.filter(|_| is_given).map(|host| command.get_arg_conflicts_with(host));
+    excluded.unwrap_or_default().into_iter().filter_map(|arg| arg.get_long()).collect()
 }
 
 fn text_of(value: &Value) -> Option<String> {
@@ -152,6 +161,9 @@ mod tests {
         assert_eq!(read(by_command, "stress").unwrap(), "stress");
         // Options of other commands do not concern this one.
         assert_eq!(read("seconds = 2", "stress").unwrap(), "stress --seconds 2");
+        // A run on the host has no machine.
+        let settings = "smp = 4\nmem = \"64M\"\nappend = [\"log=debug\"]\nallocator = \"own\"";
+        assert_eq!(read(settings, "stress --host").unwrap(), "stress --allocator own --mem 64M --host");
         assert_eq!(read("machines = \"m.toml\"", "matrix").unwrap(), "matrix --rows /p/m.toml");
     }
 

@@ -15,7 +15,9 @@ use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::{Launch, LaunchKind, run_folder, with_report};
 use crate::commands::launch_args::LaunchArgs;
 use crate::host::stress::{self as host, HostConfig};
+use crate::kernel::build;
 use crate::report::{Outcome, Report};
+use crate::run::replay;
 
 /// The time limit of each part of a comparison besides its own time: a slow host needs long to begin and to end it.
 const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
@@ -44,7 +46,8 @@ pub struct StressArgs {
     #[arg(long, value_name = "N,M", value_delimiter = ',', help_heading = "Stress")]
     pub cpus: Vec<u32>,
 
-    /// Run the workloads as threads of this host, with --mem of its memory, and boot nothing.
+    /// Run the workloads as threads of this host, with --mem of its memory, and boot nothing. In a project its program runs its own
+    /// allocators.
     #[arg(
         long,
         conflicts_with_all = [
@@ -132,15 +135,26 @@ impl StressArgs {
     }
 }
 
-/// Runs the workloads as threads of this host.
+/// Runs the workloads as threads of this host; in a project, where an allocator or a workload of its own is named, by its program.
 pub fn launch_on_host(launch: &Launch, observer: &mut dyn Observer) -> Outcome {
     with_report(launch, observer, |begun, observer| {
-        begun.folder = Some(run_folder(launch, &begun.workspace, &begun.files, observer)?);
+        let program = match begun.workspace.project().filter(|_| launch.command_line.names_program()) {
+            Some(project) => Some(build::for_host(project, &begun.workspace, observer)?),
+            None => None,
+        };
+        let folder = run_folder(launch, &begun.workspace, &begun.files, observer)?;
+        begun.folder = Some(folder.clone());
+        let replay = match (&launch.replay, &program) {
+            // The program reads a file.
+            (Some(path), Some(_)) => Some(replay::place(path, &folder)?),
+            (path, _) => path.clone(),
+        };
         let config = HostConfig {
             command_line: launch.command_line.clone(),
             mem: launch.machine.mem.clone(),
             threads: launch.cpus.clone(),
-            replay: launch.replay.clone(),
+            replay,
+            program,
             limit: launch.run.limit,
             seed: begun.seed.map_or(0, |seed| seed.value),
         };

@@ -1,38 +1,34 @@
 //! `stress --host`: the kernel's workloads, checks and allocators on the host, with threads in the role of CPUs. A failure
 //! there is a failure of the allocator itself, and can be debugged like any program.
 //!
-//! One thread does the work, and another watches it: it reports progress, enforces the time limit, and names the call in which
-//! an allocator hangs. Threads cannot be cancelled, so the threads of an aborted run end with the process.
+//! The work is done elsewhere, by threads of this process or by a project's program, and is watched here: progress is reported, the time
+//! limit is enforced, and the call in which an allocator hangs is named.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use octopod::boot::command_line::Switch;
 use octopod::options::{BuiltIn, Options as KernelOptions};
-use octopod::stress::host::{Activity, Bound, HostHeapRun, HostRun, Outcome as Ran};
-use octopod::stress::replay::{TraceSize, TraceTables};
+use octopod::stress::host::program::PartResult;
 use octopod::stress::subject::Subject;
-use octopod::stress::workloads::Workload;
-use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
+use octopod::wire::{LANES_IN_RECORD, Progress, StressCpu, cpus_per_lane};
 
-use crate::base::interrupt::{self, Listener};
+use crate::base::interrupt;
 use crate::base::meminfo::available_bytes;
 use crate::base::values::MemSize;
 use crate::base::{Error, Message, Observer, VerdictKind};
+use crate::host::program::Processes;
+use crate::host::threads::Threads;
+use crate::host::watchdog::Watchdog;
+use crate::host::work::{BLOCK_BYTES, Event, Part, Settings, Work};
+use crate::kernel::build::HostProgram;
 use crate::report::Judgement;
 use crate::run::clock::{RunClock, TICK};
 use crate::run::{CommandLine, Seen, replay};
 
-use crate::host::watchdog::Watchdog;
-
 /// The time of a workload on one allocator, unless a time is given.
 const DEFAULT_TIME: Duration = Duration::from_millis(200);
-
-/// A block of the allocator's.
-const BLOCK_BYTES: u64 = 2 << 20;
 
 /// The configuration of a run on the host.
 #[derive(Clone, Debug)]
@@ -45,6 +41,8 @@ pub struct HostConfig {
     pub threads: Vec<u32>,
     /// The trace to replay.
     pub replay: Option<PathBuf>,
+    /// The program of a project that runs the allocators; `None` if this process does.
+    pub program: Option<HostProgram>,
     /// The time limit.
     pub limit: Duration,
     /// The seed of the random choices.
@@ -61,40 +59,6 @@ fn check(mem: &MemSize) -> Result<(), Error> {
     Err(Error::Usage(format!(
         "--mem asks for {asked} MiB of this host's memory, and this host has {available} MiB to give"
     )))
-}
-
-/// One workload on one allocator or heap.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    threads: usize,
-    subject: Subject,
-    workload: &'static Workload,
-}
-
-impl std::fmt::Display for Part {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} on {} with {} threads", self.workload, self.subject, self.threads)
-    }
-}
-
-/// Events from the thread that does the work.
-enum Said {
-    /// The next part begins.
-    Begins(u32, Part, Arc<Activity>),
-    /// It has ended.
-    Ended(Part, Box<Ran>),
-    /// A signal asks for the end.
-    Woken,
-}
-
-/// The parameters of the work.
-struct HostRuns {
-    parts: Vec<Part>,
-    text: Option<(Vec<u8>, TraceSize)>,
-    blocks: usize,
-    time: Duration,
-    seed: u64,
-    check_every_frame: bool,
 }
 
 /// Runs what the options ask for. On the first thing that goes wrong it ends.
@@ -119,54 +83,26 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
         "threads on this host, seed {seed:#x}, {} ms for each workload",
         time.as_millis()
     )));
-    let blocks = (config.mem.bytes() / BLOCK_BYTES).max(1) as usize;
+    let blocks = (config.mem.bytes() / BLOCK_BYTES as u64).max(1) as usize;
     let of = parts.len() as u32;
     let check_every_frame = kernel.stress.check_every_frame == Switch::On;
-    let work = HostRuns { parts, text, blocks, time, seed, check_every_frame };
-    let (sender, said) = channel();
-    let woken = sender.clone();
-    let _listener = Listener::new(move || drop(woken.send(Said::Woken)));
-    thread::spawn(move || work.run(&sender));
-    watch(&said, of, time, config.limit, observer)
-}
-
-impl HostRuns {
-    /// Does all parts, one after the other, until the receiver is gone.
-    fn run(&self, to: &Sender<Said>) {
-        let tables = self.text.as_ref().map(|(_, size)| TraceTables::new(size));
-        // It has been checked.
-        let trace =
-            tables.as_ref().zip(self.text.as_ref()).and_then(|(tables, (text, _))| tables.load(text).ok());
-        for (index, part) in self.parts.iter().enumerate() {
-            let activity = Arc::new(Activity::new(part.threads));
-            if to.send(Said::Begins(index as u32, *part, activity.clone())).is_err() {
-                return;
-            }
-            let Part { threads, subject, workload } = *part;
-            let (bound, seed, check_every_frame) =
-                (Bound::Time(self.time), self.seed, self.check_every_frame);
-            let ran = match subject {
-                Subject::Allocator(allocator) => {
-                    let (blocks, trace) = (self.blocks, trace.as_ref());
-                    HostRun { allocator, workload, threads, blocks, bound, seed, trace, check_every_frame }
-                        .run_watched(Some(&activity))
-                }
-                Subject::Heap(heap) => {
-                    let (bytes, check_every_word) = (self.blocks * BLOCK_BYTES as usize, check_every_frame);
-                    HostHeapRun { heap, workload, threads, bytes, bound, seed, check_every_word }
-                        .run_watched(Some(&activity))
-                }
-            };
-            if to.send(Said::Ended(*part, Box::new(ran))).is_err() {
-                return;
-            }
-        }
+    let settings = Settings { blocks, time, seed, check_every_frame };
+    let mut work: Box<dyn Work> = match &config.program {
+        Some(program) => Box::new(Processes::new(program.clone(), parts, settings, config.replay.clone())),
+        None => Box::new(Threads::start(parts, settings, text)),
+    };
+    let watched = watch(work.as_mut(), of, time, config.limit, observer);
+    if watched.as_ref().is_ok_and(|(judgement, _)| judgement.kind != VerdictKind::Pass)
+        && let Some(line) = work.by_hand()
+    {
+        observer.receive(Message::Note(&format!("by hand, for a debugger: {line}")));
     }
+    watched
 }
 
 /// Follows the work to its end, or ends it.
 fn watch(
-    said: &Receiver<Said>,
+    work: &mut dyn Work,
     of: u32,
     time: Duration,
     limit: Duration,
@@ -181,32 +117,31 @@ fn watch(
         if interrupt::requested() {
             return Err(Error::Interrupted);
         }
-        match said.recv_timeout(TICK) {
-            Ok(Said::Begins(index, part, activity)) => {
-                at = Some((index, part, Watchdog::new(activity), Instant::now()));
+        let mut hang = None;
+        match work.next(TICK, observer)? {
+            Event::Begins(index, part) => at = Some((index, part, Watchdog::new(), Instant::now())),
+            Event::Threads(threads) => {
+                hang = at.as_mut().and_then(|(_, _, watchdog, _)| watchdog.look(threads));
             }
-            Ok(Said::Ended(part, ran)) => {
+            Event::Ended(part, result) => {
                 ended += 1;
-                let is_idle = ran.figures.operations == 0;
-                note(&mut seen, &ran);
-                if let Err(discrepancy) = ran.verdict {
+                let is_idle = result.figures.operations == 0;
+                let failure = result.failure.clone();
+                note(&mut seen, *result);
+                if let Some(discrepancy) = failure {
                     return Ok((failed(VerdictKind::Fail, format!("{part}: {discrepancy}")), seen));
                 }
                 if is_idle {
                     return Ok((failed(VerdictKind::Fail, format!("{part} has done no operation")), seen));
                 }
             }
-            Ok(Said::Woken) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                let what = at.map_or_else(|| "the stress".to_owned(), |(_, part, ..)| part.to_string());
-                return Ok((failed(VerdictKind::Panic, format!("{what} panicked: see above")), seen));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
+            Event::Broke(reason) => return Ok((failed(VerdictKind::Panic, reason), seen)),
+            Event::Nothing => {}
         }
         let is_late = clock.left(Instant::now()).is_zero();
         let Some((index, part, watchdog, began)) = &mut at else { continue };
         observer.receive(Message::Progress(&progress(*index, of, *part, watchdog, began.elapsed(), time)));
-        if let Some(hang) = watchdog.look() {
+        if let Some(hang) = hang {
             return Ok((failed(VerdictKind::Fail, format!("{part}: {hang}")), seen));
         }
         if is_late && ended < of {
@@ -261,43 +196,30 @@ fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
     each.flat_map(parts).collect()
 }
 
-fn note(seen: &mut Seen, ran: &Ran) {
-    let figures = &ran.figures;
+fn note(seen: &mut Seen, result: PartResult) {
+    let workload = &result.figures.workload;
     let share = |(cpu, operations): (usize, &u64)| StressCpu {
-        workload: figures.workload.to_owned(),
+        workload: workload.clone(),
         cpu: cpu as u32,
         operations: *operations,
     };
-    seen.shares.push(ran.operations.iter().enumerate().map(share).collect());
-    seen.latencies.push(ran.buckets.clone());
-    seen.scores.push(ran.scores.clone());
-    seen.stress.push(Stress {
-        workload: figures.workload.to_owned(),
-        allocator: figures.allocator.to_owned(),
-        cpus: figures.cpus,
-        operations: figures.operations,
-        allocations: figures.allocations,
-        refused: figures.refused,
-        unsupported: figures.unsupported,
-        elapsed_us: figures.elapsed_us,
-        lost: figures.lost,
-        double_allocated: figures.double_allocated,
-        rounds: figures.rounds,
-        failed_allocations: figures.failed_allocations,
-        offline_cycles: figures.offline_cycles,
-        kind: figures.kind.map(str::to_owned),
-        timed: figures.timed.map(str::to_owned),
-        cycles: Cycles { ..figures.cycles },
-    });
+    seen.shares.push(result.operations.iter().enumerate().map(share).collect());
+    seen.latencies.push(result.buckets);
+    seen.scores.push(result.scores);
+    seen.stress.push(result.figures);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use octopod::stress::allocators::OCTOPOD;
+    use octopod::stress::host::{Call, ThreadActivity};
     use octopod::stress::workloads::PAIRS;
 
     use super::*;
     use crate::base::Silent;
+    use crate::host::watchdog::LOOKS;
 
     #[test]
     #[cfg(target_os = "linux")]
@@ -307,24 +229,46 @@ mod tests {
         assert_eq!(error.verdict().status(), 2);
     }
 
-    #[test]
-    fn work_that_goes_on_ends_with_the_time_and_says_where() {
-        let (sender, said) = channel();
-        let part = Part { threads: 2, subject: Subject::Allocator(&OCTOPOD), workload: &PAIRS };
-        sender.send(Said::Begins(0, part, Arc::new(Activity::new(2)))).unwrap();
-        let limit = Duration::from_millis(1);
-        let (judgement, _) = watch(&said, 1, limit, limit, &mut Silent).unwrap();
-        assert_eq!(judgement.kind, VerdictKind::Timeout);
-        let reason = judgement.reason.unwrap();
-        assert!(reason.contains("last seen in pairs on octopod with 2 threads: "), "{reason}");
+    /// Work with given events, and then none.
+    struct Given(VecDeque<Event>);
+
+    impl Work for Given {
+        fn next(&mut self, _: Duration, _: &mut dyn Observer) -> Result<Event, Error> {
+            Ok(self.0.pop_front().unwrap_or(Event::Nothing))
+        }
+    }
+
+    fn judge(limit: Duration, events: impl IntoIterator<Item = Event>) -> Judgement {
+        watch(&mut Given(events.into_iter().collect()), 1, limit, limit, &mut Silent).unwrap().0
+    }
+
+    const PART: Part = Part { threads: 2, subject: Subject::Allocator(&OCTOPOD), workload: &PAIRS };
+
+    fn threads(calls: u64) -> Event {
+        let call = Call::Alloc(octopod::memory::frames::Order::FRAME);
+        let working = ThreadActivity { call: None, calls: 2 * calls };
+        Event::Threads(vec![working, ThreadActivity { call: Some(call), calls }])
     }
 
     #[test]
-    fn a_panic_of_the_work_is_reported() {
-        let (sender, said) = channel();
-        drop(sender);
-        let limit = Duration::from_secs(60);
-        let (judgement, _) = watch(&said, 1, limit, limit, &mut Silent).unwrap();
-        assert_eq!(judgement.kind, VerdictKind::Panic);
+    fn work_that_goes_on_ends_with_the_time_and_says_where() {
+        let judgement = judge(Duration::from_millis(1), [Event::Begins(0, PART), threads(7)]);
+        assert_eq!(judgement.kind, VerdictKind::Timeout);
+        let reason = judgement.reason.unwrap();
+        assert!(reason.starts_with("no verdict within 0 s; last seen in pairs on octopod with 2 threads: "));
+    }
+
+    #[test]
+    fn a_thread_that_stays_in_a_call_hangs_and_one_that_calls_again_does_not() {
+        let limit = Duration::from_secs(3600);
+        let works = (0..200).map(threads).chain([Event::Broke("the end".to_owned())]);
+        let judgement = judge(limit, [Event::Begins(0, PART)].into_iter().chain(works));
+        assert_eq!((judgement.kind, judgement.reason.as_deref()), (VerdictKind::Panic, Some("the end")));
+        let hangs = (0..=LOOKS).map(|_| threads(9));
+        let judgement = judge(limit, [Event::Begins(0, PART)].into_iter().chain(hangs));
+        assert_eq!(judgement.kind, VerdictKind::Fail);
+        let reason =
+            "pairs on octopod with 2 threads: thread 1 hangs in an alloc of order 0, its call number 9";
+        assert_eq!(judgement.reason.as_deref(), Some(reason));
     }
 }

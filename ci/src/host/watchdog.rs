@@ -1,13 +1,12 @@
 //! Detects a thread that does not return from a call of the allocator.
 
 use std::fmt;
-use std::sync::Arc;
 
-use octopod::stress::host::{Activity, Call, ThreadActivity};
+use octopod::stress::host::{Call, ThreadActivity};
 
 /// A call that lasts for so many looks hangs. Between two looks lies at least a tick of the run's clock, in which the slowest
 /// allocator ends its call.
-const LOOKS: u32 = 50;
+pub(crate) const LOOKS: u32 = 50;
 
 /// A thread that hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +24,8 @@ impl fmt::Display for Hang {
 }
 
 /// Watches the threads of a run.
+#[derive(Debug, Default)]
 pub(crate) struct Watchdog {
-    activity: Arc<Activity>,
     last: Vec<ThreadActivity>,
     /// For each thread, the number of checks that found it in the same call.
     same: Vec<u32>,
@@ -34,16 +33,18 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// Of a run that begins.
-    pub(crate) fn new(activity: Arc<Activity>) -> Watchdog {
-        let last: Vec<_> = activity.threads().collect();
-        let same = vec![0; last.len()];
-        Watchdog { activity, last, same }
+    pub(crate) fn new() -> Watchdog {
+        Watchdog::default()
     }
 
-    /// Checks the threads; returns the first that hangs.
-    pub(crate) fn look(&mut self) -> Option<Hang> {
+    /// Checks what the threads do; returns the first that hangs.
+    pub(crate) fn look(&mut self, threads: impl IntoIterator<Item = ThreadActivity>) -> Option<Hang> {
         let mut hang = None;
-        for (thread, now) in self.activity.threads().enumerate() {
+        for (thread, now) in threads.into_iter().enumerate() {
+            if thread == self.last.len() {
+                self.last.push(ThreadActivity { call: None, calls: 0 });
+                self.same.push(0);
+            }
             let is_same = now.call.is_some() && now == self.last[thread];
             self.same[thread] = if is_same { self.same[thread] + 1 } else { 0 };
             self.last[thread] = now;
@@ -54,18 +55,21 @@ impl Watchdog {
         hang
     }
 
-    /// Each thread's calls so far.
+    /// Each thread's calls at the last check.
     pub(crate) fn calls(&self) -> Vec<u64> {
-        self.activity.threads().map(|thread| thread.calls).collect()
+        self.last.iter().map(|thread| thread.calls).collect()
     }
 
-    /// The present calls of the threads, as text.
+    /// The calls of the threads at the last check, as text.
     pub(crate) fn doing(&self) -> String {
         let in_words = |(thread, now): (usize, ThreadActivity)| match now.call {
             Some(call) => format!("thread {thread} in call {} ({call})", now.calls),
             None => format!("thread {thread} after call {}", now.calls),
         };
-        let mut words: Vec<_> = self.activity.threads().enumerate().map(in_words).collect();
+        let mut words: Vec<_> = self.last.iter().copied().enumerate().map(in_words).collect();
+        if words.is_empty() {
+            return "its begin".to_owned();
+        }
         let more = words.len().saturating_sub(4);
         words.truncate(4);
         if more > 0 {
@@ -84,7 +88,7 @@ mod tests {
     use octopod::memory::frames::{FrameNumber, FreeError, Order};
     use octopod::memory::source::{AllocContext, FrameSource};
     use octopod::stress::allocators::OCTOPOD;
-    use octopod::stress::host::{Bound, HostRun};
+    use octopod::stress::host::{Activity, Bound, HostRun};
     use octopod::stress::workloads::PAIRS;
 
     use super::*;
@@ -113,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_allocator_that_hangs_is_named_with_its_thread_and_its_call() {
-        let activity = Arc::new(Activity::new(1));
+        let activity = Activity::new(1);
         let (end, until) = channel();
         let run = HostRun {
             allocator: &OCTOPOD,
@@ -125,14 +129,14 @@ mod tests {
             trace: None,
             check_every_frame: false,
         };
-        let mut watchdog = Watchdog::new(activity.clone());
+        let mut watchdog = Watchdog::new();
         let hang = thread::scope(|scope| {
             let source = Hanging { until: std::sync::Mutex::new(until) };
             let activity = &activity;
             scope.spawn(move || run.run_on_watched(1, &source, activity));
             // It gets there, and from then on each look finds it there.
             let hang = loop {
-                match watchdog.look() {
+                match watchdog.look(activity.threads()) {
                     Some(hang) => break hang,
                     None => thread::yield_now(),
                 }

@@ -1,8 +1,8 @@
 //! Builds the kernel for its target, one launcher at a time, and keeps the file of each variant; or takes the file that the
 //! user names.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::files::{input, output};
@@ -11,7 +11,7 @@ use crate::base::{Error, Observer, Workspace, WorkspaceKind};
 use crate::kernel::config::{KERNEL, UNPACKER};
 use crate::kernel::image::Image;
 use crate::kernel::isolation::{self, Settings};
-use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example, lock, pack};
+use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example, lock, pack, registry};
 
 /// No kernel is larger.
 pub(crate) const MOST_BYTES: u64 = 256 << 20;
@@ -134,6 +134,37 @@ fn of_project(
         _lock: Some(Arc::new(lock)),
         _folder: None,
     })
+}
+
+/// The program of a project, built for the host.
+#[derive(Clone, Debug)]
+pub struct HostProgram {
+    /// Its file.
+    pub path: PathBuf,
+    /// The file that cargo has made must not change before the run has ended.
+    _lock: Arc<File>,
+}
+
+/// Builds the program of a project for the host, and makes its allocators and workloads known to this process.
+///
+/// # Errors
+/// It does not build; its lists cannot be read.
+pub fn for_host(
+    project: &Project,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<HostProgram, Error> {
+    let folder = workspace.own();
+    fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+    let lock = lock::take(&workspace.shared().join("build.lock"), observer)?;
+    let path = cargo::build_for_host(project, observer).map_err(|error| match error {
+        Error::KernelBuild { status, diagnostics } => Error::HostBuild { status, diagnostics },
+        error => error,
+    })?;
+    let elf = input::read(&path, MOST_BYTES)?;
+    registry::learn(&elf)
+        .map_err(|error| Error::NotAKernel { path: path.clone(), reason: error.to_string() })?;
+    Ok(HostProgram { path, _lock: Arc::new(lock) })
 }
 
 fn build(

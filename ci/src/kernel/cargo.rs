@@ -19,6 +19,10 @@ const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
 
 /// The step that is shown.
 const BUILDING: &str = "building the kernel";
+const BUILDING_FOR_HOST: &str = "building the program for this host";
+
+/// Cargo's name for the target of the host.
+const HOST: &str = "host-tuple";
 
 /// A first build downloads and compiles everything, perhaps on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -51,7 +55,7 @@ pub(crate) fn build(
     if let Some(payload) = payload {
         command.env(PAYLOAD, payload);
     }
-    execute(command, program.name, observer)
+    execute(command, program.name, BUILDING, observer)
 }
 
 /// Builds the kernel of a project, as its own settings say. Returns the file that cargo has made.
@@ -72,12 +76,31 @@ pub(crate) fn build_project(
     }
     command.args(MESSAGES);
     cargo::forget_outer_package(&mut command);
-    execute(command, name, observer)
+    execute(command, name, BUILDING, observer)
 }
 
-/// Runs a build by cargo. Returns the program `name` that it has made.
-fn execute(mut command: Command, name: &str, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
-    observer.receive(Message::Step(BUILDING));
+/// Builds the program of a project for the host, as the project's own settings say. Returns the file that cargo has made.
+///
+/// # Errors
+/// Cargo cannot be run, or fails; a signal; the time limit.
+pub(crate) fn build_for_host(project: &Project, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+    let name = project.kernel()?;
+    let mut command = cargo::command();
+    command.current_dir(&project.folder).args(["build", "--bin", name, "--target", HOST]);
+    command.args(["--profile", &project.profile]);
+    command.args(MESSAGES);
+    cargo::forget_outer_package(&mut command);
+    execute(command, name, BUILDING_FOR_HOST, observer)
+}
+
+/// Runs a build by cargo, a step that is shown as `what`. Returns the program `name` that it has made.
+fn execute(
+    mut command: Command,
+    name: &str,
+    what: &str,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf, Error> {
+    observer.receive(Message::Step(what));
     command.envs(SHOW_COUNTS);
     let streams = Streams { ends_at_returns: true, ..Streams::default() };
     let mut child = Supervised::spawn(&mut command, streams)
@@ -99,7 +122,7 @@ fn execute(mut command: Command, name: &str, observer: &mut dyn Observer) -> Res
                 let plain = anstream::adapter::strip_str(&line).to_string();
                 match Said::of(&plain) {
                     Said::Count { done, of, units } => {
-                        observer.receive(Message::Count { what: BUILDING, done, of, now: units });
+                        observer.receive(Message::Count { what, done, of, now: units });
                     }
                     Said::Nothing => {}
                     Said::Unit => observer.receive(Message::Tool(&line)),

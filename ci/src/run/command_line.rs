@@ -3,8 +3,11 @@
 use std::fmt;
 
 use octopod::boot::MAX_COMMAND_LINE_BYTES;
-use octopod::boot::command_line::Named;
+use octopod::boot::command_line::{Named, parse_u64};
 use octopod::options::{BuiltIn, Options, Work};
+use octopod::stress::allocators::Allocator;
+use octopod::stress::heap::Heap;
+use octopod::stress::workloads::Workload;
 use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
 
 use crate::base::Error;
@@ -57,6 +60,32 @@ impl CommandLine {
         let named =
             || line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("work=")).next_back();
         self.parsed().map(|options| options.work()).or_else(|| Work::from_name(named()?))
+    }
+
+    /// The seed of the workloads' random choices, if the line has one. Of a line with names that a program may have registered, the
+    /// last `stress.seed=`.
+    pub fn seed(&self) -> Option<u64> {
+        match self.parsed() {
+            Some(options) => options.stress.seed,
+            None => parse_u64(self.values(SEED_PARAMETER).next_back()?.as_str()).ok(),
+        }
+    }
+
+    /// Returns whether the line names an allocator or a workload that octopod does not have, which a program may have registered.
+    pub fn names_program(&self) -> bool {
+        let has_other = |parameter, is_known: fn(&str) -> bool| {
+            self.values(parameter).any(|list| list.split(',').any(|name| !is_known(name)))
+        };
+        has_other("stress.allocators", |name| <&Allocator>::from_name(name).is_some())
+            || has_other("stress.heaps", |name| <&Heap>::from_name(name).is_some())
+            || has_other("stress.workloads", |name| <&Workload>::from_name(name).is_some())
+    }
+
+    /// The values of a parameter, the last one counts.
+    fn values(&self, parameter: &str) -> impl DoubleEndedIterator<Item = String> {
+        let line = self.to_string();
+        let value = |word: &str| Some(word.strip_prefix(parameter)?.strip_prefix('=')?.to_owned());
+        line.split_ascii_whitespace().filter_map(value).collect::<Vec<_>>().into_iter()
     }
 
     /// As the kernel reads it; `None` if it would refuse it.
@@ -115,6 +144,21 @@ mod tests {
         let appended = vec!["colour=red".to_owned()];
         assert_eq!(refusal(&CommandLine { appended, ..CommandLine::for_work("boot") }), None);
         assert_eq!(refusal(&own("inject=leak_frame")), None);
+    }
+
+    #[test]
+    fn names_that_a_program_may_have_are_distinguished_from_octopods() {
+        let line = |words: &[&str]| CommandLine {
+            own: words.iter().map(|word| (*word).to_owned()).collect(),
+            appended: Vec::new(),
+        };
+        assert!(!line(&["work=stress", "stress.seed=9"]).names_program());
+        assert!(!line(&["stress.allocators=octopod,locked", "stress.workloads=storm"]).names_program());
+        assert!(line(&["stress.allocators=octopod,own"]).names_program());
+        assert!(line(&["stress.workloads=own"]).names_program());
+        assert_eq!(line(&["stress.seed=9", "stress.allocators=octopod"]).seed(), Some(9));
+        assert_eq!(line(&["stress.seed=9", "stress.seed=0x1f", "stress.allocators=own"]).seed(), Some(0x1f));
+        assert_eq!(line(&["stress.allocators=own"]).seed(), None);
     }
 
     #[test]

@@ -24,6 +24,12 @@ octopod::fault! {
     static BAD_CONTEXT = "bad_context";
 }
 
+octopod::bench! {
+    "triple" => || {
+        core::hint::black_box(core::hint::black_box(7_u64).wrapping_mul(3));
+    }
+}
+
 octopod::per_cpu! {
     /// Interrupts that this CPU has taken.
     static TAKEN: AtomicU64 = AtomicU64::new(0);

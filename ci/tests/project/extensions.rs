@@ -79,10 +79,16 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     with(&["--inject", "read_null"])
         .expect(3, &["exception 14", &format!("extended::main ({})", place(".read_volatile()"))]);
     let relocked = with(&["--inject", "relock"]);
-    relocked.expect(3, &[&format!(", at extended::put ({}), in ", place("drop(QUEUED.lock())"))]);
+    let at = place("drop(QUEUED.lock())");
+    relocked.expect(3, &["which it holds itself, taken at src/main.rs:", &format!(", at {at}")]);
+    let serial = fs::read_to_string(project.folder.join("out/serial.log")).unwrap();
+    assert!(
+        serial.lines().any(|line| line.trim_end() == format!("  at {at}")),
+        "the kernel's own line names the program: {serial}"
+    );
 
     // A panic in a line of the report hides neither the first panic nor the other lines.
-    let twice = with(&["--inject", "bad_context"]);
+    let twice = with(&["--inject", "bad_context", "--trace"]);
     let (first, second) = (place("\"the first panic\""), place("\"no line\""));
     twice.expect(
         3,
@@ -94,15 +100,32 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
             "ark: line 16\n",
         ],
     );
+    let trace = project.json("trace.json");
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().any(|event| event["name"] == "item queued"), "the trace is sent all the same");
 
     // The names are in the lists.
     with(&["--inject", "none"])
-        .expect(2, &["\"none\" is not known", ", lose_item", ", read_null", ", relock", ", bad_context"]);
+        .expect(2, &["\"none\" is not known", ", bad_context, lose_item, read_null, relock"]);
     with(&["--append", "selftest.parts=none"]).expect(2, &["\"none\" is not known", ", queues)"]);
     let selftest = ["boot", "--debug", "--smp", "4", "--append", "work=selftest selftest.parts=queues"];
     project.octopod(&selftest).expect(0, &["PASS  4 CPUs"]);
     project.replace("src/main.rs", "put(round);", "put(round + 1);\nput(round);");
     project.octopod(&selftest).expect(1, &["FAIL  2 items after round 1"]);
+
+    // A benchmark with a limit in the project's file: kept, missed, and of something that is not measured.
+    let bench = |limits: &str| {
+        let _ = fs::remove_dir_all(project.folder.join("out"));
+        project.write("bench.toml", limits);
+        project.octopod(&["bench", "--debug", "--out", "out", "--append", "bench.only=triple"])
+    };
+    bench("").expect(0, &["triple "]);
+    let cost = project.json("report.json")["bench"][0]["value"].as_f64().unwrap();
+    assert!(cost > 0.0);
+    bench(&format!("[triple]\nlimit = {cost}\n")).expect(0, &["triple "]);
+    assert_eq!(project.json("report.json")["bench"][0]["limit"], json!(cost));
+    let missed = bench(&format!("[triple]\nlimit = {}\n[gone]\nlimit = 1\n", cost - 0.5));
+    missed.expect(1, &["triple takes ", " instructions, its limit is ", "gone was not measured"]);
 
     // Two of one name.
     project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");

@@ -9,13 +9,15 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
+use serde::{Deserialize, Serialize};
 
 use super::super::source::{AllocContext, FrameSource};
 use crate::heap::source::{HeapError, HeapSource, HeapStatistics, this_cpu};
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 
 /// A call of the allocator under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub enum Call {
     /// An allocation of this order.
     Alloc(Order),
@@ -79,6 +81,20 @@ impl Call {
     }
 }
 
+impl From<Call> for u32 {
+    fn from(call: Call) -> u32 {
+        call.code()
+    }
+}
+
+impl TryFrom<u32> for Call {
+    type Error = &'static str;
+
+    fn try_from(code: u32) -> Result<Call, &'static str> {
+        Call::from_code(code).ok_or("no call has this number")
+    }
+}
+
 /// The activity of one context.
 #[derive(Debug, Default)]
 struct OfSeat {
@@ -94,7 +110,7 @@ pub struct Activity {
 }
 
 /// The activity of a thread: its current call, and the number of calls that it has begun, including its handler's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadActivity {
     /// The call; `None` between calls.
     pub call: Option<Call>,

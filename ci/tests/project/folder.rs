@@ -1,0 +1,155 @@
+//! A project in a folder of its own, outside the checkout, and what its commands say.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use octopod_ci::base::Workspace;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Variables by which the cargo of this test describes it; the project's own cargo sets them anew.
+const OF_OUTER_CARGO: [&str; 9] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "RUSTFLAGS",
+    "OUT_DIR",
+    "OCTOPOD_ROOT",
+];
+
+/// A project.
+pub(crate) struct Project {
+    pub(crate) folder: PathBuf,
+    pub(crate) target: PathBuf,
+    /// The launcher's program.
+    pub(crate) launcher: PathBuf,
+    _parent: tempfile::TempDir,
+}
+
+/// What a command said, and its status.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: Option<i32>,
+    pub(crate) text: String,
+}
+
+impl Project {
+    /// A new project on the checkout.
+    pub(crate) fn new(name: &str, more: &[&str]) -> Project {
+        let root = Workspace::find().unwrap().root;
+        Project::made(name, launcher(), &[&["--path", root.to_str().unwrap()], more].concat())
+    }
+
+    /// A new project with the checkout's locked dependencies. All projects of the tests share what they build.
+    pub(crate) fn made(name: &str, launcher: PathBuf, more: &[&str]) -> Project {
+        let checkout = Workspace::find().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let project = Project {
+            folder: parent.path().join(name),
+            target: checkout.own().join("tests/projects"),
+            launcher,
+            _parent: parent,
+        };
+        let parent = project.folder.parent().unwrap();
+        let made = said(project.command(&project.launcher, parent).args(["new", name]).args(more));
+        assert_eq!(made.status, Some(0), "{made:?}");
+        fs::copy(checkout.root.join("Cargo.lock"), project.folder.join("Cargo.lock")).unwrap();
+        project
+    }
+
+    /// A command in a folder, with this launcher in the path.
+    pub(crate) fn command(&self, program: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        for name in OF_OUTER_CARGO {
+            command.env_remove(name);
+        }
+        let bin = self.launcher.parent().unwrap().to_owned();
+        let paths = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths([bin].into_iter().chain(env::split_paths(&paths))).unwrap();
+        command.env("PATH", path).env("CARGO_TARGET_DIR", &self.target).current_dir(folder);
+        command
+    }
+
+    /// Runs cargo.
+    pub(crate) fn cargo(&self, words: &[&str]) -> Said {
+        let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+        said(self.command(&cargo, &self.folder).args(words))
+    }
+
+    /// Runs the launcher.
+    pub(crate) fn octopod(&self, words: &[&str]) -> Said {
+        said(self.command(&self.launcher, &self.folder).args(words))
+    }
+
+    /// Starts a command that writes progress, and ends it by a signal when it has begun its work.
+    pub(crate) fn ends_by(&self, signal: Signal, words: &[&str]) {
+        let (output, input) = io::pipe().unwrap();
+        let mut command = self.command(&self.launcher, &self.folder);
+        command.args(words).args(["--progress", "1", "--out", "signal"]);
+        command.stdout(input.try_clone().unwrap()).stderr(input);
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("pairs")), "the work begins");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        // To the end of all that have the pipe: the program has ended as well.
+        let rest: Vec<_> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:#?}");
+        let report = fs::read(self.folder.join("signal/report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        assert_eq!(report["verdict"], "interrupted");
+        fs::remove_dir_all(self.folder.join("signal")).unwrap();
+    }
+
+    /// Writes a file.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Replaces a part of a file.
+    pub(crate) fn replace(&self, path: &str, old: &str, new: &str) {
+        let text = fs::read_to_string(self.folder.join(path)).unwrap();
+        assert!(text.contains(old), "{path} has no {old}");
+        self.write(path, &text.replace(old, new));
+    }
+}
+
+/// The launcher's program.
+pub(crate) fn launcher() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_octopod"))
+}
+
+/// Runs a command to its end.
+pub(crate) fn said(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    // Names of tests are padded.
+    let text = text.lines().map(|line| match line.split_once(" ... ") {
+        Some((name, result)) => format!("{} ... {result}\n", name.trim_end()),
+        None => format!("{line}\n"),
+    });
+    let text = text.collect();
+    Said { status: status.code(), text }
+}
+
+impl Said {
+    /// Checks the status and that the text has these parts.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: i32, parts: &[&str]) {
+        let missing: Vec<_> = parts.iter().filter(|part| !self.text.contains(**part)).collect();
+        assert!(
+            self.status == Some(status) && missing.is_empty(),
+            "status {status} with {missing:?}: {}",
+            self.text
+        );
+    }
+}
