@@ -1,11 +1,18 @@
-//! The archives of the crates, as they would be published: each builds from what it contains and from the others, without the checkout.
+//! The archives of the crates, as they would be published: each builds from what it contains and from the others, without the checkout,
+//! and a project on them alone boots, tests, plugs in allocators, and fails with the right words when it is broken.
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use octopod_ci::base::Workspace;
+
+#[path = "project/folder.rs"]
+mod folder;
+
+use folder::Project;
 
 /// The crates, each behind those that it needs.
 const IN_ORDER: [&str; 5] = ["ap_trampoline", "octopod-macros", "octopod", "octopod-unpacker", "octopod-ci"];
@@ -23,37 +30,256 @@ fn cargo(folder: &Path, target: &Path, words: &[&str]) -> String {
     text
 }
 
-#[test]
-fn the_archives_build_in_the_order_in_which_they_are_published() {
+/// The archives, unpacked.
+struct Archives {
+    folder: tempfile::TempDir,
+    /// The target folder of the checks.
+    target: PathBuf,
+}
+
+static ARCHIVES: LazyLock<Archives> = LazyLock::new(|| {
     let checkout = Workspace::find().unwrap();
     // The checkout's own target folder: what clippy checks of the registry's crates need not be checked twice.
-    let own = checkout.own();
-    let target = own.parent().unwrap();
-    let said = cargo(&checkout.root, target, &["package", "--workspace", "--no-verify", "--allow-dirty"]);
+    let target = checkout.own().parent().unwrap().to_owned();
+    let said = cargo(&checkout.root, &target, &["package", "--workspace", "--no-verify", "--allow-dirty"]);
     let name =
         |line: &str| Some(line.trim().strip_prefix("Packaging ")?.split_whitespace().next()?.to_owned());
     assert_eq!(said.lines().filter_map(name).collect::<Vec<_>>(), IN_ORDER, "{said}");
-
     let folder = tempfile::tempdir().unwrap();
-    let mut patch = String::new();
-    let mut members = Vec::new();
     for name in IN_ORDER {
-        let package = format!("{name}-{}", env!("CARGO_PKG_VERSION"));
-        let archive = target.join(format!("package/{package}.crate"));
-        let unpacked = Command::new("tar").arg("-xzf").arg(&archive).current_dir(folder.path()).status();
+        let archive = target.join(format!("package/{}.crate", package(name)));
+        // An archive's files are older than anything that was built of their predecessors.
+        let unpacked = Command::new("tar").arg("-xmzf").arg(&archive).current_dir(folder.path()).status();
         assert!(unpacked.unwrap().success(), "{}", archive.display());
-        patch.push_str(&format!("{name} = {{ path = \"{package}\" }}\n"));
-        members.push(package);
     }
-    let manifest =
-        format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n[patch.crates-io]\n{patch}");
-    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
-    fs::copy(checkout.root.join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
-    cargo(folder.path(), target, &["check", "--workspace", "--lib", "--bins"]);
+    Archives { folder, target }
+});
+
+/// The folder of a crate in its archive.
+fn package(name: &str) -> String {
+    format!("{name}-{}", env!("CARGO_PKG_VERSION"))
+}
+
+impl Archives {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The section of a manifest that replaces the published crates.
+    fn patch(&self, names: &[&str]) -> String {
+        let line = |name: &&str| {
+            let path = self.path().join(package(name));
+            format!("{name} = {{ path = {:?} }}\n", path.to_str().unwrap())
+        };
+        format!("[patch.crates-io]\n{}", names.iter().map(line).collect::<String>())
+    }
+}
+
+#[test]
+fn the_archives_build_in_the_order_in_which_they_are_published() {
+    let checkout = Workspace::find().unwrap();
+    let (folder, target) = (ARCHIVES.path(), &ARCHIVES.target);
+    let members = IN_ORDER.map(package);
+    let patch = ARCHIVES.patch(&IN_ORDER);
+    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n{patch}");
+    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    fs::copy(checkout.root.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    cargo(folder, target, &["check", "--workspace", "--lib", "--bins"]);
     let flags = "[target.x86_64-unknown-none]\nrustflags = [\"-Cforce-frame-pointers=yes\"]\n";
-    fs::create_dir(folder.path().join(".cargo")).unwrap();
-    fs::write(folder.path().join(".cargo/config.toml"), flags).unwrap();
+    fs::create_dir(folder.join(".cargo")).unwrap();
+    fs::write(folder.join(".cargo/config.toml"), flags).unwrap();
     let kernel =
         ["check", "--target", "x86_64-unknown-none", "-p", "octopod", "-p", "octopod-unpacker", "--bins"];
-    cargo(folder.path(), target, &kernel);
+    cargo(folder, target, &kernel);
 }
+
+/// The crate whose allocator is plugged in, besides that of the template.
+const PUBLISHED: &str =
+    "buddy_system_allocator = { version = \"0.13\", features = [\"alloc\", \"use_spin\"] }";
+
+#[test]
+fn a_project_on_the_archives_alone_works_and_fails_with_the_right_words() {
+    // In a folder of its own the launcher does not find the checkout.
+    let launcher = ARCHIVES.path().join("bin/octopod");
+    fs::create_dir(ARCHIVES.path().join("bin")).unwrap();
+    fs::copy(folder::launcher(), &launcher).unwrap();
+    let project = Project::made("guest", launcher, &["--template", "allocator"]);
+    project.replace("Cargo.toml", "[dependencies]", &format!("[dependencies]\n{PUBLISHED}"));
+    project.replace("Cargo.toml", "smp = 4", "profile = \"dev\"\nsmp = 8");
+    let manifest = fs::read_to_string(project.folder.join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("octopod = { version = "), "{manifest}");
+    let patch = ARCHIVES.patch(&["ap_trampoline", "octopod-macros", "octopod"]);
+    let test = "[[test]]\nname = \"own\"\nharness = false\n";
+    project.write("Cargo.toml", &format!("{manifest}\n{test}\n{patch}"));
+    let template = fs::read_to_string(project.folder.join("src/main.rs")).unwrap();
+    project.write("src/main.rs", &format!("{template}{MORE_ALLOCATORS}"));
+    project.write("tests/own.rs", TESTS);
+    project.write("src/bin/bare.rs", BARE);
+    project.replace(
+        "Cargo.toml",
+        "[package.metadata.octopod]",
+        "[package.metadata.octopod]\nbin = \"guest\"",
+    );
+
+    // Eight CPUs, its own tests, the template's allocator and a published one, in the kernel and on the host.
+    let brief = ["stress", "--seconds", "0.4", "--workloads", "bulk", "--allocator"];
+    let kernel = |allocator: &str| project.octopod(&[&brief[..], &[allocator, "--cpus", "8"]].concat());
+    let host = |allocator: &str| {
+        project.octopod(&[&brief[..], &[allocator, "--cpus", "2", "--host", "--mem", "16M"]].concat())
+    };
+    kernel("bitmap,buddy").expect(0, &["bitmap", "buddy", "PASS  8 CPUs"]);
+    host("bitmap,buddy").expect(0, &["bitmap", "buddy", "PASS"]);
+    project.cargo(&["test", "--test", "own", "passes"]).expect(0, &["passes ... ok", "1 passed"]);
+
+    // A double allocation and a loss.
+    for run in [&kernel as &dyn Fn(&str) -> folder::Said, &host] {
+        run("twice").expect(1, &["bulk on twice", "frame 0x", "was allocated to cpu ", " had it"]);
+        let lost =
+            ["bulk on lossy", "frames that were free before are not free after: frame", "(freed by cpu "];
+        run("lossy").expect(1, &lost);
+    }
+    // A failing test.
+    let failed = project.cargo(&["test", "--test", "own"]);
+    failed.expect(
+        101,
+        &["passes ... ok", "fails ... FAILED", "cpu 0 panicked at tests/own.rs:13:", "two are one"],
+    );
+    // A program that is not linked by octopod's script, as it does not use octopod.
+    project
+        .cargo(&["run", "--bin", "bare"])
+        .expect(2, &["is not a kernel that can be booted", "octopod::program!"]);
+    // Wrong flags.
+    project.replace(".cargo/config.toml", "\"-Cforce-frame-pointers=yes\"", "");
+    project.cargo(&["build"]).expect(
+        101,
+        &[
+            "without frame pointers",
+            "[target.x86_64-unknown-none] rustflags = [\"-Cforce-frame-pointers=yes\"]",
+        ],
+    );
+}
+
+/// An allocator of a published crate, and two broken ones.
+const MORE_ALLOCATORS: &str = r#"
+octopod::frame_allocator! {
+    /// Buddies of a published crate, under a lock.
+    pub static BUDDY = "buddy",
+    metadata: |_| 0,
+    shape: MemoryShape::Ranges,
+    run: |memory, run| {
+        let buddy = Buddy(buddy_system_allocator::LockedFrameAllocator::new());
+        for range in memory.frames() {
+            buddy.0.lock().add_frame(range.start.get(), range.end.get());
+        }
+        let free = AtomicU64::new(memory.frames().iter().map(|range| (range.end.get() - range.start.get()) as u64).sum());
+        run(&Counted { buddy, free });
+    },
+}
+
+struct Buddy(buddy_system_allocator::LockedFrameAllocator<32>);
+
+struct Counted {
+    buddy: Buddy,
+    free: AtomicU64,
+}
+
+impl FrameSource for Counted {
+    fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        let first = octopod::memory::source::uninterrupted(|| self.buddy.0.lock().alloc(order.frames()))?;
+        self.free.fetch_sub(order.frames() as u64, Relaxed);
+        Some(FrameNumber::new(first))
+    }
+
+    unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        octopod::memory::source::uninterrupted(|| self.buddy.0.lock().dealloc(frame.get(), order.frames()));
+        self.free.fetch_add(order.frames() as u64, Relaxed);
+        Ok(())
+    }
+
+    fn drain(&self, _: &mut AllocContext) {}
+
+    fn free_frames(&self) -> usize {
+        self.free.load(Relaxed) as usize
+    }
+}
+
+octopod::frame_allocator! {
+    /// The bitmap, which leaves the bit of each hundredth frame set.
+    pub static TWICE = "twice",
+    metadata: |needs| needs.frames.div_ceil(64) * size_of::<u64>(),
+    shape: MemoryShape::Contiguous { alignment: Order::FRAME },
+    run: |memory, run| run(&Broken { bitmap: Bitmap::on(memory), is_lossy: false }),
+}
+
+octopod::frame_allocator! {
+    /// The bitmap, which does not set the bit of each hundredth frame again.
+    pub static LOSSY = "lossy",
+    metadata: |needs| needs.frames.div_ceil(64) * size_of::<u64>(),
+    shape: MemoryShape::Contiguous { alignment: Order::FRAME },
+    run: |memory, run| run(&Broken { bitmap: Bitmap::on(memory), is_lossy: true }),
+}
+
+struct Broken<'a> {
+    bitmap: Bitmap<'a>,
+    is_lossy: bool,
+}
+
+impl FrameSource for Broken<'_> {
+    fn largest_order(&self) -> Order {
+        Order::FRAME
+    }
+
+    fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        let frame = self.bitmap.alloc(context, order)?;
+        if !self.is_lossy && frame.get() % 100 == 0 {
+            unsafe { self.bitmap.free(context, frame, order) }.ok()?;
+        }
+        Some(frame)
+    }
+
+    unsafe fn free(&self, context: &mut AllocContext, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        match self.is_lossy && frame.get() % 100 == 0 {
+            true => Ok(()),
+            false => unsafe { self.bitmap.free(context, frame, order) },
+        }
+    }
+
+    fn drain(&self, _: &mut AllocContext) {}
+
+    fn free_frames(&self) -> usize {
+        self.bitmap.free_frames()
+    }
+}
+"#;
+
+/// A test that passes and one that fails.
+const TESTS: &str = r#"#![no_std]
+#![no_main]
+
+octopod::test_main!();
+
+#[octopod::test(cpus = all)]
+fn passes() {
+    assert!(octopod::memory::OwnedFrame::alloc().is_some());
+}
+
+#[octopod::test]
+fn fails() {
+    assert_eq!(1 + 1, 1, "two are one");
+}
+"#;
+
+/// A program for the kernel's target that is no kernel.
+const BARE: &str = r#"#![no_std]
+#![no_main]
+
+#[panic_handler]
+fn panicked(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _start() -> ! {
+    loop {}
+}
+"#;
