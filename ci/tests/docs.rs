@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use octopod::boot::command_line::Named;
 use octopod::stress::allocators::Allocator;
+use octopod::stress::heap::Heap;
 use octopod::stress::workloads::Workload;
 use octopod::wire::{BootStage, StagesUs};
 use page::Page;
@@ -152,10 +153,12 @@ const WORDS_OF_PICTURES: [&str; 5] = ["round", "rt0", "samples", "size", "usable
 fn pictures_show_present_names() {
     let workloads = <&Workload>::all().iter().map(|one| one.name);
     let allocators = <&Allocator>::all().iter().map(|one| one.name);
+    let heaps = <&Heap>::all().iter().map(|one| one.name);
     let stages = BootStage::ALL.iter().map(|stage| stage.name());
     let of_cpus = StagesUs::default().in_order().map(|(name, _)| name);
+    let subjects = allocators.chain(heaps);
     let known: Vec<&str> =
-        workloads.chain(allocators).chain(stages).chain(of_cpus).chain(WORDS_OF_PICTURES).collect();
+        workloads.chain(subjects).chain(stages).chain(of_cpus).chain(WORDS_OF_PICTURES).collect();
     let mut unknown = Vec::new();
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("ci/pictures")).unwrap() {

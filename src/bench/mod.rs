@@ -11,6 +11,8 @@ use crate::boot::command_line::Named;
 use crate::named_values;
 
 #[cfg(target_os = "none")]
+mod box64;
+#[cfg(target_os = "none")]
 mod error;
 #[cfg(target_os = "none")]
 mod frames;
@@ -148,6 +150,8 @@ benchmarks! {
     "wake_remote_idle" => Benchmark { cpus: 2, ..Benchmark::each(threads::wake_remote_idle) },
     "spawn_join" => Benchmark::each(threads::spawn_join),
     "frame_alloc_remote_drain" => Benchmark::of_two_cpus(remote_frames::drain_magazine),
+    "box64_1" => Benchmark::of_memory(box64::box64),
+    "box64_8" => Benchmark { cpus: 8, ..Benchmark::of_memory(box64::box64) },
     "heap_pair_64" => Benchmark::each(heap::pair::<64>),
     "heap_pair_any" => Benchmark::each(heap::pair_any),
     "heap_pair_4096" => Benchmark::each(heap::pair::<4096>),

@@ -37,8 +37,8 @@ pub struct StressArgs {
     #[arg(long = "allocator", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub allocators: Vec<Word>,
 
-    /// The heaps to test, separated by commas: talc, linked_list, buddy, wf_alloc; runs all workloads of heaps unless --workloads names
-    /// some.
+    /// The heaps to test, separated by commas: octopod, talc, linked_list, buddy, wf_alloc; runs all workloads of heaps unless
+    /// --workloads names some [default: octopod].
     #[arg(long = "heap", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub heaps: Vec<Word>,
 

@@ -52,10 +52,14 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "builds the launcher once more",
     ),
     (
-        "cargo run -- stress --heap talc,linked_list,buddy,wf_alloc --smp 8",
+        "cargo run -- stress --heap octopod,talc,linked_list,buddy,wf_alloc --smp 8",
         "a minute; the row stress-heaps-all of the boot matrix",
     ),
-    ("cargo run --release -- stress --host --heap talc,wf_alloc --mem 64M", "builds the launcher once more"),
+    ("cargo run -- stress --heap octopod,talc,linked_list,buddy --seconds 40 --pictures heaps", "a minute"),
+    (
+        "cargo run --release -- stress --host --heap octopod,wf_alloc --mem 64M",
+        "builds the launcher once more",
+    ),
     ("cargo run --release -- stress --host", "builds the launcher once more; ci/tests/outside.rs"),
     ("cargo run --release -- stress --host --allocator magazine", "builds the launcher once more"),
 ];

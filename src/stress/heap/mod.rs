@@ -11,6 +11,7 @@ pub(in crate::stress) mod arena;
 mod definition;
 mod foreign;
 pub(in crate::stress) mod object;
+mod own;
 pub(in crate::stress) mod sizes;
 
 pub use self::arena::HeapArena;
@@ -21,6 +22,7 @@ use crate::registry::Header;
 
 /// All heaps, in the order of the list.
 const ALL: &[&Heap] = &[
+    &own::OCTOPOD,
     &foreign::talc::TALC,
     &foreign::linked_list::LINKED_LIST,
     &foreign::buddy::BUDDY,

@@ -1,4 +1,4 @@
-//! Benchmarks that need a machine of their own, with much memory or many CPUs. The memory is sparse: few frames are accessed.
+//! Benchmarks that need a machine of their own: with much memory, which is sparse, or with other numbers of CPUs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +38,8 @@ const ALL: &[SizedBench] = &[
             ("vmap_flush_ipis_all", "vmap_flush_ipis_all"),
         ],
     },
+    SizedBench { machine: (1, "256M"), names: &[("box64_1", "box64_1")] },
+    SizedBench { machine: (8, "256M"), names: &[("box64_8", "box64_8")] },
     SizedBench { machine: (1, "1T"), names: &[("frame_free_random_order9", ORDER9_1T)] },
 ];
 
@@ -47,8 +49,9 @@ const ORDER9_1T: &str = "frame_free_random_order9_1t";
 /// The longest time that the benchmarks of a machine take on a busy host.
 const WORK: Duration = Duration::from_secs(600);
 
-/// The ratio of a cost to the same on a smaller machine.
-const RATIO: (&str, [&str; 2]) = ("frame_free_random_1t_to_16g", [ORDER9_1T, ORDER9_16G]);
+/// Ratios of a cost to the same on a smaller machine.
+const RATIOS: [(&str, [&str; 2]); 2] =
+    [("frame_free_random_1t_to_16g", [ORDER9_1T, ORDER9_16G]), ("box64_8_to_1", ["box64_8", "box64_1"])];
 
 /// Runs the benchmarks of `kernel`, in the QEMU of `config`, and returns the figures. The runs' folders lie below `folder`.
 ///
@@ -75,11 +78,12 @@ pub(crate) fn measure(
         launch.output.out = Some(folder.join(format!("bench-{cpus}-{memory}")));
         figures.extend(bench.figures(&launch)?);
     }
-    let value = |name| figures.iter().find(|figure: &&BenchReport| figure.name == name).map(|it| it.value);
-    let (name, [of, to]) = RATIO;
-    if let (Some(of), Some(to)) = (value(of), value(to)) {
-        figures.push(BenchReport::new(name, "ratio", of / to));
-    }
+    let value =
+        |name: &str| figures.iter().find(|figure: &&BenchReport| figure.name == name).map(|it| it.value);
+    let ratio =
+        |(name, [of, to]): (_, [&str; 2])| Some(BenchReport::new(name, "ratio", value(of)? / value(to)?));
+    let ratios: Vec<_> = RATIOS.into_iter().filter_map(ratio).collect();
+    figures.extend(ratios);
     Ok(figures)
 }
 

@@ -9,7 +9,7 @@ use crate::stress::workloads::worker::{Body, HeapWorker, ROUNDS, Timed, Workload
 pub(in crate::stress) static HEAP_RANDOM: Workload = Workload {
     name: "heap_random",
     summary: "Each CPU allocates and frees objects whose sizes and lifetimes are those of recorded servers.",
-    is_default: false,
+    is_default: true,
     on_host: true,
     timed: Timed::Allocation,
     holds_runs: false,
