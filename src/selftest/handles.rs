@@ -9,7 +9,8 @@ use super::check::{
 };
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};
 use crate::memory::{
-    self, DeviceMapping, DeviceMappingError, DeviceMemory, FrameBatch, FrameRange, Mapping, OwnedFrame, VmapError,
+    self, DeviceMapping, DeviceMappingError, DeviceMemory, FrameBatch, FrameRange, Mapping, OwnedFrame,
+    VmapError,
 };
 use crate::smp;
 
@@ -217,13 +218,19 @@ fn device() -> CheckResult {
         let mapping = unsafe { DeviceMapping::new(NOWHERE, pages, memory) }?;
         check("a device mapping has its pages", mapping.pages() == pages)?;
         let access = memory::access_at(mapping.as_ptr() as u64);
-        check("a device mapping is data", access.is_some_and(|(access, _)| access.writable && !access.executable))?;
+        check(
+            "a device mapping is data",
+            access.is_some_and(|(access, _)| access.writable && !access.executable),
+        )?;
     }
     let frame = OwnedFrame::alloc().ok_or_else(no_memory)?;
     let physical = frame.physical_address();
     // SAFETY: accesses must change nothing that Rust code relies on. There are none, as the call is refused.
     let refused = unsafe { DeviceMapping::new(physical, 1, DeviceMemory::Uncacheable) };
-    check("RAM is not mapped as a device", matches!(refused, Err(DeviceMappingError::InUse { physical: found }) if found == physical))
+    check(
+        "RAM is not mapped as a device",
+        matches!(refused, Err(DeviceMappingError::InUse { physical: found }) if found == physical),
+    )
 }
 
 /// Mappings of all kinds of sizes: each page has a frame of its own, and the pages around are not mapped.
@@ -248,8 +255,13 @@ fn sizes() -> CheckResult {
         let (first, end) = (mapping.address(), mapping.address() + mapping.bytes() as u64);
         check("the page before a mapping is not mapped", memory::access_at(first - 1).is_none())?;
         check("the page behind a mapping is not mapped", memory::access_at(end).is_none())?;
-        let is_data = |address| memory::access_at(address).is_some_and(|(access, _)| access.writable && !access.executable);
-        check("all pages of a mapping are data", (0..pages).all(|page| is_data(first + (page * FRAME_BYTES) as u64)))?;
+        let is_data = |address| {
+            memory::access_at(address).is_some_and(|(access, _)| access.writable && !access.executable)
+        };
+        check(
+            "all pages of a mapping are data",
+            (0..pages).all(|page| is_data(first + (page * FRAME_BYTES) as u64)),
+        )?;
         if pages >= 512 {
             let bytes = memory::access_at(first).map_or(0, |(_, bytes)| bytes);
             check("a large mapping has large pages", bytes == 2 << 20)?;

@@ -42,9 +42,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
     let each = rounds.div_ceil(online as u32);
     let barrier = Barrier::new(smp::all_online());
     let before = free_frames()?;
-    on_all_cpus(STRESS_GRACE_MS, &|cpu| {
-        take_part(cpu, &barrier, each).inspect_err(|_| barrier.abort())
-    })?;
+    on_all_cpus(STRESS_GRACE_MS, &|cpu| take_part(cpu, &barrier, each).inspect_err(|_| barrier.abort()))?;
     expect_free_frames(before, "mappings")?;
     let mappings = each as usize * online;
     log::info!("{mappings} mappings made, read and unmapped by {online} CPUs");

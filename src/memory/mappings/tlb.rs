@@ -53,7 +53,7 @@ pub(crate) fn set_flush_hook(tlbs: AllTlbs) {
 /// **Context:** any but NMI, interrupts off.
 #[inline]
 pub(crate) fn flush_this_cpu(guard: &IrqGuard) {
-    TLB_WORD.with(guard, |word| word.flush(&GENERATION, || tlb::flush_all()));
+    TLB_WORD.with(guard, |word| word.flush(&GENERATION, tlb::flush_all));
 }
 
 /// Halts until the next interrupt, as [`IrqGuard::halt`]. Meanwhile this CPU is not interrupted for flushes of its TLB: it flushes
@@ -86,7 +86,7 @@ pub(crate) fn begin_lazy(guard: &IrqGuard) {
 /// **Context:** any, interrupts off.
 #[inline]
 pub(crate) fn end_lazy(guard: &IrqGuard) {
-    TLB_WORD.with(guard, |word| word.end_lazy(&GENERATION, || tlb::flush_all()));
+    TLB_WORD.with(guard, |word| word.end_lazy(&GENERATION, tlb::flush_all));
 }
 
 /// Returns whether every CPU covers a generation.
