@@ -48,12 +48,18 @@ pub(crate) fn set_flush_hook(tlbs: AllTlbs) {
     FLUSH_HOOK.set(tlbs);
 }
 
+/// A function, because what can be patched has the calling convention of C in builds with fault injection.
+#[inline(always)]
+fn flush_entries() {
+    tlb::flush_all();
+}
+
 /// Flushes this CPU's TLB of all mappings.
 ///
 /// **Context:** any but NMI, interrupts off.
 #[inline]
 pub(crate) fn flush_this_cpu(guard: &IrqGuard) {
-    TLB_WORD.with(guard, |word| word.flush(&GENERATION, tlb::flush_all));
+    TLB_WORD.with(guard, |word| word.flush(&GENERATION, flush_entries));
 }
 
 /// Halts until the next interrupt, as [`IrqGuard::halt`]. Meanwhile this CPU is not interrupted for flushes of its TLB: it flushes
@@ -86,7 +92,7 @@ pub(crate) fn begin_lazy(guard: &IrqGuard) {
 /// **Context:** any, interrupts off.
 #[inline]
 pub(crate) fn end_lazy(guard: &IrqGuard) {
-    TLB_WORD.with(guard, |word| word.end_lazy(&GENERATION, tlb::flush_all));
+    TLB_WORD.with(guard, |word| word.end_lazy(&GENERATION, flush_entries));
 }
 
 /// Returns whether every CPU covers a generation.
