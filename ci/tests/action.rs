@@ -45,11 +45,46 @@ fn a_pass_and_a_refusal_are_the_steps_own() {
     assert!(summary.contains("--no-such-option"), "{summary}");
 }
 
+/// The key of the cache for an action with these files.
+fn key(action: &Path) -> String {
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let status = Command::new(Workspace::find().unwrap().root.join("ci/action/key"))
+        .env("GITHUB_ACTION_PATH", action)
+        .env("GITHUB_OUTPUT", output.path())
+        .env("RUNNER_OS", "Linux")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    fs::read_to_string(output).unwrap()
+}
+
+#[test]
+fn a_change_of_a_source_is_another_cache() {
+    let action = tempfile::tempdir().unwrap();
+    let write = |path: &str, text| {
+        let path = action.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("ci/src/a file.rs", "fn one() {}");
+    write(".git/HEAD", "one");
+    let first = key(action.path());
+    assert!(first.starts_with("key=octopod-Linux-") && first.len() > 80, "{first}");
+    write(".git/HEAD", "two");
+    write("target/debug/octopod", "built");
+    assert_eq!(key(action.path()), first);
+    write("ci/src/a file.rs", "fn two() {}");
+    let second = key(action.path());
+    assert_ne!(second, first);
+    write("src/new.rs", "");
+    assert_ne!(key(action.path()), second);
+}
+
 #[test]
 fn its_file_names_its_scripts_and_inputs() {
     let root = Workspace::find().unwrap().root;
     let text = fs::read_to_string(root.join("action.yml")).unwrap();
-    for script in ["ci/action/install", "ci/action/run"] {
+    for script in ["ci/action/key", "ci/action/install", "ci/action/run"] {
         assert!(text.contains(script) && root.join(script).is_file(), "{script}");
     }
     let script = fs::read_to_string(root.join("ci/action/run")).unwrap();
