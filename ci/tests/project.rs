@@ -9,6 +9,8 @@ use rustix::process::Signal;
 mod extensions;
 #[path = "project/folder.rs"]
 mod folder;
+#[path = "project/git.rs"]
+mod git;
 #[path = "project/heaps.rs"]
 mod heaps;
 

@@ -79,8 +79,12 @@ impl Project {
 
     /// Runs cargo.
     pub(crate) fn cargo(&self, words: &[&str]) -> Said {
-        let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-        said(self.command(&cargo, &self.folder).args(words))
+        said(self.command(&cargo(), &self.folder).args(words))
+    }
+
+    /// Runs cargo with this home.
+    pub(crate) fn cargo_at(&self, home: &Path, words: &[&str]) -> Said {
+        said(self.command(&cargo(), &self.folder).env("CARGO_HOME", home).args(words))
     }
 
     /// Runs the launcher.
@@ -121,6 +125,11 @@ impl Project {
         assert!(text.contains(old), "{path} has no {old}");
         self.write(path, &text.replace(old, new));
     }
+}
+
+/// The program of the cargo that runs the tests.
+fn cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
 /// The launcher's program.
