@@ -28,6 +28,7 @@ pub(crate) use handlers::{
     HandlerSlot, UNREGISTERED, handler, is_in_nmi, register, replace, reset_nmi_depth,
 };
 pub(crate) use nmi::EXTERNAL_NMIS;
+pub(crate) use preempt::preempt_guard_site;
 pub use preempt::{PreemptGuard, is_preemption_disabled};
 pub use program_vectors::{NoFreeVector, ProgramHandler, ProgramVector};
 pub(crate) use unregistered::{UNEXPECTED, set_eoi_hook};

@@ -10,12 +10,14 @@
 use core::arch::asm;
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::panic::Location;
 
 use super::frame::TrapFrame;
+use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::per_cpu_storage::{PerCpuStorage, RawAccess};
 use crate::cpu::{IrqGuard, interrupts_enabled};
 use crate::raw_per_cpu;
-use crate::sync::Hook;
+use crate::sync::{Hook, Site};
 
 /// Set while no switch is wanted.
 const NOT_WANTED: u64 = 1 << 63;
@@ -35,6 +37,11 @@ struct Word;
 pub(super) static WORD: PerCpuStorage<Cell<u64>> = unsafe { PerCpuStorage::new(Cell::new(NOT_WANTED)) };
 
 raw_per_cpu!(Word, WORD);
+
+crate::per_cpu! {
+    /// Where this CPU's last guard was made: a [`Site`].
+    static MADE_AT: Cell<usize> = Cell::new(0);
+}
 
 /// Switches to the thread that should run.
 static SWITCH: Hook<fn(&IrqGuard)> = Hook::new();
@@ -66,14 +73,17 @@ pub struct PreemptGuard {
 impl PreemptGuard {
     /// Keeps the running thread on this CPU.
     #[inline(always)]
+    #[track_caller]
     pub fn new() -> PreemptGuard {
         // SAFETY: the variable is 64 bits in a cell. One instruction counts, so the thread is on the CPU of the count from then on.
         unsafe { asm!("inc qword ptr gs:[rip + {word}]", word = sym WORD, options(nostack)) };
+        MADE_AT.set(Site::of(Location::caller()).bits());
         PreemptGuard { _not_send: PhantomData }
     }
 }
 
 impl Default for PreemptGuard {
+    #[track_caller]
     fn default() -> Self {
         PreemptGuard::new()
     }
@@ -99,6 +109,12 @@ impl Drop for PreemptGuard {
 /// **Context:** any. Without a guard the result `false` may refer to another CPU by the time it is used.
 pub fn is_preemption_disabled() -> bool {
     word() & !NOT_WANTED != 0
+}
+
+/// Returns where the last guard of this CPU was made, for reports. **Context:** any.
+pub(crate) fn preempt_guard_site() -> Site {
+    // SAFETY: only `PreemptGuard::new` stores, and it stores a site's bits.
+    unsafe { Site::from_bits(MADE_AT.get()) }
 }
 
 /// Requests a switch on this CPU: it takes place at the exit of the current interrupt, or when the last guard is dropped,

@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::backlog::Backlog;
 use super::entity::Runnable;
-use super::inbox::Inbox;
 use super::notice::Notice;
 use super::policy::{Enqueue, RunQueue};
 use super::tcb::Tcb;
@@ -41,10 +41,9 @@ pub(crate) struct OwnThread {
 /// A CPU's part of the scheduler.
 pub(crate) struct CpuScheduler {
     pub(crate) queue: SpinLock<Queue>,
-    /// The number of threads on the queue. Changed under its lock; others read it to find a CPU to steal from.
-    pub(crate) queued: AtomicU32,
+    /// The threads that wait. Others read it to find a CPU to steal from.
+    pub(crate) backlog: Backlog,
     pub(crate) notice: Notice,
-    pub(crate) inbox: Inbox,
     /// Whether the CPU's own thread has something to do, and so runs before all others. Only the CPU uses it.
     pub(crate) is_own_due: Cell<bool>,
     /// The CPU's own thread. Only the CPU uses it.
@@ -85,9 +84,8 @@ impl CpuScheduler {
     pub(crate) const fn new() -> CpuScheduler {
         CpuScheduler {
             queue: SpinLock::new(Queue { policy: None, charged_ns: 0 }),
-            queued: AtomicU32::new(0),
+            backlog: Backlog::new(),
             notice: Notice::new(),
-            inbox: Inbox::new(),
             is_own_due: Cell::new(false),
             own: OwnThread { saved_rsp: Cell::new(0), header: Cell::new(core::ptr::null()) },
             previous: Cell::new(None),
@@ -103,18 +101,12 @@ impl CpuScheduler {
         }
     }
 
-    /// Returns whether no thread waits for this CPU. **Context:** any; the result may be old.
-    #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) == 0 && !self.inbox.has_threads()
-    }
-
     /// Moves what other CPUs have put into the inbox to the queue. Returns whether that were any.
     ///
     /// **Context:** the queue is locked, as `queue`.
     #[inline(always)]
     pub(crate) fn collect(&self, queue: &mut dyn RunQueue, now_ns: u64) -> bool {
-        let has_threads = self.inbox.has_threads();
+        let has_threads = self.backlog.inbox.has_threads();
         if has_threads {
             self.collect_some(queue, now_ns);
         }
@@ -125,25 +117,11 @@ impl CpuScheduler {
     #[inline(never)]
     fn collect_some(&self, queue: &mut dyn RunQueue, now_ns: u64) {
         let mut count = 0;
-        for thread in self.inbox.take_all() {
+        for thread in self.backlog.inbox.take_all() {
             queue.enqueue(thread, Enqueue::Woken, now_ns);
             count += 1;
         }
-        self.add_queued(count);
-    }
-
-    /// Counts threads that were put on the queue. **Context:** the queue is locked.
-    #[inline(always)]
-    pub(crate) fn add_queued(&self, count: u32) {
-        self.queued.store(self.queued.load(Ordering::Relaxed) + count, Ordering::SeqCst);
-    }
-
-    /// Counts a thread that was taken from the queue. Without order: a CPU that still sees the old number finds nothing.
-    ///
-    /// **Context:** the queue is locked.
-    #[inline(always)]
-    pub(crate) fn remove_queued(&self) {
-        self.queued.store(self.queued.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        self.backlog.add_queued(count);
     }
 }
 

@@ -3,7 +3,7 @@
 //! - [`thread`](mod@crate::thread) is the interface.
 //! - `policy` is the interface of scheduling policies; `policies` names them.
 //! - `mechanism` switches threads, wakes them and moves them. Its guarantees hold under any policy.
-//! - `state`, `inbox`, `notice` and `join` are its lock-free parts, which models check.
+//! - `state`, `inbox`, `backlog`, `notice` and `join` are its lock-free parts, which models check.
 //!
 //! `docs/scheduler.md` explains the whole.
 
@@ -26,6 +26,9 @@ mod sorted;
 mod tree;
 mod waiting;
 
+mod backlog;
+#[cfg(target_os = "none")]
+mod blocking;
 #[cfg(target_os = "none")]
 mod cpu_scheduler;
 #[cfg(target_os = "none")]

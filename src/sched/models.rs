@@ -4,13 +4,15 @@ use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;
 
+use loom::sync::Mutex;
 use loom::thread;
 
+use super::backlog::Backlog;
 use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
 use super::inbox::Inbox;
 use super::join::{End, JoinWord};
 use super::notice::{Attention, Notice};
-use super::state::{AfterSwitch, Phase, ThreadState, Wake};
+use super::state::{AfterSwitch, Phase, ThreadState, Wait, Wake};
 use crate::sync::model_atomics::{Accesses, AtomicUsize, Ordering, explore};
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
@@ -42,7 +44,7 @@ impl Sleeper {
     /// The thread waits for the condition, and its CPU switches away from it. Returns whether it stays parked.
     fn wait(&self) -> bool {
         while self.condition.load(Ordering::Acquire) == 0 {
-            if self.state.take_token() || !self.state.begin_park() {
+            if self.state.take_token() || !self.state.begin(Wait::Unpark) {
                 continue;
             }
             self.saved.store(1, Ordering::Relaxed);
@@ -60,7 +62,7 @@ impl Sleeper {
 
     fn wake(&self) {
         self.condition.store(1, Ordering::Release);
-        if self.state.wake() == Wake::Enqueue {
+        if self.state.wake(Wait::Unpark) == Wake::Enqueue {
             assert_eq!(self.saved.load(Ordering::Relaxed), 1, "queued before its registers are saved");
             self.enqueued.fetch_add(1, Ordering::Relaxed);
         }
@@ -96,6 +98,27 @@ fn loom_a_token_of_an_earlier_wake_is_kept_while_the_thread_is_queued() {
         let is_parked = sleeper.wait();
         waker.join().unwrap();
         assert_eq!(sleeper.enqueued.load(Ordering::Relaxed), usize::from(is_parked));
+    });
+}
+
+#[test]
+fn loom_an_unpark_stays_while_the_thread_waits_for_an_event() {
+    check(|| {
+        let state = Arc::new(ThreadState::new(Phase::Running));
+        let wakers = [Wait::Unpark, Wait::Event].map(|wait| {
+            let state = state.clone();
+            thread::spawn(move || state.wake(wait))
+        });
+        // In the steps of `blocking::block_until`.
+        let after = if state.begin(Wait::Event) { state.complete_switch() } else { AfterSwitch::Enqueue };
+        let [unpark, event] = wakers.map(|waker| waker.join().unwrap());
+        assert_eq!(unpark, Wake::Nothing, "an unpark does not end the wait for an event");
+        assert_eq!(event == Wake::Enqueue, after == AfterSwitch::Nothing, "the event ends it once");
+        if state.phase() == Phase::Queued {
+            state.set_running();
+        }
+        assert!(state.take_token() && !state.take_token(), "the unpark is for the next park");
+        assert!(state.begin(Wait::Event), "the event is consumed");
     });
 }
 
@@ -278,4 +301,87 @@ fn loom_a_result_is_dropped_by_the_thread_or_its_handle() {
         let end = ending.join().unwrap();
         assert_eq!(end == End::Drop, is_detached);
     });
+}
+
+/// A CPU whose inbox another one empties into its queue.
+struct StolenFrom {
+    target: Target,
+    /// The number on the queue, and the threads. The inbox of `target` is not used.
+    backlog: Backlog,
+    /// The queue, behind its lock.
+    queue: Mutex<Vec<Runnable>>,
+}
+
+impl StolenFrom {
+    /// Two threads are in the inbox, and the CPU has taken the interrupt for them.
+    fn new() -> Arc<StolenFrom> {
+        let victim = StolenFrom {
+            target: Target { inbox: Inbox::new(), notice: Notice::new(), interrupts: AtomicUsize::new(0) },
+            backlog: Backlog::new(),
+            queue: Mutex::new(Vec::new()),
+        };
+        victim.backlog.inbox.open();
+        (1..=2).for_each(|id| assert!(victim.backlog.inbox.push(runnable(id)).is_ok()));
+        Arc::new(victim)
+    }
+
+    /// Locks the queue and takes a thread from it, after those of the inbox were moved there.
+    fn take_one(&self) -> Option<Runnable> {
+        let mut queue = self.queue.lock().unwrap();
+        if self.backlog.inbox.has_threads() {
+            let before = queue.len();
+            queue.extend(self.backlog.inbox.take_all());
+            self.backlog.add_queued((queue.len() - before) as u32);
+        }
+        let taken = queue.pop();
+        if taken.is_some() {
+            self.backlog.remove_queued();
+        }
+        taken
+    }
+
+    /// In the steps of `mechanism::steal`. `interrupts`: whether it does the last one.
+    fn steal(&self, interrupts: bool) {
+        if self.backlog.is_empty() {
+            return;
+        }
+        let _ = self.take_one();
+        if interrupts && self.backlog.queued() > 0 && self.target.notice.claim_idle() {
+            self.target.interrupts.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// In the steps of `mechanism::take_next`. Returns whether the CPU halts.
+    fn look(&self) -> bool {
+        if !self.backlog.is_empty() && self.take_one().is_some() {
+            return false;
+        }
+        self.target.notice.set(Attention::Idle);
+        self.backlog.is_empty() || self.take_one().is_none()
+    }
+}
+
+fn check_victim(interrupts: bool) {
+    check(move || {
+        let victim = StolenFrom::new();
+        let thief = thread::spawn({
+            let victim = victim.clone();
+            move || victim.steal(interrupts)
+        });
+        let halts = victim.look();
+        thief.join().unwrap();
+        let has_work = !victim.backlog.is_empty();
+        assert!(!halts || !has_work || victim.target.is_notified(), "the victim halts beside a thread");
+    });
+}
+
+#[test]
+fn loom_a_victim_that_sees_its_threads_neither_here_nor_there_is_interrupted() {
+    check_victim(true);
+}
+
+#[test]
+#[should_panic = "the victim halts beside a thread"]
+fn loom_without_the_interrupt_of_the_thief_the_victim_halts_beside_a_thread() {
+    check_victim(false);
 }

@@ -50,8 +50,13 @@ union Start<F, T> {
     result: core::mem::ManuallyDrop<T>,
 }
 
-/// The function of a thread and its result, in one place.
-struct Packet<F, T>(UnsafeCell<MaybeUninit<Start<F, T>>>);
+/// The function of a thread and its result, in one place at the beginning.
+#[repr(C)]
+struct Packet<F, T, E> {
+    start: UnsafeCell<MaybeUninit<Start<F, T>>>,
+    /// What the thread calls when it has ended.
+    ended: E,
+}
 
 /// Where a thread's result is, once it has ended.
 pub(super) struct ResultPlace<T>(*mut T);
@@ -67,41 +72,43 @@ impl<T> ResultPlace<T> {
     }
 }
 
-/// Makes a thread that runs `function`, and puts it on a run queue.
+/// Makes a thread that runs `function`, and puts it on a run queue. It calls `ended` when the function was dropped, and the result as
+/// well if its handle is gone; with interrupts off.
 ///
 /// # Safety
-/// What the function and its result borrow lives until the thread has ended and its result was taken or dropped.
-pub(super) unsafe fn spawn<F, T>(
+/// What the function and its result borrow lives until `ended` is called, and until the result was taken or dropped. What `ended`
+/// borrows lives until it is called.
+pub(super) unsafe fn spawn<F, T, E>(
     name: &str,
-    stack_bytes: usize,
-    attributes: Attributes,
-    affinity: Affinity,
+    (stack_bytes, attributes, affinity): (usize, Attributes, Affinity),
     function: F,
+    ended: E,
 ) -> Result<(ThreadRef, ResultPlace<T>), SpawnError>
 where
     F: FnOnce() -> T + Send,
     T: Send,
+    E: FnOnce() + Send,
 {
     if mechanism::policy().is_none() {
         return Err(SpawnError::NotStarted);
     }
-    let above = size_of::<Tcb>() + size_of::<Packet<F, T>>() + align_of::<Packet<F, T>>().max(16) + 64;
+    let above = size_of::<Tcb>() + size_of::<Packet<F, T, E>>() + align_of::<Packet<F, T, E>>().max(16) + 64;
     let bytes = stack_bytes.saturating_add(above);
     let stack = Stack::alloc(bytes).ok_or(SpawnError::OutOfMemory { stack_bytes: bytes })?;
     let (range, top) = (stack.range(), stack.top());
     let tcb = align_down::<Tcb>(top, size_of::<Tcb>());
-    let packet = align_down::<Packet<F, T>>(tcb.cast(), size_of::<Packet<F, T>>());
+    let packet = align_down::<Packet<F, T, E>>(tcb.cast(), size_of::<Packet<F, T, E>>());
     let start = align_down::<u128>(packet.cast(), 0).cast::<u8>();
     let start_value = Start { function: core::mem::ManuallyDrop::new(function) };
     // SAFETY: the packet lies in the new stack, which has room for it (`above`), aligned, and nothing else uses.
-    unsafe { packet.write(Packet(UnsafeCell::new(MaybeUninit::new(start_value)))) };
+    unsafe { packet.write(Packet { start: UnsafeCell::new(MaybeUninit::new(start_value)), ended }) };
     // SAFETY: the block lies in the new stack, which has room for it (`above`), aligned, and nothing else uses it.
     unsafe { tcb.write(Tcb::new(attributes.clamped(), affinity, Phase::Queued, name, Some(stack))) };
     // SAFETY: written above; no other reference exists yet.
     let block = unsafe { &mut *tcb };
     block.init_in_place(Some(range.start..start.expose_provenance() as u64));
     // SAFETY: `start` is aligned to 16 and has the rest of the stack below it. `run` never returns.
-    let rsp = unsafe { switch::prepare(start, run::<F, T>, packet.expose_provenance()) };
+    let rsp = unsafe { switch::prepare(start, run::<F, T, E>, packet.expose_provenance()) };
     block.saved_rsp().set(rsp);
     // SAFETY: a new block has a reference for its creator.
     let thread = unsafe { ThreadRef::from_raw(NonNull::from(&*block)) };
@@ -112,13 +119,13 @@ where
     place(&guard, token, Enqueue::New);
     switch_after(guard);
     let result = packet.cast::<T>();
-    const { assert!(offset_of_packet::<F, T>() == 0) };
+    const { assert!(offset_of_packet::<F, T, E>() == 0) };
     Ok((thread, ResultPlace(result)))
 }
 
 /// A union's fields and a cell's content begin where it begins.
-const fn offset_of_packet<F, T>() -> usize {
-    offset_of!(Packet<F, T>, 0)
+const fn offset_of_packet<F, T, E>() -> usize {
+    offset_of!(Packet<F, T, E>, start)
 }
 
 /// Returns the highest address at or below `bytes` below `top` that is aligned for `T`.
@@ -130,40 +137,45 @@ fn align_down<T>(top: *mut u8, bytes: usize) -> *mut T {
 ///
 /// # Safety
 /// `packet` is the address of the thread's packet. Called once, by the first switch to the thread.
-unsafe extern "C" fn run<F, T>(packet: usize) -> !
+unsafe extern "C" fn run<F, T, E>(packet: usize) -> !
 where
     F: FnOnce() -> T,
+    E: FnOnce(),
 {
-    let packet = core::ptr::with_exposed_provenance_mut::<Start<F, T>>(packet);
+    let packet = core::ptr::with_exposed_provenance_mut::<Packet<F, T, E>>(packet);
     // SAFETY: the switch to this thread is under way: interrupts are off, by the guard of the thread that this CPU has left.
     let guard = unsafe { IrqGuard::of_switch() };
     finish_switch(&guard);
     drop(guard);
     // SAFETY: `spawn` has written the function at the beginning of the packet, and no other code reads it.
     let function = unsafe { packet.cast::<F>().read() };
+    let ended = packet.wrapping_byte_add(offset_of!(Packet<F, T, E>, ended)).cast::<E>();
+    // SAFETY: `spawn` has written the field, and no other code reads it.
+    let ended = unsafe { ended.read() };
     let result = function();
     // SAFETY: the function was taken, so the place is free. No code reads it before `end`.
     unsafe { packet.cast::<T>().write(result) };
     let guard = IrqGuard::new();
     let Some(me) = Tcb::current(&guard) else { unreachable!("a spawned thread has a control block") };
     match me.joining.end() {
-        End::Kept => leave_forever(guard, me),
+        End::Kept => leave_forever(guard, me, ended),
         End::Wake(waiter) => {
             me.waiter.set(waiter);
-            leave_forever(guard, me)
+            leave_forever(guard, me, ended)
         }
         End::Drop => {
             drop(guard);
             // SAFETY: the result was written above, and the handle is gone.
             unsafe { packet.cast::<T>().drop_in_place() };
-            leave_forever(IrqGuard::new(), me)
+            leave_forever(IrqGuard::new(), me, ended)
         }
     }
 }
 
 /// Ends the running thread. From the end that its handle sees to the switch, interrupts stay off: the handle may spin until the
 /// CPU has left the stack.
-fn leave_forever(guard: IrqGuard, me: &'static Tcb) -> ! {
+fn leave_forever(guard: IrqGuard, me: &'static Tcb, ended: impl FnOnce()) -> ! {
+    ended();
     me.state.set_exited();
     mechanism::leave(&guard, me, Leave::Exiting);
     unreachable!("a thread that has ended does not run")

@@ -7,8 +7,31 @@
 //! A wake-up that finds the thread running leaves a token, and the next park returns at once. One that finds it leaving
 //! the CPU ([`Parking`]) leaves the token too; the CPU finds it when the thread's registers are saved, and queues the
 //! thread. So no wake-up is lost, and no waker waits for a CPU.
+//!
+//! There are two kinds of waits ([`Wait`]), each with its own wake-ups and token: `park`, and the wait for a lock, for the end of
+//! a thread or for a time. So an `unpark` of a thread that waits for a lock stays for the thread's next `park`.
 
 use crate::sync::{AtomicU32, Ordering};
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// An `unpark`.
+    Unpark,
+    /// A condition that its waker has made true: of a wait queue, a time, or the end of a thread.
+    Event,
+}
+
+impl Wait {
+    /// The phase of a thread that waits so and has not left its CPU yet, and the token of a wake-up that it has not consumed.
+    #[inline(always)]
+    const fn begun(self) -> (u32, u32) {
+        match self {
+            Wait::Unpark => (Parking as u32, UNPARKED),
+            Wait::Event => (Blocking as u32, WOKEN),
+        }
+    }
+}
 
 /// Where a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,25 +41,42 @@ pub(crate) enum Phase {
     Running,
     /// It is on a run queue, or on the way to one.
     Queued,
-    /// It waits, but its CPU has not saved its registers yet.
+    /// It waits for an `unpark`, but its CPU has not saved its registers yet.
     Parking,
-    /// It waits for a wake-up.
+    /// It waits for an `unpark`.
     Parked,
+    /// It waits for an event, but its CPU has not saved its registers yet.
+    Blocking,
+    /// It waits for an event.
+    Blocked,
     /// It has ended.
     Exited,
 }
 
-use Phase::{Exited, Parked, Parking, Queued, Running};
+use Phase::{Blocked, Blocking, Exited, Parked, Parking, Queued, Running};
 
-/// A wake-up that the thread has not consumed.
-const TOKEN: u32 = 1 << 8;
+/// From a wait that has begun to the phase of a thread that has left its CPU.
+const LEFT: u32 = Parked as u32 - Parking as u32;
+
+const _: () = assert!(Blocked as u32 - Blocking as u32 == LEFT);
+
+/// An `unpark` that the thread has not consumed.
+const UNPARKED: u32 = 1 << 8;
+
+/// A wake-up by an event that the thread has not consumed.
+const WOKEN: u32 = 1 << 9;
+
+/// The bits of the phase.
+const PHASE: u32 = UNPARKED - 1;
 
 const fn phase(word: u32) -> Phase {
-    match word & (TOKEN - 1) {
+    match word & PHASE {
         0 => Running,
         1 => Queued,
         2 => Parking,
         3 => Parked,
+        4 => Blocking,
+        5 => Blocked,
         _ => Exited,
     }
 }
@@ -78,28 +118,36 @@ impl ThreadState {
         phase(self.0.load(Ordering::Acquire))
     }
 
-    /// Consumes the token, if there is one. **Context:** the thread itself.
+    /// Consumes the token of an `unpark`, if there is one. **Context:** the thread itself.
     #[inline]
     pub(crate) fn take_token(&self) -> bool {
-        let has_token = self.0.load(Ordering::Relaxed) & TOKEN != 0;
+        let has_token = self.0.load(Ordering::Relaxed) & UNPARKED != 0;
         if has_token {
-            // Only the thread itself takes the token or changes `Running`, so nothing else changes the word now. An
-            // exchange: what the waker did before is visible.
-            self.0.swap(Running as u32, Ordering::Acquire);
+            // An exchange: what the waker did before is visible.
+            self.0.fetch_and(!UNPARKED, Ordering::Acquire);
         }
         has_token
     }
 
-    /// Begins to park. Returns `false`, and consumes the token, if there is one.
+    /// Begins to wait. Returns `false`, and consumes the token, if a wake-up of that kind has come already.
     ///
     /// **Context:** the thread itself, interrupts off. After `true` it must switch.
-    pub(crate) fn begin_park(&self) -> bool {
-        let (from, to) = (Running as u32, Parking as u32);
-        let has_begun = self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !has_begun {
-            self.0.swap(Running as u32, Ordering::Acquire);
+    #[inline]
+    pub(crate) fn begin(&self, wait: Wait) -> bool {
+        let (begun, token) = wait.begun();
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            if word & token != 0 {
+                // Only the thread itself takes a token or changes `Running`, so the word has both still.
+                self.0.fetch_and(!token, Ordering::Acquire);
+                return false;
+            }
+            let next = word + begun - Running as u32;
+            match self.0.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
         }
-        has_begun
     }
 
     /// Notes that the thread is on a run queue, or that this CPU will put it on one. A token stays. **Context:** its CPU, which runs it.
@@ -120,16 +168,19 @@ impl ThreadState {
         self.0.store(Exited as u32, Ordering::Release);
     }
 
-    /// Wakes the thread, or leaves a token. **Context:** any.
-    #[inline]
-    pub(crate) fn wake(&self) -> Wake {
+    /// Wakes the thread if it waits so, or leaves a token. **Context:** any.
+    #[inline(always)]
+    pub(crate) fn wake(&self, wait: Wait) -> Wake {
+        let (begun, token) = wait.begun();
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
-            let (next, wake) = match phase(word) {
-                Parked => (Queued as u32, Wake::Enqueue),
-                Exited => return Wake::Nothing,
+            let (next, wake) = if word & PHASE == begun + LEFT {
+                (word - (begun + LEFT) + Queued as u32, Wake::Enqueue)
+            } else if word & PHASE == Exited as u32 {
+                return Wake::Nothing;
+            } else {
                 // Also if it is there already: what this waker did before must be visible to the thread.
-                Running | Queued | Parking => (word | TOKEN, Wake::Nothing),
+                (word | token, Wake::Nothing)
             };
             match self.0.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return wake,
@@ -138,29 +189,28 @@ impl ThreadState {
         }
     }
 
-    /// Completes the switch away from a thread that has begun to park or has ended: its registers are saved.
+    /// Completes the switch away from a thread that has begun to wait or has ended: its registers are saved.
     ///
     /// **Context:** the CPU that has switched. Not for a thread that it has put on a queue: another CPU may run that already.
     #[inline]
     pub(crate) fn complete_switch(&self) -> AfterSwitch {
-        let word = self.0.load(Ordering::Acquire);
-        match phase(word) {
-            Parking => {
-                let parked = self.0.compare_exchange(
-                    Parking as u32,
-                    Parked as u32,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                );
-                if parked.is_ok() {
-                    return AfterSwitch::Nothing;
-                }
-                // Only a token can have come, and wakers leave the word alone from then on, but for the same bit.
-                self.0.swap(Queued as u32, Ordering::AcqRel);
-                AfterSwitch::Enqueue
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let token = match phase(word) {
+                Parking => UNPARKED,
+                Blocking => WOKEN,
+                Exited => return AfterSwitch::Release,
+                Running | Queued | Parked | Blocked => return AfterSwitch::Nothing,
+            };
+            let (next, after) = match word & token {
+                0 => (word + LEFT, AfterSwitch::Nothing),
+                _ => (word - (word & PHASE) - token + Queued as u32, AfterSwitch::Enqueue),
+            };
+            // Wakers alone change the word meanwhile: they add tokens.
+            match self.0.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return after,
+                Err(now) => word = now,
             }
-            Exited => AfterSwitch::Release,
-            Running | Queued | Parked => AfterSwitch::Nothing,
         }
     }
 }

@@ -12,16 +12,18 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+use super::blocking::{WakeTimer, begin_block, block_until, deadline_after};
 use super::cpu_scheduler::Leave;
-use super::entity::{Affinity, Attributes, Class, ThreadId};
+use super::entity::{Affinity, Attributes};
+pub use super::entity::{Class, ThreadId};
 use super::mechanism;
-use super::spawn::{self, ResultPlace, SpawnError};
+pub use super::spawn::SpawnError;
+use super::spawn::{self, ResultPlace};
 use super::stack::DEFAULT_STACK_BYTES;
+use super::state::Wait;
 use super::tcb::{Tcb, ThreadRef};
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
-use crate::interrupts::is_preemption_disabled;
-use crate::time::timer::{self, Expiry};
-use crate::time::{self, now_ns};
+use crate::time;
 
 /// A thread, by a counted reference. It may have ended.
 #[derive(Clone)]
@@ -42,7 +44,7 @@ impl Thread {
     ///
     /// **Context:** thread or interrupt; not NMI. May switch to the thread.
     pub fn unpark(&self) {
-        mechanism::wake(&self.0);
+        mechanism::wake(&self.0, Wait::Unpark);
     }
 }
 
@@ -132,8 +134,27 @@ impl<'a> Builder<'a> {
         T: Send + 'static,
     {
         // SAFETY: neither the function nor its result borrows anything.
-        let spawned =
-            unsafe { spawn::spawn(self.name, self.stack_bytes, self.attributes, self.affinity, function) };
+        unsafe { self.spawn_borrowing(function, || {}) }
+    }
+
+    /// As [`spawn`](Self::spawn). `ended` is called by the thread when it has dropped the function and, if its handle is gone, the result.
+    ///
+    /// # Safety
+    /// What the function and its result borrow lives until `ended` is called, and while the handle exists. What `ended` borrows lives
+    /// until it is called.
+    pub(super) unsafe fn spawn_borrowing<F, T, E>(
+        self,
+        function: F,
+        ended: E,
+    ) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+        E: FnOnce() + Send,
+    {
+        let how = (self.stack_bytes, self.attributes, self.affinity);
+        // SAFETY: guaranteed by the caller (see # Safety).
+        let spawned = unsafe { spawn::spawn(self.name, how, function, ended) };
         spawned.map(|(thread, result)| JoinHandle {
             thread: Some(Thread(thread)),
             result,
@@ -229,8 +250,7 @@ impl<T> JoinHandle<T> {
         if joining.has_ended() {
             return true;
         }
-        let me = current();
-        let raw = me.0.clone().into_raw();
+        let raw = current().0.into_raw();
         let address = raw.as_ptr().expose_provenance();
         // SAFETY: the reference was given up above; the code that revokes it uses it once.
         let release = || drop(unsafe { ThreadRef::from_raw(raw) });
@@ -238,21 +258,9 @@ impl<T> JoinHandle<T> {
             release();
             return true;
         }
-        let has_ended = match timeout {
-            None => {
-                while !joining.has_ended() {
-                    park();
-                }
-                true
-            }
-            Some(timeout) => {
-                let deadline_ns = now_ns().saturating_add(ns_of(timeout));
-                while !joining.has_ended() && now_ns() < deadline_ns {
-                    park_timeout(Duration::from_nanos(deadline_ns.saturating_sub(now_ns())));
-                }
-                joining.has_ended()
-            }
-        };
+        let (guard, tcb) = begin_block("join");
+        let has_ended = block_until(&guard, tcb, timeout.map(deadline_after), || joining.has_ended());
+        mechanism::switch_after(guard);
         // A thread that has ended has taken the reference to wake this one.
         if !has_ended && joining.stop_waiting(address) {
             release();
@@ -310,21 +318,6 @@ pub fn current() -> Thread {
     }
 }
 
-/// Checks that the caller may block, and returns the guard under which it switches and its control block.
-#[track_caller]
-fn begin_block(what: &str) -> (IrqGuard, &'static Tcb) {
-    let guard = IrqGuard::new();
-    assert!(
-        guard.were_enabled(),
-        "{what} with interrupts off: a lock is held, or this is an interrupt handler"
-    );
-    assert!(!is_preemption_disabled(), "{what} with a PreemptGuard");
-    match Tcb::current(&guard) {
-        Some(tcb) => (guard, tcb),
-        None => panic!("{what} where no thread runs"),
-    }
-}
-
 /// Waits until another thread or a handler calls [`Thread::unpark`] for this one. Returns at once if that has happened since
 /// the last time. It may also return without a reason, so the caller checks its condition again.
 ///
@@ -335,7 +328,7 @@ fn begin_block(what: &str) -> (IrqGuard, &'static Tcb) {
 #[track_caller]
 pub fn park() {
     let (guard, me) = begin_block("park");
-    if !me.state.take_token() && me.state.begin_park() {
+    if me.state.begin(Wait::Unpark) {
         mechanism::leave(&guard, me, Leave::Parking);
     }
 }
@@ -349,45 +342,9 @@ pub fn park() {
 #[track_caller]
 pub fn park_timeout(timeout: Duration) {
     let (guard, me) = begin_block("park_timeout");
-    if me.state.take_token() {
-        return;
+    if !me.state.take_token() {
+        WakeTimer::arm(me, deadline_after(timeout), Wait::Unpark).leave(&guard, me);
     }
-    // The timer has a reference of its own: its callback may run on another CPU while this thread ends.
-    let raw = ThreadRef::to(me).into_raw();
-    let armed = timer::after(timeout, wake_sleeper, raw.as_ptr().expose_provenance());
-    if me.state.begin_park() {
-        match armed {
-            Ok(_) => mechanism::leave(&guard, me, Leave::Parking),
-            // Without memory for a timer: as a spurious return. Another thread may run.
-            Err(_) => {
-                mechanism::wake(me);
-                mechanism::leave(&guard, me, Leave::Parking);
-            }
-        }
-    }
-    let is_over = match armed {
-        Ok(timer) => !timer::cancel(timer),
-        Err(_) => false,
-    };
-    if !is_over {
-        // SAFETY: the reference of above. The callback, which would use it, does not run.
-        drop(unsafe { ThreadRef::from_raw(raw) });
-    }
-}
-
-/// The callback of a sleeper's timer: wakes the thread, and gives up the timer's reference.
-fn wake_sleeper(expiry: &Expiry) {
-    let Some(raw) = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut::<Tcb>(expiry.data))
-    else {
-        return;
-    };
-    // SAFETY: the data is what `park_timeout` has made of a reference; a callback that runs owns it.
-    let thread = unsafe { ThreadRef::from_raw(raw) };
-    mechanism::wake_in_handler(&IrqGuard::new(), &thread);
-}
-
-fn ns_of(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Waits for at least `duration`. Where no thread runs, the CPU halts meanwhile.
@@ -401,10 +358,20 @@ pub fn sleep(duration: Duration) {
     if crate::cpu::thread::current_scheduled() == 0 {
         return time::sleep(duration);
     }
-    let deadline_ns = now_ns().saturating_add(ns_of(duration)).saturating_add(1);
-    while let Some(left) = deadline_ns.checked_sub(now_ns()).filter(|left| *left > 0) {
-        park_timeout(Duration::from_nanos(left));
-    }
+    sleep_until(deadline_after(duration));
+}
+
+/// Waits until a time, in nanoseconds of [`now_ns`](crate::time::now_ns): for loops with a period, whose steps it does not delay.
+/// Returns at once if it has passed.
+///
+/// **Context:** a thread, interrupts on, no guard or lock held: it blocks.
+///
+/// # Panics
+/// In any other context.
+#[track_caller]
+pub fn sleep_until(deadline_ns: u64) {
+    let (guard, me) = begin_block("sleep");
+    block_until(&guard, me, Some(deadline_ns), || false);
 }
 
 /// Lets another thread of this CPU run, if there is one and the policy agrees.

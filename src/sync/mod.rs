@@ -51,7 +51,7 @@ pub use lock_owner::LockOwner;
 #[cfg(target_os = "none")]
 pub use named::NamedLock;
 #[cfg(target_os = "none")]
-pub(crate) use named::{held, lock_name};
+pub(crate) use named::{held, held_lock, lock_name};
 #[cfg(target_os = "none")]
 pub(crate) use queued::set_virtual;
 #[cfg(target_os = "none")]

@@ -1,6 +1,8 @@
 //! The names of locks, for reports of their holders and waiters.
 
-use super::LockOwner;
+use core::cell::Cell;
+
+use super::{LockOwner, Site};
 use crate::cpu;
 use crate::cpu::per_cpu;
 
@@ -46,6 +48,16 @@ pub(crate) fn held() -> impl Iterator<Item = u32> {
     let (me, gs_base) = (cpu::current(), per_cpu::gs_base());
     let is_held = move |lock: &NamedLock| (lock.any)(gs_base, &|owner| owner.get() == Some(me));
     (0..).zip(named()).filter(move |(_, lock)| is_held(lock)).map(|(number, _)| number)
+}
+
+/// Returns a named lock that this CPU holds, with the call site that took it; of per-CPU locks, its own copies. **Context:** any.
+pub(crate) fn held_lock() -> Option<(&'static str, Site)> {
+    let (me, gs_base, site) = (cpu::current(), per_cpu::gs_base(), Cell::new(Site::default()));
+    let is_held = |owner: &LockOwner| {
+        site.set(owner.site());
+        owner.get() == Some(me)
+    };
+    named().iter().find(|lock| (lock.any)(gs_base, &is_held)).map(|lock| (lock.name, site.get()))
 }
 
 /// Returns the name of the lock with that number. **Context:** any.

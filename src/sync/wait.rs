@@ -33,13 +33,13 @@ impl Site {
     ///
     /// # Safety
     /// `bits` are those of a site, or 0.
-    pub(super) unsafe fn from_bits(bits: usize) -> Site {
+    pub(crate) unsafe fn from_bits(bits: usize) -> Site {
         Site(bits)
     }
 
     /// Returns its number, which is 0 for no site.
     #[inline(always)]
-    pub(super) fn bits(self) -> usize {
+    pub(crate) fn bits(self) -> usize {
         self.0
     }
 

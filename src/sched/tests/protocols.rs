@@ -9,23 +9,23 @@ use super::super::entity::{
 use super::super::inbox::Inbox;
 use super::super::join::{End, JoinWord};
 use super::super::notice::{Attention, Notice};
-use super::super::state::{AfterSwitch, Phase, ThreadState, Wake};
+use super::super::state::{AfterSwitch, Phase, ThreadState, Wait, Wake};
 use crate::cpu::{CpuId, CpuSet};
 
 #[test]
 fn a_wake_before_the_park_lets_it_return_at_once() {
     let state = ThreadState::new(Phase::Running);
-    assert_eq!(state.wake(), Wake::Nothing);
+    assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     assert!(state.take_token());
     assert!(!state.take_token(), "one wake is one token");
-    assert!(state.begin_park());
+    assert!(state.begin(Wait::Unpark));
 }
 
 #[test]
 fn a_wake_on_the_way_off_the_cpu_lets_the_cpu_queue_the_thread() {
     let state = ThreadState::new(Phase::Running);
-    assert!(state.begin_park());
-    assert_eq!(state.wake(), Wake::Nothing);
+    assert!(state.begin(Wait::Unpark));
+    assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     assert_eq!(state.complete_switch(), AfterSwitch::Enqueue);
     assert_eq!(state.phase(), Phase::Queued);
     state.set_running();
@@ -35,9 +35,9 @@ fn a_wake_on_the_way_off_the_cpu_lets_the_cpu_queue_the_thread() {
 #[test]
 fn a_wake_of_a_parked_thread_gives_it_to_one_waker() {
     let state = ThreadState::new(Phase::Running);
-    assert!(state.begin_park());
+    assert!(state.begin(Wait::Unpark));
     assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
-    assert_eq!((state.wake(), state.wake()), (Wake::Enqueue, Wake::Nothing));
+    assert_eq!((state.wake(Wait::Unpark), state.wake(Wait::Unpark)), (Wake::Enqueue, Wake::Nothing));
     state.set_running();
     assert!(state.take_token(), "the second wake is a token");
 }
@@ -45,7 +45,7 @@ fn a_wake_of_a_parked_thread_gives_it_to_one_waker() {
 #[test]
 fn a_token_stays_while_the_thread_is_preempted() {
     let state = ThreadState::new(Phase::Running);
-    assert_eq!(state.wake(), Wake::Nothing);
+    assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     state.set_queued();
     assert_eq!(state.phase(), Phase::Queued);
     state.set_running();
@@ -53,10 +53,30 @@ fn a_token_stays_while_the_thread_is_preempted() {
 }
 
 #[test]
+fn each_kind_of_wait_has_its_own_wake_ups() {
+    let state = ThreadState::new(Phase::Running);
+    assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
+    assert!(state.begin(Wait::Event), "an unpark does not end the wait for an event");
+    assert_eq!((state.complete_switch(), state.phase()), (AfterSwitch::Nothing, Phase::Blocked));
+    assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
+    assert_eq!(state.wake(Wait::Event), Wake::Enqueue);
+    state.set_running();
+    assert_eq!(state.wake(Wait::Event), Wake::Nothing);
+    assert!(state.take_token() && state.begin(Wait::Unpark), "an event does not end a park");
+    assert_eq!((state.complete_switch(), state.phase()), (AfterSwitch::Nothing, Phase::Parked));
+    assert_eq!(state.wake(Wait::Unpark), Wake::Enqueue);
+    state.set_running();
+    assert!(
+        !state.begin(Wait::Event) && state.begin(Wait::Event),
+        "the event that came meanwhile is consumed once"
+    );
+}
+
+#[test]
 fn a_thread_that_has_ended_is_released_and_not_woken() {
     let state = ThreadState::new(Phase::Running);
     state.set_exited();
-    assert_eq!(state.wake(), Wake::Nothing);
+    assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     assert_eq!(state.complete_switch(), AfterSwitch::Release);
 }
 

@@ -1,0 +1,64 @@
+//! A CPU gets its queue, goes offline, comes back, or is interrupted by another.
+
+use super::placing::place;
+use super::{of, own};
+use crate::cpu::{self, IrqGuard};
+use crate::interrupts::preempt;
+use crate::sched::cpu_scheduler::count;
+use crate::sched::idle_set;
+use crate::sched::notice::Attention;
+use crate::sched::policies::Policy;
+use crate::sched::policy::{Enqueue, RunQueue};
+use crate::smp::{self, Cpu};
+
+/// Gives a CPU its run queue.
+///
+/// **Context:** thread, interrupts on: it allocates.
+pub(in crate::sched) fn set_queue(cpu: &Cpu, policy: &'static Policy) {
+    let queue = (policy.new_queue)(cpu.id());
+    if let Some(scheduler) = of(cpu) {
+        scheduler.queue.lock(&IrqGuard::new()).policy = Some(queue);
+    }
+}
+
+/// Opens this CPU's inbox. Its run queue is set.
+pub(in crate::sched) fn open(guard: &IrqGuard) {
+    own(guard).backlog.inbox.open();
+}
+
+/// The CPU has left the set of online CPUs: its threads go to others.
+pub(in crate::sched) fn evacuate(guard: &IrqGuard) {
+    let me = own(guard);
+    idle_set::remove(cpu::current());
+    for token in me.backlog.inbox.close() {
+        place(guard, token, Enqueue::Migrated);
+    }
+    loop {
+        let mut locked = me.queue.lock(guard);
+        let token = locked.policy.as_deref_mut().and_then(RunQueue::remove_any);
+        if token.is_some() {
+            me.backlog.remove_queued();
+        }
+        drop(locked);
+        let Some(token) = token else { break };
+        place(guard, token, Enqueue::Migrated);
+    }
+}
+
+/// The CPU is in the set of online CPUs again.
+pub(in crate::sched) fn reopen(guard: &IrqGuard) {
+    let me = own(guard);
+    me.notice.set(Attention::Running);
+    me.backlog.inbox.open();
+}
+
+/// The interrupt by which other CPUs say that there is a thread in the inbox, or work for the CPU's own thread.
+pub(in crate::sched) fn noticed(guard: &IrqGuard) {
+    let me = own(guard);
+    count(&me.counts.notices);
+    if smp::is_own_thread_due() {
+        me.is_own_due.set(true);
+    }
+    me.notice.set(Attention::Running);
+    preempt::want_switch(guard);
+}

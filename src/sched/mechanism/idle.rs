@@ -1,0 +1,129 @@
+//! A CPU without a thread: it looks for one on its queue, then on those of others, and halts if there is none.
+
+use super::picking::{pick, tcb_of};
+use super::placing::{enqueue_here, kick_idle, kick_idle_for_rest, send_again, send_elsewhere};
+use super::slicing::keep_slicing;
+use super::switching::{finish_switch, switch_to};
+use super::{of, own};
+use crate::cpu::{self, IrqGuard};
+use crate::interrupts::preempt;
+use crate::sched::cpu_scheduler::{CpuScheduler, count};
+use crate::sched::entity::Affinity;
+use crate::sched::notice::Attention;
+use crate::sched::policy::Enqueue;
+use crate::sched::tcb::Tcb;
+use crate::sched::{idle_set, retry};
+use crate::smp;
+use crate::time::now_ns;
+use crate::time::timer;
+
+/// Runs the threads of this CPU, or one that it steals, until there is none. Returns whether there was one. If not, the CPU is
+/// noted as idle, and may halt.
+///
+/// **Context:** the CPU's own thread, `guard` alone keeps interrupts off.
+pub(in crate::sched) fn run_threads(guard: &IrqGuard) -> bool {
+    let me = own(guard);
+    preempt::clear_wanted(guard);
+    me.is_own_due.set(false);
+    let Some(next) = take_next(guard, me) else { return false };
+    // Locked by `take_own`.
+    switch_to(guard, me, me.own.saved_rsp.as_ptr(), Some(next));
+    finish_switch(guard);
+    true
+}
+
+/// Takes a thread to run from this CPU's queue, or from another's. Leaves this CPU's queue locked if there is one, else notes
+/// that the CPU is idle.
+fn take_next(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb> {
+    if let Some(next) = take_own(guard, me) {
+        return Some(next);
+    }
+    me.notice.set(Attention::Idle);
+    idle_set::insert(cpu::current());
+    // Again: a thread may have come before the line above.
+    if let Some(next) = take_own(guard, me) {
+        return Some(next);
+    }
+    if steal(guard, me)
+        && let Some(next) = take_own(guard, me)
+    {
+        return Some(next);
+    }
+    if me.backlog.queued() > 0 {
+        // The policy did not give out a thread that it has.
+        timer::set_slice(guard, now_ns() + PATIENCE_NS);
+    }
+    None
+}
+
+/// The time after which a CPU asks a policy again that has threads and gave out none.
+const PATIENCE_NS: u64 = 1_000_000;
+
+/// Takes a thread to run from this CPU's queue, and leaves that locked if there is one.
+fn take_own(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb> {
+    if me.backlog.is_empty() {
+        return None;
+    }
+    let mut locked = me.queue.lock(guard);
+    let now = now_ns();
+    locked.charged_ns = now;
+    let policy = locked.policy.as_deref_mut()?;
+    if me.notice.get() != Attention::Slicing {
+        me.notice.set(Attention::Running);
+    }
+    let has_collected = me.collect(policy, now);
+    let token = pick(guard, me, policy, now)?;
+    idle_set::remove(cpu::current());
+    keep_slicing(guard, me, policy, &token, now);
+    core::mem::forget(locked);
+    if has_collected {
+        kick_idle_for_rest(guard, me);
+    }
+    Some(tcb_of(token))
+}
+
+/// Takes a thread from another CPU's queue to this CPU's. Returns whether there was one.
+fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
+    let here = cpu::current();
+    let (before, after) = smp::cpus().split_at(here.index());
+    for cpu in after.iter().skip(1).chain(before).filter(|cpu| cpu.is_online()) {
+        let Some(victim) = of(cpu) else { continue };
+        if victim.backlog.is_empty() {
+            continue;
+        }
+        let mut locked = victim.queue.lock(guard);
+        let Some(policy) = locked.policy.as_deref_mut() else { continue };
+        victim.collect(policy, now_ns());
+        let stolen = policy.steal(here);
+        if stolen.is_some() {
+            victim.backlog.remove_queued();
+        }
+        drop(locked);
+        if victim.backlog.queued() > 0 {
+            // The victim may have seen its inbox empty, and its queue not yet longer.
+            if victim.notice.claim_idle() && smp::interrupt_own_thread(guard, cpu).is_err() {
+                victim.notice.withdraw(Attention::Idle);
+                retry::arm(send_again);
+            }
+            if stolen.is_some() {
+                kick_idle(guard, Affinity::Any);
+            }
+        }
+        match stolen {
+            Some(token) if token.may_run_on(here) => {
+                count(&me.counts.stolen);
+                enqueue_here(guard, me, token, Enqueue::Migrated);
+                return true;
+            }
+            // The policy must not do that.
+            Some(token) => {
+                if let Err(token) = send_elsewhere(guard, token, here) {
+                    enqueue_here(guard, me, token, Enqueue::Migrated);
+                    return true;
+                }
+            }
+            None => {}
+        }
+    }
+    false
+}

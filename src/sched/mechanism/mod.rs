@@ -1,0 +1,88 @@
+//! The mechanism: it switches threads, wakes them, and moves them between CPUs.
+//!
+//! **Who has a thread.** The state word says it (see [`state`](super::state)). A running thread belongs to its CPU, a queued
+//! one to a run queue or an inbox, a parked one to the waker that is to come. The owner has the thread's
+//! [`Runnable`], so a thread is in one place at a time.
+//!
+//! **The switch.** A CPU locks its queue, chooses, and switches with the queue still locked. The next thread unlocks it. So a
+//! thread that is put on the queue cannot be stolen before its registers are saved. A thread that parks is not on the queue:
+//! the next thread completes its state, and queues it if it was woken meanwhile (`finish_switch`).
+//!
+//! **No CPU idles beside work.** A CPU that has nothing to run first notes that it is idle, then looks at every queue. A CPU
+//! that queues a thread first queues it, then looks for idle CPUs. So one of both sees the other.
+
+mod hotplug;
+mod idle;
+mod picking;
+mod placing;
+mod slicing;
+mod switching;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
+pub(super) use idle::run_threads;
+pub(super) use placing::{place, switch_after, wake, wake_under};
+pub(super) use slicing::slice_ended;
+pub(super) use switching::{finish_switch, leave, switch_if_better, yield_cpu};
+
+use super::cpu_scheduler::CpuScheduler;
+use super::policies::Policy;
+use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::{self, PerCpu};
+use crate::per_cpu;
+use crate::smp::{self, Cpu};
+use crate::sync::Hook;
+
+per_cpu! {
+    static SCHEDULER: CpuScheduler = CpuScheduler::new();
+}
+crate::name_lock!(SCHEDULER, |gs_base, is_so| {
+    // SAFETY: `gs_base` belongs to an area that is never freed: `held` and `name_of` pass no other.
+    is_so(unsafe { PerCpu::of(&SCHEDULER, gs_base) }.queue.owner())
+});
+
+/// The policy of all CPUs.
+static POLICY: Hook<&'static Policy> = Hook::new();
+
+/// Sets the policy. Only the first call has an effect.
+pub(super) fn set_policy(policy: &'static Policy) {
+    POLICY.set(policy);
+}
+
+/// Returns the policy, if the scheduler has started. **Context:** any.
+pub(crate) fn policy() -> Option<&'static Policy> {
+    POLICY.get()
+}
+
+/// Returns this CPU's part.
+#[inline(always)]
+pub(super) fn own(_: &IrqGuard) -> &'static CpuScheduler {
+    // SAFETY: `gs_base` is that of this CPU's area; areas are never freed.
+    unsafe { SCHEDULER.of(per_cpu::gs_base()) }
+}
+
+/// Returns whether threads wait for this CPU.
+pub(super) fn has_others(guard: &IrqGuard) -> bool {
+    !own(guard).backlog.is_empty()
+}
+
+/// Returns the part of a CPU that has a per-CPU area.
+pub(super) fn of(cpu: &Cpu) -> Option<&'static CpuScheduler> {
+    cpu.get(SCHEDULER)
+}
+
+/// Threads that may run on no CPU that is online, and so ran on another.
+static STRANDED: AtomicU64 = AtomicU64::new(0);
+
+crate::panic_context! {
+    "scheduler" => |out| {
+        let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
+        for (cpu, me) in all.filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
+            let queued = me.backlog.queued();
+            let inbox = if me.backlog.inbox.has_threads() { ", inbox not empty" } else { "" };
+            writeln!(out, "cpu {cpu}: {:?}, {queued} threads queued{inbox}", me.notice.get())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! Threads that become runnable: the CPU on whose queue they are put, and how it learns of them.
+
+use super::slicing::keep_slicing;
+use super::{of, own, policy};
+use crate::cpu::{self, CpuId, IrqGuard};
+use crate::interrupts::{Vector, preempt};
+use crate::sched::cpu_scheduler::{CpuScheduler, Queue};
+use crate::sched::entity::{Affinity, Class, Runnable};
+use crate::sched::notice::Attention;
+use crate::sched::policy::{Enqueue, Placement, Running};
+use crate::sched::state::{Phase, Wait, Wake};
+use crate::sched::tcb::Tcb;
+use crate::sched::{idle_set, retry};
+use crate::smp::{self, Cpu};
+use crate::time::now_ns;
+use crate::time::timer::Expiry;
+
+/// Puts a thread on this CPU's queue.
+pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable, reason: Enqueue) {
+    let mut locked = me.queue.lock(guard);
+    let now = now_ns();
+    let Queue { policy: Some(policy), charged_ns } = &mut *locked else {
+        // Only CPUs whose inbox is open are chosen, and `open` opens it after the queue.
+        unreachable!("a thread is queued on a CPU without a scheduler")
+    };
+    policy.enqueue(token, reason, now);
+    me.backlog.add_queued(1);
+    smp::look_again(guard);
+    let Some(current) = Tcb::current(guard) else { return };
+    if current.state.phase() == Phase::Running {
+        // SAFETY: the thread runs on this CPU, to which it belongs; the token is given up below.
+        let mut running = unsafe { current.token() };
+        let ran_ns = current.charge(charged_ns, now);
+        policy.charge(&mut Running::new(&mut running), ran_ns);
+        let is_preempted = policy.is_preempted(&running);
+        if is_preempted {
+            preempt::want_switch(guard);
+        } else {
+            keep_slicing(guard, me, policy.as_ref(), &running, now);
+        }
+        let _ = running.into_entity();
+    }
+}
+
+/// Puts a thread, which belongs to the caller, on the queue of a CPU that the policy chooses.
+pub(in crate::sched) fn place(guard: &IrqGuard, token: Runnable, reason: Enqueue) {
+    let placement = Placement {
+        waker: cpu::current(),
+        is_idle: idle_set::contains,
+        nearest_idle: |near, affinity| idle_set::nearest(near, affinity, |_| true),
+    };
+    let wished = match policy() {
+        Some(policy) => (policy.select_cpu)(&token, &placement),
+        None => cpu::current(),
+    };
+    send_to(guard, token, reason, wished);
+}
+
+/// Puts a thread on the queue of a CPU where it may run: `wished`, if that is one.
+fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
+    let here = cpu::current();
+    let refused = if wished != here && wished.index() < smp::cpus().len() && token.may_run_on(wished) {
+        push_to(guard, token, wished)
+    } else {
+        Err(token)
+    };
+    let token = match refused {
+        Ok(()) => return,
+        Err(token) if token.may_run_on(here) && own(guard).backlog.inbox.is_open() => token,
+        Err(token) => match send_elsewhere(guard, token, here) {
+            Ok(()) => return,
+            // This CPU finds that no other may run it.
+            Err(token) => token,
+        },
+    };
+    let affinity = token.affinity();
+    enqueue_here(guard, own(guard), token, reason);
+    kick_idle(guard, affinity);
+}
+
+/// Puts a thread into the inbox of a CPU other than `here`, on which it may run. Returns it if there is none.
+pub(super) fn send_elsewhere(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Result<(), Runnable> {
+    for cpu in smp::online().map(Cpu::id).filter(|cpu| *cpu != here) {
+        if token.may_run_on(cpu) {
+            match push_to(guard, token, cpu) {
+                Ok(()) => return Ok(()),
+                Err(refused) => token = refused,
+            }
+        }
+    }
+    Err(token)
+}
+
+/// Puts a thread into the inbox of another CPU, and interrupts the CPU if it has to be. Returns it if the CPU takes none.
+fn push_to(guard: &IrqGuard, token: Runnable, cpu: CpuId) -> Result<(), Runnable> {
+    let to = &smp::cpus()[cpu.index()];
+    let Some(other) = of(to) else { return Err(token) };
+    let is_urgent = matches!(token.attributes().class, Class::RealTime { .. });
+    let affinity = token.affinity();
+    other.backlog.inbox.push(token)?;
+    if let Some(was) = other.notice.notify(is_urgent)
+        && smp::interrupt_own_thread(guard, to).is_err()
+    {
+        other.notice.withdraw(was);
+        retry::arm(send_again);
+    }
+    if !idle_set::contains(cpu) {
+        kick_idle(guard, affinity);
+    }
+    Ok(())
+}
+
+/// Interrupts an idle CPU on which a thread may run, if there is one, so that it steals the thread.
+pub(super) fn kick_idle(guard: &IrqGuard, affinity: Affinity) {
+    let claims =
+        |cpu: CpuId| smp::cpus().get(cpu.index()).and_then(of).is_some_and(|other| other.notice.claim_idle());
+    if let Some(cpu) = idle_set::nearest(cpu::current(), affinity, claims) {
+        let to = &smp::cpus()[cpu.index()];
+        if smp::interrupt_own_thread(guard, to).is_err()
+            && let Some(other) = of(to)
+        {
+            other.notice.withdraw(Attention::Idle);
+            retry::arm(send_again);
+        }
+    }
+}
+
+/// The callback of the timer for interrupts that could not be sent.
+pub(super) fn send_again(_: &Expiry) {
+    retry::disarm();
+    notify_again(&IrqGuard::new());
+}
+
+/// Sends again what could not be sent: interrupts every CPU that has threads in its inbox and no pending interrupt, and an idle
+/// one, which may steal.
+///
+/// **Context:** a timer callback.
+fn notify_again(guard: &IrqGuard) {
+    for (cpu, other) in smp::online().filter_map(|cpu| Some((cpu, of(cpu)?))) {
+        if other.backlog.inbox.has_threads()
+            && let Some(was) = other.notice.notify(true)
+            && smp::interrupt_own_thread(guard, cpu).is_err()
+        {
+            other.notice.withdraw(was);
+            retry::arm(send_again);
+        }
+    }
+    kick_idle(guard, Affinity::Any);
+}
+
+/// After threads came from the inbox: if more than one did, an idle CPU may steal the rest.
+#[cold]
+pub(super) fn kick_idle_for_rest(guard: &IrqGuard, me: &CpuScheduler) {
+    if me.backlog.queued() > 0 {
+        kick_idle(guard, Affinity::Any);
+    }
+}
+
+/// Wakes a thread that waits so, or leaves a token. The caller switches afterwards if that is wanted, by [`switch_after`] or by the exit
+/// of its handler.
+///
+/// **Context:** thread or interrupt; not NMI.
+#[inline]
+pub(in crate::sched) fn wake_under(guard: &IrqGuard, tcb: &Tcb, wait: Wait) {
+    if tcb.state.wake(wait) == Wake::Enqueue {
+        // SAFETY: `wake` has given the waiting thread to the caller.
+        let token = unsafe { tcb.token() };
+        place(guard, token, Enqueue::Woken);
+    }
+}
+
+/// Wakes a thread that waits so, or leaves a token. Switches to it if it should run instead of the caller.
+///
+/// **Context:** thread or interrupt; not NMI.
+pub(in crate::sched) fn wake(tcb: &Tcb, wait: Wait) {
+    if tcb.state.wake(wait) == Wake::Nothing {
+        return;
+    }
+    let guard = IrqGuard::new();
+    // SAFETY: `wake` has given the waiting thread to the caller.
+    let token = unsafe { tcb.token() };
+    place(&guard, token, Enqueue::Woken);
+    switch_after(guard);
+}
+
+/// Switches if that has become wanted under `guard`: now, or, in a section with interrupts off or a handler, at its end.
+pub(in crate::sched) fn switch_after(guard: IrqGuard) {
+    if guard.were_enabled() {
+        drop(guard);
+        preempt::switch_if_wanted();
+    } else if preempt::is_switch_wanted() {
+        // The interrupt is pending until interrupts are on again. If it cannot be sent, the next one switches.
+        let _ = crate::apic::send_to_self(&guard, Vector::RESCHEDULE);
+    }
+}

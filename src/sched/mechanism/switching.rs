@@ -1,0 +1,220 @@
+//! Switches between threads. A CPU leaves a thread with its queue locked, and the next thread unlocks it.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::own;
+use super::picking::{elsewhere, pick, tcb_of};
+use super::placing::{kick_idle_for_rest, place, wake_under};
+use super::slicing::keep_slicing;
+use crate::cpu::{self, IrqGuard, fs_base};
+use crate::interrupts::preempt;
+use crate::sched::cpu_scheduler::{CpuScheduler, Leave, Queue, count, note_cpu};
+use crate::sched::entity::Runnable;
+use crate::sched::policy::{Enqueue, Running};
+use crate::sched::state::{AfterSwitch, Wait};
+use crate::sched::switch::switch_context;
+use crate::sched::tcb::{Tcb, ThreadRef};
+use crate::sync::SpinLockGuard;
+use crate::time::now_ns;
+
+/// The function that the exit of an interrupt calls if a switch is wanted.
+pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
+    preempt::clear_wanted(guard);
+    // The CPU's own thread looks for others by itself.
+    let Some(current) = Tcb::current(guard) else { return };
+    let me = own(guard);
+    let mut locked = me.queue.lock(guard);
+    let now = now_ns();
+    let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return };
+    let has_collected = me.collect(policy.as_mut(), now);
+    // SAFETY: the thread runs on this CPU, so it belongs to the CPU.
+    let mut token = unsafe { current.token() };
+    let ran_ns = current.charge(charged_ns, now);
+    policy.charge(&mut Running::new(&mut token), ran_ns);
+    if !me.is_own_due.get() && !policy.is_preempted(&token) {
+        keep_slicing(guard, me, policy.as_ref(), &token, now);
+        // The CPU keeps the thread.
+        let _ = token.into_entity();
+        drop(locked);
+    } else {
+        count(&me.counts.preempted);
+        current.state.set_queued();
+        let next = if me.is_own_due.get() {
+            policy.enqueue(token, Enqueue::Preempted, now);
+            None
+        } else {
+            policy.switch(token, 0, Enqueue::Preempted, now)
+        };
+        leave_queued(guard, me, current, next, locked, now);
+    }
+    if has_collected {
+        kick_idle_for_rest(guard, me);
+    }
+}
+
+/// Lets another thread of this CPU run, if the policy agrees. Returns when the calling thread runs again.
+///
+/// **Context:** a thread of the scheduler, which may block; `guard` alone keeps interrupts off.
+#[inline]
+pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) {
+    let me = own(guard);
+    if me.backlog.is_empty() {
+        return;
+    }
+    preempt::clear_wanted(guard);
+    let mut locked = me.queue.lock(guard);
+    let now = now_ns();
+    let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return };
+    let has_collected = me.collect(policy.as_mut(), now);
+    count(&me.counts.yielded);
+    current.state.set_queued();
+    // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which puts it on the queue.
+    let token = unsafe { current.token() };
+    let ran_ns = current.charge(charged_ns, now);
+    let next = policy.switch(token, ran_ns, Enqueue::Yielded, now);
+    leave_queued(guard, me, current, next, locked, now);
+    if has_collected {
+        kick_idle_for_rest(guard, me);
+    }
+}
+
+/// Switches from a thread that was put on this CPU's queue to the one that was taken from it, or to the CPU's own.
+#[inline(always)]
+fn leave_queued(
+    guard: &IrqGuard,
+    me: &'static CpuScheduler,
+    current: &'static Tcb,
+    next: Option<Runnable>,
+    mut locked: SpinLockGuard<'_, Queue>,
+    now: u64,
+) {
+    let next = match next {
+        Some(token) if token.may_run_on(cpu::current()) => Some(token),
+        other => {
+            // `current` is on the queue, and no thread left it for this CPU.
+            me.backlog.add_queued(1);
+            match (other, locked.policy.as_deref_mut()) {
+                (Some(token), Some(policy)) => {
+                    elsewhere(guard, token).or_else(|| pick(guard, me, policy, now))
+                }
+                _ => None,
+            }
+        }
+    };
+    let Some(mut token) = next else {
+        // The policy gives out none, or the CPU's own thread is due.
+        core::mem::forget(locked);
+        switch_to(guard, me, current.saved_rsp().as_ptr(), None);
+        return finish_switch(guard);
+    };
+    note_cpu(&mut token, cpu::current());
+    if let Some(policy) = &locked.policy {
+        keep_slicing(guard, me, policy.as_ref(), &token, now);
+    }
+    let next = tcb_of(token);
+    if core::ptr::eq(next, current) {
+        current.state.set_running();
+        return;
+    }
+    // The next thread unlocks the queue.
+    core::mem::forget(locked);
+    switch_to(guard, me, current.saved_rsp().as_ptr(), Some(next));
+    finish_switch(guard);
+}
+
+/// Leaves the CPU to another thread, or to the CPU's own. The state of the calling thread says why already. Returns when it runs
+/// again, maybe on another CPU; not if it has ended.
+///
+/// **Context:** a thread of the scheduler, which may block; `guard` alone keeps interrupts off.
+pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, leave: Leave) {
+    let me = own(guard);
+    preempt::clear_wanted(guard);
+    let mut locked = me.queue.lock(guard);
+    let now = now_ns();
+    let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return };
+    let has_collected = me.collect(policy.as_mut(), now);
+    // SAFETY: until the switch is completed (`finish_switch`), the thread belongs to this CPU.
+    let mut token = unsafe { current.token() };
+    let ran_ns = current.charge(charged_ns, now);
+    policy.charge(&mut Running::new(&mut token), ran_ns);
+    let _ = token.into_entity();
+    count(&me.counts.parked);
+    let next = if me.is_own_due.get() || me.backlog.queued() == 0 {
+        None
+    } else {
+        pick(guard, me, policy.as_mut(), now)
+    };
+    let next = next.map(|token| {
+        keep_slicing(guard, me, policy.as_ref(), &token, now);
+        tcb_of(token)
+    });
+    me.previous.set(Some((current, leave)));
+    // The next thread unlocks the queue.
+    core::mem::forget(locked);
+    switch_to(guard, me, current.saved_rsp().as_ptr(), next);
+    finish_switch(guard);
+    if has_collected {
+        kick_idle_for_rest(guard, own(guard));
+    }
+}
+
+/// Switches to a thread, or to the CPU's own if there is none. The queue is locked on both sides.
+#[inline(always)]
+pub(super) fn switch_to(
+    guard: &IrqGuard,
+    me: &'static CpuScheduler,
+    save: *mut u64,
+    next: Option<&'static Tcb>,
+) {
+    count(&me.counts.switches);
+    let (header, load) = match next {
+        Some(next) => {
+            next.state.set_running();
+            next.switches.store(next.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            (next.fs_base(), next.saved_rsp().get())
+        }
+        None => (me.own.header.get(), me.own.saved_rsp.get()),
+    };
+    // SAFETY: the header is that of a thread that lives until it has ended, and of which this CPU is about to use the stack.
+    unsafe { fs_base::set_current(guard, header) };
+    // SAFETY: the next thread's context was saved by this function or made by `prepare`. No other CPU loads it: the thread was
+    // taken from the queue, or is this CPU's own. It is loaded once, since it runs now. `save` belongs to the thread that is left.
+    unsafe { switch_context(guard, save, load) };
+}
+
+/// Completes a switch, on the stack of the thread that the CPU has switched to: unlocks the queue, then does what remains to be
+/// done with the previous thread.
+pub(in crate::sched) fn finish_switch(guard: &IrqGuard) {
+    // Read again: this thread may have been on another CPU before.
+    let me = own(guard);
+    let previous = me.previous.take();
+    // SAFETY: this CPU holds the lock: `reschedule` or `run_threads` has forgotten the guard and switched to this thread.
+    unsafe { me.queue.unlock_forgotten() };
+    let Some((previous, leave)) = previous else { return };
+    let after = if leave == Leave::Moving { AfterSwitch::Enqueue } else { previous.state.complete_switch() };
+    match after {
+        AfterSwitch::Nothing => {}
+        AfterSwitch::Enqueue => {
+            // SAFETY: the state says that the thread belongs to this CPU, which puts it on a queue.
+            let token = unsafe { previous.token() };
+            let reason = if leave == Leave::Moving { Enqueue::Migrated } else { Enqueue::Woken };
+            place(guard, token, reason);
+        }
+        AfterSwitch::Release => release(guard, previous),
+    }
+}
+
+/// Releases a thread that has ended: wakes the one that waits for that, and gives up the thread's reference to itself.
+#[cold]
+fn release(guard: &IrqGuard, ended: &'static Tcb) {
+    let waiter = core::ptr::with_exposed_provenance_mut::<Tcb>(ended.waiter.get());
+    if let Some(waiter) = NonNull::new(waiter) {
+        // SAFETY: the address comes from `ThreadRef::into_raw` (`JoinHandle::wait`), whose reference goes with it.
+        let waiter = unsafe { ThreadRef::from_raw(waiter) };
+        wake_under(guard, &waiter, Wait::Event);
+    }
+    // The last use: after it the one that joins the thread may free it.
+    // SAFETY: the thread has ended (`complete_switch`), and this CPU has switched away from its stack.
+    unsafe { Tcb::release(ended.into()) };
+}
