@@ -4,6 +4,7 @@
 //! - `policy` is the interface of scheduling policies; `policies` names them.
 //! - `mechanism` switches threads, wakes them and moves them. Its guarantees hold under any policy.
 //! - `state`, `inbox`, `backlog`, `notice` and `join` are its lock-free parts, which models check.
+//! - [`sync`](mod@sync) has what threads wait for: locks, conditions and channels, on one wait queue.
 //!
 //! `docs/scheduler.md` explains the whole.
 
@@ -13,6 +14,7 @@ mod join;
 mod notice;
 pub mod policy;
 mod state;
+pub mod sync;
 
 mod eevdf;
 mod fair;

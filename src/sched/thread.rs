@@ -21,6 +21,7 @@ pub use super::spawn::SpawnError;
 use super::spawn::{self, ResultPlace};
 use super::stack::DEFAULT_STACK_BYTES;
 use super::state::Wait;
+pub use super::sync;
 use super::tcb::{Tcb, ThreadRef};
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::time;

@@ -1,0 +1,224 @@
+//! The mutex without its value: one word, and the threads that wait for it.
+//!
+//! The word has the owner, and a bit while threads may wait. Without the bit, the lock and its release are an exchange each. The
+//! bit is set under the queue's lock by a thread that is about to wait, and only a release with the queue locked clears it. So the
+//! owner finds each thread that waits.
+//!
+//! A release frees the mutex and wakes the first thread, and until that runs another one may take the mutex: a thread that uses a
+//! mutex often does not switch at each use. A woken thread that another one has passed waits again, before all others, and the next
+//! release hands the mutex to it.
+//!
+//! The word names the owner, so the priorities of the waiters can be lent to it.
+
+use core::hint::spin_loop;
+use core::panic::Location;
+
+use super::const_fn;
+use super::platform::{self, Guard, TimedOut};
+use super::wait_queue::{WaitQueue, Waiting};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+
+/// The word of a mutex that is free and that no thread waits for.
+const FREE: usize = 0;
+
+/// Threads may wait.
+const CONTENDED: usize = 1;
+
+/// The mutex is free, and the woken thread tries to take it.
+const TRY: usize = 1;
+
+/// The mutex belongs to the woken thread.
+const HANDED_OVER: usize = 2;
+
+/// A mutex without a value.
+pub(super) struct RawMutex {
+    word: AtomicUsize,
+    /// The call site that last locked it, as the address of a [`Location`].
+    #[cfg(target_os = "none")]
+    locked_at: core::sync::atomic::AtomicUsize,
+    /// How often a contended lock was tried before it was free, as a moving average.
+    tries: AtomicU32,
+    queue: WaitQueue<()>,
+}
+
+impl RawMutex {
+    const_fn! {
+        /// Creates a free mutex.
+        pub(super) fn new() -> RawMutex {
+            RawMutex {
+                word: AtomicUsize::new(FREE),
+                #[cfg(target_os = "none")]
+                locked_at: core::sync::atomic::AtomicUsize::new(0),
+                tries: AtomicU32::new(0),
+                queue: WaitQueue::new(()),
+            }
+        }
+    }
+
+    /// Returns whether a thread has it. **Context:** any; the result may be old.
+    pub(super) fn is_locked(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & !CONTENDED != 0
+    }
+
+    /// Notes the call site that has locked it. **Context:** the owner.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) fn record_site(&self) {
+        #[cfg(target_os = "none")]
+        self.locked_at.store(
+            core::ptr::from_ref(Location::caller()).expose_provenance(),
+            core::sync::atomic::Ordering::Relaxed,
+        );
+    }
+
+    /// Takes the mutex if it is free and no thread waits.
+    #[inline(always)]
+    pub(super) fn take_free(&self) -> bool {
+        let me = platform::current_id();
+        me != 0 && self.word.compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes the mutex if it is free, before the threads that wait.
+    pub(super) fn take_if_free(&self, me: usize) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & !CONTENDED == FREE {
+            match self.word.compare_exchange(word, word | me, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    pub(super) fn lock_slow(&self, what: &str, deadline_ns: Option<u64>) -> Result<(), TimedOut> {
+        let (guard, me) = platform::begin_block(what);
+        let id = platform::current_id();
+        if self.word.load(Ordering::Relaxed) & !CONTENDED == id {
+            self.refuse(what);
+        }
+        platform::finish(guard);
+        if self.spin(id) {
+            return Ok(());
+        }
+        let guard = platform::guard();
+        let mut was_passed = false;
+        let result = loop {
+            let locked = self.queue.lock(&guard);
+            if self.take_or_mark(id) {
+                break Ok(());
+            }
+            let how =
+                Waiting { kind: was_passed.into(), at_front: was_passed, ..Waiting::until(deadline_ns) };
+            match locked.wait(&me, how, |_| {}) {
+                Ok(HANDED_OVER) => break Ok(()),
+                Ok(_) => was_passed = true,
+                Err(_) => break Err(TimedOut),
+            }
+        };
+        platform::finish(guard);
+        result
+    }
+
+    #[cold]
+    #[track_caller]
+    fn refuse(&self, what: &str) -> ! {
+        match self.site() {
+            Some(at) => panic!(
+                "{what} of a mutex that this thread has locked already, at {}:{}",
+                at.file(),
+                at.line()
+            ),
+            None => panic!("{what} of a mutex that this thread has locked already"),
+        }
+    }
+
+    /// Returns the call site that last locked the mutex. Just after it was locked, this may still be the previous one.
+    fn site(&self) -> Option<&'static Location<'static>> {
+        #[cfg(target_os = "none")]
+        {
+            let address = self.locked_at.load(core::sync::atomic::Ordering::Relaxed);
+            let site = core::ptr::with_exposed_provenance::<Location<'static>>(address);
+            // SAFETY: the address is 0 or that of a location that lives for ever: only `record_site` stores it.
+            unsafe { site.as_ref() }
+        }
+        #[cfg(not(target_os = "none"))]
+        None
+    }
+
+    /// Tries to take the mutex for a short time: for up to about twice the usual time, as the mutexes of glibc that are called adaptive.
+    fn spin(&self, me: usize) -> bool {
+        let average = self.tries.load(Ordering::Relaxed);
+        let limit = platform::spins(platform::guard()).min(2 * average + 10);
+        let mut tries = 0;
+        let mut is_taken = false;
+        while tries < limit && !is_taken {
+            match self.word.load(Ordering::Relaxed) {
+                FREE => is_taken = self.take_if_free(me),
+                // Others wait, and they have come first.
+                word if word & CONTENDED != 0 => break,
+                _ => spin_loop(),
+            }
+            tries += 1;
+        }
+        if tries > 0 {
+            let average = average as i32;
+            self.tries.store((average + (tries as i32 - average) / 8) as u32, Ordering::Relaxed);
+        }
+        is_taken
+    }
+
+    /// Takes the mutex if it is free, or notes that a thread waits. **Context:** the queue is locked.
+    fn take_or_mark(&self, me: usize) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let is_free = word & !CONTENDED == FREE;
+            let next = if is_free { word | me } else { word | CONTENDED };
+            match self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return is_free,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn release_uncontended(&self) -> bool {
+        let me = platform::current_id();
+        self.word.compare_exchange(me, FREE, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Unlocks the mutex. A thread that was woken runs when the caller switches.
+    pub(super) fn unlock_under(&self, guard: &Guard) {
+        if !self.release_uncontended() {
+            self.release_contended(guard, false);
+        }
+    }
+
+    /// Frees the mutex for the first thread that waits, or hands it over.
+    fn release_contended(&self, guard: &Guard, hands_over: bool) {
+        let mut locked = self.queue.lock(guard);
+        // The owner has the queue locked: no thread sets the bit, and no thread takes the mutex. So the word stays.
+        let next = match locked.first_kind(0) {
+            None => FREE,
+            Some(was_passed) if hands_over || was_passed != 0 => {
+                locked.take_first(0, HANDED_OVER).unwrap_or(FREE)
+            }
+            Some(_) => {
+                locked.wake_first(0, TRY);
+                FREE
+            }
+        };
+        let others = if locked.has_waiters(0) { CONTENDED } else { 0 };
+        self.word.store(next | others, Ordering::Release);
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn unlock_slow(&self, hands_over: bool) {
+        let guard = platform::guard();
+        self.release_contended(&guard, hands_over);
+        platform::finish(guard);
+    }
+}

@@ -1,0 +1,252 @@
+//! The same code on threads of the host, and step by step.
+
+use std::sync::Arc;
+use std::thread;
+use std::vec::Vec;
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+
+use super::channel::{self, RecvError, SendError, TryRecvError, TrySendError};
+use super::platform::{self, TimedOut};
+use super::wait_list::{WaitList, Waiter};
+use super::{Barrier, Condvar, Event, Mutex, MutexGuard, RwLock, Semaphore};
+
+/// A time-out that passes.
+const SHORT: Duration = Duration::from_micros(50);
+
+/// How often a thread does something: seldom in Miri, which is slow.
+const ROUNDS: usize = if cfg!(miri) { 5 } else { 500 };
+
+fn waiter(kind: usize) -> Waiter {
+    let (_, me) = platform::begin_block("test");
+    Waiter::new(platform::handle(&me), kind, kind as u64)
+}
+
+#[test]
+fn a_list_gives_out_its_entries_in_their_order_without_those_that_were_removed() {
+    let waiters: Vec<Waiter> = (0..5).map(waiter).collect();
+    let mut list = WaitList::EMPTY;
+    for entry in &waiters {
+        // SAFETY: the entries stay in the vector until they have left the list, below.
+        unsafe { list.push(entry, entry.kind == 3) };
+    }
+    let first = |list: &mut WaitList| {
+        let kind = list.first().map(|entry| entry.kind);
+        list.take_first(7).map(|_| kind)
+    };
+    assert_eq!(first(&mut list), Some(Some(3)), "put before all others");
+    for kind in [1, 4] {
+        // SAFETY: it was pushed to this list above.
+        assert_eq!(unsafe { list.remove(&waiters[kind]) }, None);
+    }
+    assert_eq!(first(&mut list), Some(Some(0)));
+    assert_eq!(first(&mut list), Some(Some(2)));
+    assert_eq!(first(&mut list), None);
+    // SAFETY: it was pushed to this list above.
+    assert_eq!(unsafe { list.remove(&waiters[2]) }, Some(7), "its waker was first");
+    let outcomes: Vec<_> = waiters.iter().map(Waiter::outcome).collect();
+    assert_eq!(outcomes, [Some(7), None, Some(7), Some(7), None]);
+}
+
+#[test]
+fn a_mutex_that_is_locked_is_not_locked_again() {
+    let mutex = Mutex::new(5);
+    let guard = mutex.lock();
+    assert!(mutex.is_locked() && mutex.try_lock().is_none());
+    thread::scope(|scope| {
+        let late = scope.spawn(|| mutex.lock_timeout(SHORT).map(drop));
+        assert_eq!(late.join().unwrap(), Err(TimedOut));
+    });
+    MutexGuard::unlock_fair(guard);
+    assert!(!mutex.is_locked() && mutex.lock_timeout(SHORT).is_ok());
+    assert_eq!(mutex.into_inner(), 5);
+}
+
+#[test]
+fn threads_use_a_mutex_one_after_the_other() {
+    let mutex = Mutex::new([0; 2]);
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let mutex = &mutex;
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    let mut halves = mutex.lock();
+                    assert_eq!(halves[0], halves[1]);
+                    halves[0] += 1;
+                    thread::yield_now();
+                    halves[1] += 1;
+                    if number == 0 {
+                        MutexGuard::unlock_fair(halves);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*mutex.lock(), [4 * ROUNDS; 2]);
+}
+
+#[test]
+fn a_condition_is_waited_for() {
+    let (mutex, changed) = (Mutex::new(0), Condvar::new());
+    thread::scope(|scope| {
+        for turn in 0..2 {
+            let (mutex, changed) = (&mutex, &changed);
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    let mut value = changed.wait_while(mutex.lock(), |value| *value % 2 != turn);
+                    *value += 1;
+                    changed.notify_all();
+                }
+            });
+        }
+    });
+    assert_eq!(*mutex.lock(), 2 * ROUNDS);
+    let (guard, waited) = changed.wait_timeout(mutex.lock(), SHORT);
+    assert_eq!(waited, Err(TimedOut));
+    assert_eq!(changed.wait_timeout_while(guard, SHORT, |_| true).1, Err(TimedOut));
+}
+
+#[test]
+fn permits_are_neither_lost_nor_made() {
+    let semaphore = Semaphore::new(1);
+    let taken = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..ROUNDS).for_each(|_| semaphore.release()));
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    if semaphore.acquire_timeout(Duration::from_nanos(500)).is_ok() {
+                        taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(semaphore.available() + taken.load(Ordering::Relaxed), 2 * ROUNDS + 1);
+    drop(semaphore.access());
+}
+
+#[test]
+fn an_event_stays_set_until_it_is_reset() {
+    let event = Event::new();
+    assert_eq!(event.wait_timeout(SHORT), Err(TimedOut));
+    thread::scope(|scope| {
+        let waits = [0, 1].map(|_| scope.spawn(|| event.wait()));
+        event.set();
+        waits.into_iter().for_each(|wait| wait.join().unwrap());
+    });
+    event.wait();
+    event.reset();
+    assert!(!event.is_set() && event.wait_timeout(SHORT).is_err());
+}
+
+#[test]
+fn no_thread_passes_a_barrier_alone() {
+    let (barrier, come) = (Barrier::new(3), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    come.fetch_add(1, Ordering::SeqCst);
+                    barrier.wait();
+                    assert!(come.load(Ordering::SeqCst) >= 3 * round);
+                }
+            });
+        }
+    });
+    assert_eq!(barrier.wait_timeout(SHORT), Err(TimedOut));
+}
+
+#[test]
+fn readers_share_a_lock_and_writers_do_not() {
+    let lock = RwLock::new([0; 2]);
+    {
+        let _reader = lock.read();
+        assert!(lock.try_read().is_some() && lock.try_write().is_none());
+        assert!(lock.write_timeout(SHORT).is_err() && lock.read_timeout(SHORT).is_ok());
+    }
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let lock = &lock;
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    if number == 0 {
+                        let mut halves = lock.write();
+                        halves[0] += 1;
+                        thread::yield_now();
+                        halves[1] += 1;
+                    } else {
+                        let halves = lock.read();
+                        assert_eq!(halves[0], halves[1]);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(lock.into_inner(), [ROUNDS; 2]);
+}
+
+#[test]
+fn a_bounded_channel_has_room_for_so_many_values() {
+    let (sender, receiver) = channel::bounded(2);
+    assert_eq!([1, 2].map(|value| sender.try_send(value)), [Ok(()); 2]);
+    assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)));
+    assert!(sender.send_timeout(3, SHORT).is_err());
+    assert_eq!([receiver.recv(), receiver.recv()], [Ok(1), Ok(2)]);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    assert!(receiver.recv_timeout(SHORT).is_err());
+    drop(sender);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    assert_eq!(receiver.recv(), Err(RecvError));
+}
+
+#[test]
+#[should_panic = "without room"]
+fn a_channel_without_room_is_refused() {
+    let _ = channel::bounded::<u8>(0);
+}
+
+#[test]
+fn each_value_is_received_once_and_in_order_by_one_receiver() {
+    for (sender, receiver) in [channel::bounded(3), channel::unbounded()] {
+        thread::scope(|scope| {
+            let sums = [0, 1].map(|_| {
+                let receiver = receiver.clone();
+                scope.spawn(move || {
+                    let mut last = [0; 2];
+                    receiver.iter().fold(0, |sum, (sender, value): (usize, usize)| {
+                        assert!(value > last[sender], "values of one sender change places");
+                        last[sender] = value;
+                        sum + value
+                    })
+                })
+            });
+            for number in 0..2 {
+                let sender = sender.clone();
+                scope.spawn(move || (1..=ROUNDS).for_each(|value| sender.send((number, value)).unwrap()));
+            }
+            drop(sender);
+            drop(receiver);
+            let sum: usize = sums.into_iter().map(|sum| sum.join().unwrap()).sum();
+            assert_eq!(sum, ROUNDS * (ROUNDS + 1));
+        });
+    }
+}
+
+#[test]
+fn a_channel_without_receivers_drops_what_it_holds_and_gives_values_back() {
+    for (sender, receiver) in [channel::bounded(2), channel::unbounded()] {
+        let value = Arc::new(());
+        sender.send(value.clone()).unwrap();
+        let second = receiver.clone();
+        drop(receiver);
+        sender.send(value.clone()).unwrap();
+        assert_eq!(Arc::strong_count(&value), 3);
+        drop(second);
+        assert_eq!(Arc::strong_count(&value), 1, "what no receiver gets is dropped");
+        let refused = sender.send(value.clone());
+        assert_eq!(refused, Err(SendError(value.clone())));
+        assert_eq!(sender.try_send(value.clone()), Err(TrySendError::Disconnected(value)));
+    }
+}
