@@ -7,6 +7,7 @@ use crate::console::LineBuffer;
 use crate::cpu::Features;
 use crate::options::Options;
 use crate::smp::{BringUp, WorkError};
+use crate::thread::SpawnError;
 
 pub use crate::report::reason::Reason;
 
@@ -34,6 +35,13 @@ impl Reason {
 impl From<WorkError> for Reason {
     fn from(error: WorkError) -> Reason {
         Reason::Work(error)
+    }
+}
+
+/// A thread that was not spawned fails the program that returns its error.
+impl From<SpawnError> for Reason {
+    fn from(error: SpawnError) -> Reason {
+        Reason::of_program(format_args!("{error}"))
     }
 }
 

@@ -8,9 +8,13 @@
 //! assert_eq!(worker.join(), 42);
 //! ```
 
+mod scope;
+
 use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
+
+pub use scope::{Scope, ScopedJoinHandle, scope};
 
 use super::blocking::{WakeTimer, begin_block, block_until, deadline_after};
 use super::cpu_scheduler::Leave;
