@@ -1,5 +1,5 @@
-//! Faults of spin locks: a lock is held for ever or for a while, while other CPUs wait for it, or its own holder waits
-//! for it.
+//! Faults of spin locks: a lock is held for ever or for a while, while other CPUs wait for it, its own holder waits for it, or its
+//! holder blocks.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -9,8 +9,10 @@ use super::names::Fault;
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
+use crate::interrupts::PreemptGuard;
 use crate::smp;
 use crate::sync::{Deadline, SpinLockIrq};
+use crate::thread::sync::Semaphore;
 use crate::time::timer;
 
 pub(super) const INJECTIONS: &[Injection] = &[
@@ -20,6 +22,8 @@ pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeWork, Fault::HoldConsole, hold_console),
     Injection(Point::BeforeWork, Fault::HoldConsoleAWhile, hold_console_a_while),
     Injection(Point::BeforeWork, Fault::LockTwice, lock_twice),
+    Injection(Point::BeforeWork, Fault::SwitchWithLock, switch_with_lock),
+    Injection(Point::BeforeWork, Fault::SwitchWithGuard, switch_with_guard),
 ];
 
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
@@ -69,6 +73,21 @@ fn hold_console_a_while() {
         }
     };
     smp::on_each_cpu(2 * LOCK_TIMEOUT_MS, &fault).expect("all CPUs run the fault");
+}
+
+/// A permit that no thread gives.
+static PERMIT: Semaphore = Semaphore::new(0);
+
+/// Blocks with a spin lock held.
+fn switch_with_lock() {
+    let _held = LOCK.lock();
+    PERMIT.acquire();
+}
+
+/// Blocks with a `PreemptGuard`.
+fn switch_with_guard() {
+    let _guard = PreemptGuard::new();
+    PERMIT.acquire();
 }
 
 /// Makes the last CPU wait for a lock that it holds.

@@ -82,6 +82,10 @@ frame_faults! {
         PanicWithFullRing = "panic_with_full_ring",
         /// The last CPU waits for a spin lock that it holds.
         LockTwice = "lock_twice",
+        /// A thread blocks while it holds a spin lock.
+        SwitchWithLock = "switch_with_lock",
+        /// A thread blocks with a `PreemptGuard`.
+        SwitchWithGuard = "switch_with_guard",
         /// The last CPU ignores requests to go offline.
         IgnoreOfflineRequest = "ignore_offline_request",
         /// The last CPU hangs while it goes offline.

@@ -1,5 +1,7 @@
 //! Checks threads on the machine: they run, end, park, wake, sleep, take turns, and move to idle CPUs.
 
+mod blocking;
+
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -33,6 +35,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
             spawned += spinners(cpus)?;
         }
         spawned += sleepers()?;
+        spawned += blocking::run()?;
     }
     log::info!("threads: {spawned} threads on {cpus} CPUs, all ended");
     send_facts("selftest.threads", &[("threads", spawned)]);
