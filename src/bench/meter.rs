@@ -3,7 +3,8 @@
 //! Each benchmark is counted for `n` and for `2n` repetitions, and the difference is taken: one-time costs cancel out. The same
 //! difference of an empty repetition is subtracted. The whole is measured several times, and each must give the same number. So
 //! a timer interrupt, a batch that sometimes takes a slow path, or an emulator that does not count is detected. If two CPUs
-//! take part, their interleaving differs by a few instructions in a thousand calls; then the lowest number counts.
+//! take part, their interleaving differs by a few instructions in a thousand calls, and so do the decisions of a scheduling policy,
+//! which depend on the time; then the lowest number counts.
 
 use core::arch::asm;
 
@@ -70,6 +71,8 @@ pub struct Benchmark {
     pub(super) is_default: bool,
     /// The number of CPUs that it needs.
     pub(super) cpus: usize,
+    /// Whether a scheduling policy decides between threads that are ready.
+    pub(super) is_scheduled: bool,
     /// Whether it can run only where instructions are counted, as no time but its own may pass.
     #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "only the shell measures in cycles"))]
     pub(super) counted_only: bool,
@@ -89,8 +92,14 @@ impl Benchmark {
             counts_itself: false,
             is_default: true,
             cpus: 1,
+            is_scheduled: false,
             counted_only: false,
         }
+    }
+
+    /// An operation that wakes a thread of the same CPU.
+    pub(super) const fn of_threads(run: fn(&mut Meter, u32)) -> Self {
+        Self { is_scheduled: true, ..Self::each(run) }
     }
 
     /// A benchmark of the program's own: an operation that is repeated in one counted loop.
@@ -180,14 +189,14 @@ pub(super) struct Count {
 /// # Errors
 /// Two measurements differ, or the result is negative.
 pub(super) fn measure(benchmark: &Benchmark) -> Result<Count, BenchError> {
-    let Benchmark { name, repetitions, measurements, cpus, .. } = *benchmark;
+    let Benchmark { name, repetitions, measurements, cpus, is_scheduled, .. } = *benchmark;
     // Not counted: it leaves the state that later repetitions find.
     benchmark.take(repetitions);
     let first = benchmark.take(repetitions);
     let mut lowest = first;
     for _ in 1..measurements {
         let later = benchmark.take(repetitions);
-        if later != first && cpus == 1 {
+        if later != first && cpus == 1 && !is_scheduled {
             let (first, later) = (first.instructions, later.instructions);
             return Err(BenchError::Unsteady { name, first, later });
         }

@@ -7,6 +7,7 @@ use super::meter::{Meter, repeat};
 use crate::cpu::CpuId;
 use crate::sched::entity::DEFAULT_SLICE_NS;
 use crate::smp::{self, Cpu};
+use crate::thread::sync::{Mutex, MutexGuard, channel};
 use crate::thread::{self, Builder, JoinHandle};
 
 /// The thread that hands over to the benchmark, until it has to end.
@@ -133,4 +134,65 @@ fn spawn_and_join(meter: &mut Meter, repetitions: u32) {
     // The first one starts the slice timer, and is not counted.
     one();
     meter.count(|| repeat(repetitions, one));
+}
+
+/// A free mutex locked and unlocked.
+pub(super) fn mutex_pair(meter: &mut Meter, repetitions: u32) {
+    static MUTEX: Mutex<u64> = Mutex::new(0);
+    meter.count(|| repeat(repetitions, || drop(MUTEX.lock())));
+}
+
+/// A mutex handed to the thread that waits for it, until that has it: two threads of this CPU, each of which then waits for it.
+pub(super) fn mutex_handoff(meter: &mut Meter, repetitions: u32) {
+    in_thread(meter, repetitions, pass_mutex);
+}
+
+fn pass_mutex(meter: &mut Meter, repetitions: u32) {
+    static MUTEX: Mutex<()> = Mutex::new(());
+    let mut mine = Some(MUTEX.lock());
+    let _partner = Partner::start(CpuId::BSP, || {
+        while !ends() {
+            MutexGuard::unlock_fair(MUTEX.lock());
+        }
+    });
+    // The partner begins, and waits.
+    thread::yield_now();
+    let mut turn = || {
+        if let Some(mine) = mine.take() {
+            MutexGuard::unlock_fair(mine);
+        }
+        mine = Some(MUTEX.lock());
+    };
+    // The first turns are not counted.
+    repeat(2, &mut turn);
+    meter.count_many(2 * u64::from(repetitions), || repeat(repetitions, &mut turn));
+    drop(mine);
+}
+
+/// A value sent to another thread of this CPU, which waits for it, and sent back.
+pub(super) fn channel_round_trip(meter: &mut Meter, repetitions: u32) {
+    in_thread(meter, repetitions, send_and_receive);
+}
+
+fn send_and_receive(meter: &mut Meter, repetitions: u32) {
+    let (there, other) = channel::bounded(1);
+    let (back, mine) = channel::bounded(1);
+    // It ends when `there` is dropped.
+    let spawned = Builder::new().pinned(CpuId::BSP).slice(LONG).spawn(move || {
+        for value in other.iter() {
+            if back.send(value).is_err() {
+                return;
+            }
+        }
+    });
+    let Ok(partner) = spawned else { return };
+    let turn = || {
+        let _ = there.send(0_u64);
+        let _ = mine.recv();
+    };
+    // The first turns are not counted.
+    repeat(2, turn);
+    meter.count(|| repeat(repetitions, turn));
+    drop(there);
+    partner.join();
 }
