@@ -12,7 +12,7 @@ use super::wait_queue::{WaitQueue, Waiting};
 /// The outcome of a wait that was notified.
 const NOTIFIED: usize = 1;
 
-/// Lets threads wait until the value of a [`Mutex`] fulfils a condition.
+/// Lets threads wait until the value of a [`Mutex`](super::Mutex) fulfils a condition.
 ///
 /// The thread that makes the condition true does so with the mutex locked, and notifies before or after it unlocks the mutex.
 pub struct Condvar(WaitQueue<()>);
