@@ -255,23 +255,26 @@ impl<T> JoinHandle<T> {
         if joining.has_ended() {
             return true;
         }
-        let raw = current().0.into_raw();
+        let (guard, me) = begin_block("join");
+        let raw = ThreadRef::to(me).into_raw();
         let address = raw.as_ptr().expose_provenance();
         // SAFETY: the reference was given up above; the code that revokes it uses it once.
         let release = || drop(unsafe { ThreadRef::from_raw(raw) });
-        if !joining.wait(address) {
+        let has_ended = if joining.wait(address) {
+            let has_ended = block_until(&guard, me, timeout.map(deadline_after), || joining.has_ended());
+            // A thread that has ended has taken the reference to wake this one.
+            if !has_ended && joining.stop_waiting(address) {
+                release();
+                false
+            } else {
+                true
+            }
+        } else {
             release();
-            return true;
-        }
-        let (guard, tcb) = begin_block("join");
-        let has_ended = block_until(&guard, tcb, timeout.map(deadline_after), || joining.has_ended());
+            true
+        };
         mechanism::switch_after(guard);
-        // A thread that has ended has taken the reference to wake this one.
-        if !has_ended && joining.stop_waiting(address) {
-            release();
-            return false;
-        }
-        true
+        has_ended
     }
 
     fn take(&mut self) -> T {
