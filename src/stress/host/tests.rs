@@ -20,7 +20,8 @@ fn every_workload_runs_on_every_allocator() {
     for (allocator, check_every_frame) in
         <&Allocator>::all().iter().flat_map(|allocator| [(allocator, false), (allocator, true)])
     {
-        for workload in <&Workload>::all().iter().filter(|workload| !workload.is_of_heaps()) {
+        let on_host = |workload: &&&Workload| workload.on_host && !workload.is_of_heaps();
+        for workload in <&Workload>::all().iter().filter(on_host) {
             let run = HostRun {
                 allocator,
                 workload,
