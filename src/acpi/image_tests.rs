@@ -204,7 +204,8 @@ fn no_case_hides_cpus_that_are_packages_of_their_own() {
 
 #[test]
 fn domains_become_nodes_in_cases() {
-    let nodes = |name: &str| read(cases::all().iter().find(|case| case.name == name).unwrap(), CPUS).nodes;
+    let all = cases::all();
+    let nodes = |name: &str| read(all.iter().find(|case| case.name == name).unwrap(), CPUS).nodes;
     for (name, expected) in [
         ("nodes-two", 2),
         ("domains-of-the-last-numbers", 4),

@@ -29,7 +29,7 @@ fn frames(ranges: impl Iterator<Item = PhysRange>) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
 
     #[test]
     fn every_usable_frame_is_accounted_for(

@@ -283,7 +283,7 @@ fn a_block_in_transit_is_not_out_of_memory() {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let magazine = Magazine::new();
-                for _ in 0..rounds(15_000) {
+                for _ in 0..rounds(4_000) {
                     // All magazines together hold half of the frames.
                     let frame = world.frames.alloc(&magazine, Order::FRAME).expect("half is free");
                     assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Ok(()));

@@ -15,10 +15,11 @@ use crate::memory::host::World;
 
 /// 1 GiB. No frame is accessed.
 const BLOCKS: usize = 512;
-const TOTAL: usize = BLOCKS * FRAMES_PER_BLOCK;
 
 struct Churn {
     world: World,
+    /// Frames of the memory.
+    total: usize,
     /// One for each CPU.
     magazines: Vec<Magazine>,
     /// The CPU that allocates and frees.
@@ -31,13 +32,19 @@ struct Churn {
 }
 
 impl Churn {
-    /// Memory of which these runs use so many percent.
+    /// Memory of 1 GiB of which these runs use so many percent.
     fn new(cpus: usize, orders: RangeInclusive<usize>, percent: usize) -> Churn {
+        Churn::of(BLOCKS, cpus, orders, percent)
+    }
+
+    /// The same with so many blocks.
+    fn of(blocks: usize, cpus: usize, orders: RangeInclusive<usize>, percent: usize) -> Churn {
         let random = Random(0x1234_5678_9abc);
-        let (world, magazines) = (World::new(BLOCKS), (0..cpus).map(|_| Magazine::new()).collect());
-        let mut churn = Churn { world, magazines, cpu: 0, random, orders, held: Vec::new(), frames: 0 };
-        churn.alloc_to(TOTAL);
-        churn.free_to(TOTAL * percent / 100);
+        let (world, magazines) = (World::new(blocks), (0..cpus).map(|_| Magazine::new()).collect());
+        let total = blocks * FRAMES_PER_BLOCK;
+        let mut churn = Churn { world, total, magazines, cpu: 0, random, orders, held: Vec::new(), frames: 0 };
+        churn.alloc_to(total);
+        churn.free_to(total * percent / 100);
         churn
     }
 
@@ -83,7 +90,7 @@ impl Churn {
         let (frames, cpus) = (self.frames, self.magazines.len());
         for round in 0..rounds * cpus {
             self.cpu = round % cpus;
-            self.free_to(frames - TOTAL / 10 / cpus);
+            self.free_to(frames - self.total / 10 / cpus);
             self.alloc_to(frames);
         }
         self.free_blocks()
@@ -112,8 +119,8 @@ impl Churn {
 
 #[test]
 fn churn_of_single_frames_leaves_all_other_blocks_whole() {
-    assert_eq!(Churn::new(1, 0..=0, 50).free_blocks_after(70), 256);
-    assert_eq!(Churn::new(1, 0..=0, 90).free_blocks_after(100), 51);
+    assert_eq!(Churn::of(80, 1, 0..=0, 50).free_blocks_after(70), 40);
+    assert_eq!(Churn::of(80, 1, 0..=0, 90).free_blocks_after(100), 8);
 }
 
 #[test]

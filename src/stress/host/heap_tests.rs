@@ -40,7 +40,7 @@ fn every_workload_runs_on_every_heap() {
         for workload in workloads() {
             for check_every_word in [false, true] {
                 // Every word of many large objects takes long.
-                let least = if check_every_word { 1_000 } else { 10_000 };
+                let least = if check_every_word { 500 } else { 3_000 };
                 let bound = Bound::Operations(least);
                 let run = HostHeapRun { heap, workload, check_every_word, bound, ..run("heap_pairs") };
                 let outcome = run.run();

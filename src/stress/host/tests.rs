@@ -27,7 +27,7 @@ fn every_workload_runs_on_every_allocator() {
                 workload,
                 threads: 4,
                 blocks: 8,
-                bound: Bound::Operations(10_000),
+                bound: Bound::Operations(4_000),
                 seed: 7,
                 trace: Some(&trace),
                 check_every_frame,
@@ -36,7 +36,7 @@ fn every_workload_runs_on_every_allocator() {
             assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
             // `replay` is bounded by its trace, and the workloads with a table of runs by their rounds.
             let is_bounded = *workload == &workloads::REPLAY || workload.holds_runs;
-            let most = if is_bounded { 1 } else { 10_000 };
+            let most = if is_bounded { 1 } else { 4_000 };
             assert!(
                 outcome.figures.operations >= most,
                 "{workload} on {allocator}: {}",
@@ -272,7 +272,7 @@ fn a_seed_repeats_a_run_on_one_core() {
 }
 
 fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source: &dyn FrameSource) {
-    run_on_core(&OneCore { checks: AtomicU32::new(0), most: 200 }, workload, seed, world, source);
+    run_on_core(&OneCore { checks: AtomicU32::new(0), most: 60 }, workload, seed, world, source);
 }
 
 fn run_on_core(
