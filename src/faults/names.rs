@@ -42,6 +42,8 @@ frame_faults! {
         EarlyException = "early_exception",
         /// The last CPU overflows its stack.
         StackOverflow = "stack_overflow",
+        /// A thread named "deep" overflows its stack.
+        OverflowThreadStack = "overflow_thread_stack",
         /// The last CPU overflows the stack of its NMI handler.
         OverflowNmiStack = "overflow_nmi_stack",
         /// The last CPU overflows the stack of its machine check handler.

@@ -3,9 +3,11 @@
 use super::injection::{Injection, Point, on_last_cpu};
 use super::names::Fault;
 use crate::interrupts::{self, TrapFrame, Vector};
+use crate::sched::thread;
 
 pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeWork, Fault::StackOverflow, overflow),
+    Injection(Point::BeforeWork, Fault::OverflowThreadStack, overflow_in_thread),
     Injection(Point::BeforeWork, Fault::OverflowNmiStack, overflow_in_handler::<2>),
     Injection(Point::BeforeWork, Fault::OverflowMachineCheckStack, overflow_in_handler::<18>),
     Injection(Point::BeforeWork, Fault::OverflowDebugStack, overflow_in_handler::<1>),
@@ -16,6 +18,13 @@ fn overflow() {
     on_last_cpu(&|| {
         fill_stack(0);
     });
+}
+
+fn overflow_in_thread() {
+    let deep = thread::Builder::new().name("deep").spawn(|| {
+        core::hint::black_box(fill_stack(0));
+    });
+    deep.expect("there is memory for a thread").join();
 }
 
 /// Overflows the stack of the vector's handler. `int` pushes no error code where the exception would; the handler never

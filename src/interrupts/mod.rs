@@ -31,7 +31,7 @@ pub(crate) use nmi::EXTERNAL_NMIS;
 pub(crate) use preempt::preempt_guard_site;
 pub use preempt::{PreemptGuard, is_preemption_disabled};
 pub use program_vectors::{NoFreeVector, ProgramHandler, ProgramVector};
-pub(crate) use unregistered::{UNEXPECTED, set_eoi_hook};
+pub(crate) use unregistered::{UNEXPECTED, set_eoi_hook, set_thread_name};
 pub use vector::Vector;
 
 use crate::boot::{self, Handoff};

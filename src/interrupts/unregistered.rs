@@ -9,8 +9,10 @@ use super::frame::TrapFrame;
 use super::vector::Vector;
 use crate::boot::image;
 use crate::console::LineBuffer;
-use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{CpuId, thread};
+use crate::memory::frames::FRAME_BYTES;
+use crate::memory::mapping_region;
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, PanicCause};
 use crate::per_cpu;
@@ -92,10 +94,22 @@ impl fmt::Display for PageFault {
     }
 }
 
+/// Writes the name of the running thread.
+static THREAD_NAME: Hook<fn(&mut fmt::Formatter<'_>) -> fmt::Result> = Hook::new();
+
+/// Sets the function that writes the name of the running thread, in any context. Only the first call has an effect.
+///
+/// **Context:** boot, on the BSP.
+pub(crate) fn set_thread_name(write: fn(&mut fmt::Formatter<'_>) -> fmt::Result) {
+    THREAD_NAME.set(write);
+}
+
 /// A stack that has overflowed into its guard page.
 enum GuardPageHit {
     Boot,
     Of(CpuId, Stack),
+    /// The running thread's, which is a mapping.
+    Thread,
 }
 
 impl GuardPageHit {
@@ -103,7 +117,14 @@ impl GuardPageHit {
         if image::is_boot_stack_guard(address) {
             return Some(GuardPageHit::Boot);
         }
-        stacks::guard_at(address).map(|(cpu, stack)| GuardPageHit::Of(cpu, stack))
+        if let Some((cpu, stack)) = stacks::guard_at(address) {
+            return Some(GuardPageHit::Of(cpu, stack));
+        }
+        let (start, end) = mapping_region();
+        let bottom = thread::current().stack().start;
+        let is_mapping = (start..end).contains(&bottom);
+        (is_mapping && (bottom - FRAME_BYTES as u64..bottom).contains(&address))
+            .then_some(GuardPageHit::Thread)
     }
 }
 
@@ -111,6 +132,10 @@ impl fmt::Display for GuardPageHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GuardPageHit::Boot => f.write_str("boot stack overflow"),
+            GuardPageHit::Thread => {
+                f.write_str("stack overflow of thread ")?;
+                THREAD_NAME.get().map_or(Ok(()), |write| write(f))
+            }
             GuardPageHit::Of(cpu, stack) => write!(f, "{} stack overflow on cpu {cpu}", stack.name()),
         }
     }

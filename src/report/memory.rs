@@ -13,7 +13,7 @@ use crate::memory::audit::Pages;
 use crate::memory::cache::counters as frame_counts;
 use crate::memory::frames::{NodeId, ORDERS, ZoneId, ZoneType};
 use crate::wire::{self, Record};
-use crate::{audit, heap, memory, smp, time};
+use crate::{audit, heap, memory, sched, smp, time};
 
 /// Sends the memory map.
 pub(crate) fn memory_map(boot: &BootInfo) {
@@ -132,7 +132,7 @@ pub(super) fn frame_counts() {
     }
 }
 
-/// Frees what the heap has cached, so that its frames are counted as free. With interrupts off it cannot: other CPUs take part.
+/// Frees what the heap has cached, the stacks kept for new threads, and dropped mappings, so that their frames are counted as free. With interrupts off it cannot: other CPUs take part.
 ///
 /// **Context:** thread.
 pub(crate) fn release_cached() {
@@ -140,6 +140,12 @@ pub(crate) fn release_cached() {
         return;
     }
     heap::reclaim();
+    sched::release_stacks();
+    if memory::waiting_pages() > 0
+        && let Err(error) = smp::purge_mappings()
+    {
+        log::warn!("{error}");
+    }
     // The frames of a slab stay cached by the CPU that has freed its last object.
     let drain = || memory::drain_this_cpu(&IrqGuard::new());
     if let Err(error) = smp::call_online(&smp::all_online(), &drain) {
@@ -147,8 +153,13 @@ pub(crate) fn release_cached() {
     }
 }
 
-/// Sends what was mapped and unmapped, if anything was.
+/// Sends what was mapped and unmapped, if anything was, and how deep the stacks of threads were used.
 pub(super) fn mapping_counts() {
+    sched::release_stacks();
+    match sched::deepest_stack_use() {
+        0 => {}
+        bytes => console::send(&Record::number("sched.stacks", "deepest_bytes", bytes as u64)),
+    }
     let memory::MappingStatistics { maps, unmaps, batches, .. } = memory::mapping_statistics();
     if maps == 0 {
         return;

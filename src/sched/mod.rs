@@ -57,6 +57,8 @@ pub mod thread;
 #[cfg(target_os = "none")]
 pub(crate) use mechanism::policy;
 #[cfg(target_os = "none")]
+pub(crate) use stack::{deepest_use as deepest_stack_use, release_cached as release_stacks};
+#[cfg(target_os = "none")]
 pub(crate) use start::start;
 
 #[cfg(all(test, loom))]

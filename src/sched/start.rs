@@ -10,13 +10,13 @@ use super::cpu_scheduler::CpuScheduler;
 use super::entity::{Affinity, Attributes};
 use super::mechanism::{self, finish_switch, own};
 use super::policies::Policy;
-use super::stack::Stack;
+use super::stack::{self, Stack};
 use super::state::Phase;
 use super::switch;
-use super::tcb::Tcb;
+use super::tcb::{self, Tcb};
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::{CpuId, IrqGuard, thread};
-use crate::interrupts::preempt;
+use crate::interrupts::{self, preempt};
 use crate::smp::{self, SchedulerOps, WorkError};
 use crate::time::timer;
 
@@ -59,11 +59,13 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
     )));
     preempt::set_switch(mechanism::switch_if_better);
     timer::set_slice_hook(mechanism::slice_ended);
+    interrupts::set_thread_name(tcb::write_current_name);
     smp::set_scheduler(SchedulerOps {
         run_threads: mechanism::run_threads,
         noticed: mechanism::noticed,
         evacuate: mechanism::evacuate,
         reopen: mechanism::reopen,
+        release_stacks: stack::release_cached,
     });
     // Here, not on each CPU: with interrupts off an allocation fails at once.
     smp::cpus().iter().for_each(|cpu| mechanism::set_queue(cpu, policy));

@@ -5,6 +5,7 @@
 //! stack.
 
 use core::cell::Cell;
+use core::fmt;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -175,6 +176,12 @@ impl Tcb {
     pub(crate) fn name(&self) -> &str {
         core::str::from_utf8(&self.name[..usize::from(self.name_bytes)]).unwrap_or("?")
     }
+}
+
+/// Writes the name of the thread that runs on this CPU. **Context:** any.
+pub(super) fn write_current_name(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let guard = IrqGuard::new();
+    f.write_str(Tcb::current(&guard).map_or("idle", Tcb::name))
 }
 
 /// Frees a block and its stack.

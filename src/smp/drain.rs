@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{Cpu, call_online, cpus, other_online, shootdown};
+use super::{Cpu, call_online, cpus, other_online, scheduler, shootdown};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory;
 use crate::memory::cache::{Reclaimable, RemoteMagazine};
@@ -21,9 +21,10 @@ fn steal_blocks(order: Order) -> Stolen {
     memory::frames().steal_blocks(order, cpus().iter().filter_map(magazine))
 }
 
-/// Frees the frames of mappings that were dropped, then makes the CPUs of that scope drain their frame caches, and waits for them. A CPU that does not respond keeps its
-/// frames and is logged. A CPU that goes offline drains its cache by itself. Returns `false` if a drain would not free
-/// contiguous frames of that order.
+/// Frees the stacks that are kept for new threads and the frames of mappings that were dropped, then makes the CPUs of that scope
+/// drain their frame caches, and waits for them. A CPU that does not respond keeps its frames and is logged. A CPU that goes
+/// offline drains its cache by itself. Returns `false` if nothing was freed and a drain would not free contiguous frames of that
+/// order.
 ///
 /// **Context:** thread context, interrupts enabled.
 fn drain_others(order: Order, scope: DrainScope) -> bool {
@@ -31,6 +32,7 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
     if memory::frames::faults::is_armed(memory::frames::faults::FrameFault::SkipRemoteDrain) {
         return false;
     }
+    scheduler::release_stacks();
     let has_flushed = memory::waiting_pages() > 0 && shootdown::flush_unmapped().is_ok_and(|pages| pages > 0);
     let frames = memory::frames();
     let reclaimable = frames.estimate_reclaimable(order, cpus().iter().filter_map(magazine));

@@ -14,7 +14,7 @@ use crate::memory;
 use crate::per_cpu;
 use crate::sync::Hook;
 
-/// The functions of the scheduler. **Context** of all: interrupts off by the guard alone.
+/// The functions of the scheduler. **Context** of those with a guard: interrupts off by the guard alone.
 #[derive(Clone, Copy)]
 pub(crate) struct SchedulerOps {
     /// Runs threads until this CPU has none. Returns whether there was one; if not, the CPU may halt. Called by the CPU's own
@@ -26,6 +26,8 @@ pub(crate) struct SchedulerOps {
     pub evacuate: fn(&IrqGuard),
     /// The CPU is in the set of online CPUs again.
     pub reopen: fn(&IrqGuard),
+    /// Unmaps the stacks that are kept for new threads. Returns whether there were any. Called with interrupts on or off.
+    pub release_stacks: fn() -> bool,
 }
 
 static SCHEDULER: Hook<SchedulerOps> = Hook::new();
@@ -88,6 +90,11 @@ pub(super) fn reopen(guard: &IrqGuard) {
     if let Some(ops) = SCHEDULER.get() {
         (ops.reopen)(guard);
     }
+}
+
+/// See [`SchedulerOps::release_stacks`].
+pub(super) fn release_stacks() -> bool {
+    SCHEDULER.get().is_some_and(|ops| (ops.release_stacks)())
 }
 
 /// The handler of the IPI of other CPUs' schedulers.

@@ -178,6 +178,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "an idle CPU runs threads, and one that goes offline gives them to others",
     },
     Hook {
+        name: "THREAD_NAME",
+        lower: "interrupts::unregistered",
+        set_by: "set_thread_name",
+        setters: &["sched"],
+        purpose: "a stack overflow is reported with the name of the thread",
+    },
+    Hook {
         name: "FLUSH_HOOK",
         lower: "memory::mappings::tlb",
         set_by: "set_flush_hook",

@@ -2,18 +2,22 @@
 
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
+use core::sync::atomic::Ordering;
 
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::batches::{add_hidden, release_one, unmap_lazily};
 use super::contents::{BULK, Source, allocate_small, enter_all, enter_one, enter_run, hide, map_large};
 use super::own::{put, with_own};
-use super::region::{RegionEntries, add_directories, add_page_table, address_of, region_pages, with_shared};
+use super::region::{
+    RegionEntries, add_directories, add_page_table, address_of, page_entry, region_pages, with_shared,
+};
 use super::slots::{SEGMENT_PAGES, Slot, order_for, segments_for};
 use crate::boot::memory_map::FRAME_BYTES;
 use crate::memory::cache::{alloc, alloc_bulk, alloc_run_at_hand, free, free_bulk};
 use crate::memory::frame_batch::FrameBatch;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
+use crate::memory::paging::entry::Entry;
 use crate::memory::paging::tables::MapError;
 
 /// Why a mapping could not be made. Nothing is mapped then, and no frame is kept.
@@ -256,6 +260,13 @@ impl Mapping {
     /// The size in bytes.
     pub fn bytes(&self) -> usize {
         self.pages() * FRAME_BYTES as usize
+    }
+
+    /// The lowest page that was written since the mapping was made, by the dirty bits (SDM Vol. 3A, 4.8). `None` if none was.
+    pub(crate) fn lowest_written_page(&self) -> Option<usize> {
+        let is_written =
+            |page: &u32| Entry(page_entry(self.0.first + page).load(Ordering::Relaxed)).has(Flags::DIRTY);
+        (0..self.0.pages).find(is_written).map(|page| page as usize)
     }
 
     /// The memory, as the previous owners of the frames left it.

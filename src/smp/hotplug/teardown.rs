@@ -29,8 +29,8 @@ patchable! {
         me.hotplug.is(HotplugState::OfflinePending)
     }
 
-    /// Closes this CPU's call queue and runs the calls in it, and its calls to itself. From then on the CPU uses no mapping, and no
-    /// other CPU waits for its flushes. **Context:** thread, interrupts off.
+    /// Closes this CPU's call queue and runs the calls in it, and its calls to itself. From then on the CPU uses no mapping, except
+    /// between `end_lazy` and `begin_lazy`, and no other CPU waits for its flushes. **Context:** thread, interrupts off.
     pub(crate) fn close(guard: &IrqGuard) {
         call::close(guard);
         call_self::run(guard);
@@ -89,8 +89,10 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     });
     let is_offline = migrated.is_ok();
     if is_offline {
-        // Also threads that interrupts have woken since.
+        // Also threads that interrupts have woken since. Their control blocks are in mappings.
+        memory::end_lazy(&guard);
         scheduler::evacuate(&guard);
+        memory::begin_lazy(&guard);
         memory::drain_this_cpu(&guard);
         me.hotplug.step(StateWord::advance);
         wake_requester();
