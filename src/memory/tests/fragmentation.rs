@@ -42,7 +42,8 @@ impl Churn {
         let random = Random(0x1234_5678_9abc);
         let (world, magazines) = (World::new(blocks), (0..cpus).map(|_| Magazine::new()).collect());
         let total = blocks * FRAMES_PER_BLOCK;
-        let mut churn = Churn { world, total, magazines, cpu: 0, random, orders, held: Vec::new(), frames: 0 };
+        let mut churn =
+            Churn { world, total, magazines, cpu: 0, random, orders, held: Vec::new(), frames: 0 };
         churn.alloc_to(total);
         churn.free_to(total * percent / 100);
         churn

@@ -181,7 +181,10 @@ fn semaphore() -> CheckResult<u64> {
     });
     ensure!(in_bounds.into_iter().all(|is_so| is_so), "semaphore: more threads than permits");
     ensure!(PERMITS.available() == 2, "semaphore: {} permits of 2", PERMITS.available());
-    ensure!(PERMITS.try_acquire() && PERMITS.try_acquire() && !PERMITS.try_acquire(), "semaphore: no third one");
+    ensure!(
+        PERMITS.try_acquire() && PERMITS.try_acquire() && !PERMITS.try_acquire(),
+        "semaphore: no third one"
+    );
     ensure!(PERMITS.acquire_timeout(SHORT) == Err(TimedOut), "semaphore: a third one with a time-out");
     // A handler gives it.
     timer::after(SHORT, |_| PERMITS.release(), 0)?;
@@ -225,7 +228,8 @@ fn event_from_a_handler() -> CheckResult<u64> {
     for _ in 0..8 {
         EVENT.reset();
         ensure!(EVENT.wait_timeout(SHORT) == Err(TimedOut), "event: set by no handler");
-        let waiters: Vec<_> = (0..THREADS).map(|_| thread::spawn(|| EVENT.wait_timeout(LONG).is_ok())).collect();
+        let waiters: Vec<_> =
+            (0..THREADS).map(|_| thread::spawn(|| EVENT.wait_timeout(LONG).is_ok())).collect();
         timer::after(SHORT, |_| EVENT.set(), 0)?;
         EVENT.wait();
         ensure!(EVENT.is_set(), "event: a wait has ended before it was set");
@@ -303,7 +307,9 @@ fn pass_values(channel: (channel::Sender<u64>, channel::Receiver<u64>)) -> Check
     let receivers: Vec<_> = (0..THREADS / 2)
         .map(|_| {
             let receiver = receiver.clone();
-            thread::spawn(move || receiver.iter().fold((0, 0), |(count, sum), value| (count + 1, sum + value)))
+            thread::spawn(move || {
+                receiver.iter().fold((0, 0), |(count, sum), value| (count + 1, sum + value))
+            })
         })
         .collect();
     drop(receiver);
@@ -348,7 +354,10 @@ fn channel_without_other_side() -> CheckResult<u64> {
     let (sender, receiver) = channel::unbounded::<u64>();
     ensure!(sender.send(3).is_ok(), "channel: a value was refused");
     drop(sender);
-    ensure!(receiver.recv() == Ok(3) && receiver.recv().is_err(), "channel: what was sent before the end is lost");
+    ensure!(
+        receiver.recv() == Ok(3) && receiver.recv().is_err(),
+        "channel: what was sent before the end is lost"
+    );
     Ok(2)
 }
 
