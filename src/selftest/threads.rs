@@ -62,7 +62,10 @@ fn deep_stack() -> Result<u64, super::check::Failed> {
         let ballast = [1_u8; USED];
         core::hint::black_box(&ballast)[USED - 1] == 1
     });
-    ensure!(spawned.is_ok_and(thread::JoinHandle::join), "threads: a stack of {STACK} bytes does not hold {USED}");
+    ensure!(
+        spawned.is_ok_and(thread::JoinHandle::join),
+        "threads: a stack of {STACK} bytes does not hold {USED}"
+    );
     let deepest = sched::deepest_stack_use();
     ensure!(
         (USED..STACK + 2 * FRAME_BYTES).contains(&deepest),
