@@ -51,6 +51,12 @@ impl StressParameters {
         all.filter(|subject| self.workloads_of(*subject).next().is_some())
     }
 
+    /// Whether allocators are compared with each other, or heaps.
+    pub fn compares_subjects(&self) -> bool {
+        let count = |heaps| self.subjects().filter(|one| matches!(one, Subject::Heap(_)) == heaps).count();
+        count(false) > 1 || count(true) > 1
+    }
+
     /// The workloads that run on an allocator or a heap.
     pub fn workloads_of(&self, subject: Subject) -> impl Iterator<Item = &'static Workload> + Clone + '_ {
         let of_heaps = matches!(subject, Subject::Heap(_));

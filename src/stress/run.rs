@@ -53,7 +53,7 @@ impl<'a> Plan<'a> {
         }
         let cpus = if parameters.cpus != CpuCounts::NONE {
             parameters.cpus
-        } else if parameters.subjects().count() <= 1 {
+        } else if !parameters.compares_subjects() {
             CpuCounts::of([online])
         } else {
             let powers = (0..u32::BITS).map(|shift| 1 << shift).take_while(|power| *power < online);
@@ -76,10 +76,7 @@ impl<'a> Plan<'a> {
 
     /// Whether a workload runs more than once.
     fn compares(&self) -> bool {
-        let (allocators, heaps) = (self.parameters.allocators.len(), self.parameters.heaps.len());
-        let has = |of_heaps| self.parameters.workloads.iter().any(|one| one.is_of_heaps() == of_heaps);
-        let several = has(false) && allocators > 1 || has(true) && heaps > 1;
-        several || self.cpus.iter().count() > 1
+        self.parameters.compares_subjects() || self.cpus.iter().count() > 1
     }
 }
 

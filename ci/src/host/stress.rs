@@ -183,7 +183,7 @@ fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
     let subjects: Vec<Subject> = kernel.stress.subjects().collect();
     let cores = thread::available_parallelism().map_or(1, usize::from).max(traced);
     let threads: Vec<usize> = match chosen {
-        [] if subjects.len() == 1 => vec![cores],
+        [] if !kernel.stress.compares_subjects() => vec![cores],
         [] => (0..).map(|shift| 1 << shift).take_while(|count| *count < cores).chain([cores]).collect(),
         chosen => chosen.iter().map(|count| *count as usize).collect(),
     };
@@ -227,6 +227,26 @@ mod tests {
         let error = check(&"4000T".parse().unwrap()).unwrap_err();
         assert!(error.to_string().contains("this host has"), "{error}");
         assert_eq!(error.verdict().status(), 2);
+    }
+
+    /// For each line of parameters, whether its workloads run on one number of threads, where there are several cores.
+    #[test]
+    fn only_a_comparison_runs_on_several_numbers_of_threads() {
+        let is_alone = |line: &str| {
+            let kernel = KernelOptions::parse(line.as_bytes(), BuiltIn::NONE).unwrap();
+            let parts = plan(&[], &kernel, 4);
+            assert!(!parts.is_empty());
+            parts.iter().all(|part| part.threads == parts[0].threads)
+        };
+        // By default one allocator, and one heap.
+        for line in ["", "stress.workloads=pairs", "stress.workloads=heap_pairs stress.heaps=talc"] {
+            assert!(is_alone(line), "{line}");
+        }
+        for line in
+            ["stress.allocators=octopod,locked", "stress.workloads=heap_pairs stress.heaps=octopod,talc"]
+        {
+            assert!(!is_alone(line), "{line}");
+        }
     }
 
     /// Work with given events, and then none.
