@@ -103,7 +103,7 @@ fn lines_are_edited(shell: &mut Terminal) {
     assert_eq!(shell.prompt(), first);
     // Several candidates are listed, and the line stands there again.
     shell.type_in("mem \t");
-    shell.expect("map  frames  tables  \r\n");
+    shell.expect("map  frames  mappings  tables  \r\n");
     shell.expect(&format!("{PROMPT}mem "));
     // Dropped, the run goes on.
     shell.type_in(CTRL_C);
@@ -125,7 +125,7 @@ fn bad_input_gets_one_line(shell: &mut Terminal) {
         ("cpus now", "cpus: \"now\" is one word too many; usage: cpus"),
         (
             "mem tables 0xzz",
-            "mem: \"0xzz\" is not an address, as 0x100000; usage: mem | mem map | mem frames | mem tables ADDRESS",
+            "mem: \"0xzz\" is not an address, as 0x100000; usage: mem | mem map | mem frames | mem mappings | mem tables ADDRESS",
         ),
         (
             "mem tables 0x800000000000",
