@@ -4,7 +4,9 @@ use core::fmt;
 
 use crate::console::{self, LineBuffer};
 use crate::cpu::IrqGuard;
+use crate::heap;
 use crate::memory;
+use crate::sched;
 use crate::smp::{self, Cpu};
 use crate::sync::SpinLockIrq;
 use crate::wire::Record;
@@ -93,14 +95,18 @@ pub(crate) fn on_all_cpus(
     outcome()
 }
 
-/// Frees what dropped mappings keep, drains the frame caches of all online CPUs, and returns the number of free frames.
+/// Frees what the heap, the scheduler and dropped mappings keep, drains the frame caches of all online CPUs, and returns the number of
+/// free frames.
 ///
 /// **Context:** thread, interrupts on.
 ///
 /// # Errors
 /// A CPU could not be called.
 pub(crate) fn free_frames() -> CheckResult<usize> {
+    heap::reclaim();
+    sched::release_stacks();
     smp::purge_mappings()?;
+    // The heap's frames may be cached by any CPU now.
     smp::call(&smp::all_online(), &|| memory::drain_this_cpu(&IrqGuard::new()))?;
     let _guard = IrqGuard::new();
     Ok(memory::frames().free_frames())
