@@ -64,7 +64,8 @@ pub struct StressReport {
 impl StressReport {
     /// Returns the part that the latencies include, in words.
     pub fn timed_in_words(&self) -> &str {
-        match self.timed.as_deref() {
+        match self.timed.as_deref().filter(|_| self.cycles.max > 0) {
+            None if self.timed.is_some() => "nothing",
             None => "not recorded",
             Some("pair") => "allocation and free",
             Some(other) => other,
