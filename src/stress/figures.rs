@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use super::histogram::summarise;
 use super::subject::Subject;
-use super::workloads::Shared;
-use crate::wire::Stress;
+use super::workloads::{Shared, Workload};
+use crate::wire::{Cycles, Stress};
 
 /// The result of a run: its time, and the change of what is free.
 pub(super) struct Measured {
@@ -26,9 +26,6 @@ pub(super) fn figures(shared: &Shared<'_>, subject: Subject, measured: Measured)
         Subject::Heap(_) => 0,
     };
     Stress {
-        workload: shared.workload.name,
-        allocator: subject.name(),
-        cpus: shared.ids.len() as u32,
         operations: measured.operations,
         allocations: shared.allocations.load(Ordering::Relaxed),
         refused: shared.refused.load(Ordering::Relaxed),
@@ -39,8 +36,29 @@ pub(super) fn figures(shared: &Shared<'_>, subject: Subject, measured: Measured)
         rounds: shared.rounds.load(Ordering::Relaxed),
         failed_allocations: shared.failed.load(Ordering::Relaxed),
         offline_cycles: shared.offline_cycles.load(Ordering::Relaxed),
-        kind: Some(subject.kind()),
-        timed: Some(shared.workload.timed.name()),
         cycles: summarise(shared.histograms),
+        ..no_figures(shared.workload, subject, shared.ids.len() as u32)
+    }
+}
+
+/// The figures of a run that was not made.
+pub(super) fn no_figures(workload: &Workload, subject: Subject, cpus: u32) -> Stress<&'static str> {
+    Stress {
+        workload: workload.name,
+        allocator: subject.name(),
+        cpus,
+        operations: 0,
+        allocations: 0,
+        refused: 0,
+        unsupported: 0,
+        elapsed_us: 0,
+        lost: 0,
+        double_allocated: 0,
+        rounds: 0,
+        failed_allocations: 0,
+        offline_cycles: 0,
+        kind: Some(subject.kind()),
+        timed: Some(workload.timed.name()),
+        cycles: Cycles::default(),
     }
 }

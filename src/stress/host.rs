@@ -15,7 +15,7 @@ use crossbeam_utils::CachePadded;
 
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage, Needs};
 use super::failure::{Failure, FailureLog};
-use super::figures::{Measured, figures};
+use super::figures::{Measured, figures, no_figures};
 use super::heap::{Heap, HeapArena, HeapBacking, HeapSource};
 use super::histogram::{Histogram, buckets};
 use super::owners::Owners;
@@ -79,6 +79,24 @@ pub struct Outcome {
     pub operations: Vec<u64>,
     /// The result of the checks.
     pub verdict: Result<(), Discrepancy>,
+}
+
+impl Outcome {
+    /// That of a run on an allocator or heap that was not passed on.
+    fn did_not_run(
+        workload: &Workload,
+        subject: Subject,
+        threads: usize,
+        reason: Option<&'static str>,
+    ) -> Outcome {
+        Outcome {
+            figures: no_figures(workload, subject, threads as u32),
+            buckets: Vec::new(),
+            scores: Vec::new(),
+            operations: Vec::new(),
+            verdict: Err(Discrepancy::DidNotRun { reason }),
+        }
+    }
 }
 
 struct Threads {
@@ -174,9 +192,6 @@ impl HostRun<'_> {
     }
 
     /// As [`run`](Self::run), while another thread reads `activity`, which must be made for as many threads.
-    ///
-    /// # Panics
-    /// If an allocator that borrows memory returns without running the workload.
     pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
         let world = World::new(self.blocks);
         // One for each thread, and one for its handler.
@@ -193,7 +208,9 @@ impl HostRun<'_> {
         let memory = BorrowedMemory::new(&frames, contexts, &mut metadata);
         let mut outcome = None;
         (borrower.run)(&memory, &mut |source| outcome = Some(self.run_noted(&world, source, activity)));
-        outcome.expect("the allocator is made and run")
+        outcome.unwrap_or_else(|| {
+            Outcome::did_not_run(self.workload, Subject::Allocator(self.allocator), self.threads, None)
+        })
     }
 
     fn run_noted(&self, world: &World, source: &dyn FrameSource, activity: Option<&Activity>) -> Outcome {
@@ -263,7 +280,7 @@ impl HostHeapRun {
     /// As [`run`](Self::run), while another thread reads `activity`, which must be made for as many threads.
     ///
     /// # Panics
-    /// If a heap returns without running the workload.
+    /// If octopod's heap is not passed on.
     pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
         match self.heap.backing {
             HeapBacking::Arena(make) => self.in_arena(activity, make),
@@ -272,15 +289,12 @@ impl HostHeapRun {
                 with(self.bytes, self.threads, &mut |source| {
                     outcome = Some(self.run_on(None, source, activity));
                 });
-                outcome.expect("the heap is passed on and the workload runs on it")
+                outcome.expect("octopod's heap is passed on and the workload runs on it")
             }
         }
     }
 
     /// As [`run_watched`](Self::run_watched), on the heap that `make` makes.
-    ///
-    /// # Panics
-    /// If it returns without running the workload.
     pub fn in_arena(
         &self,
         activity: Option<&Activity>,
@@ -288,7 +302,7 @@ impl HostHeapRun {
     ) -> Outcome {
         let mut memory = Vec::new();
         memory.resize(self.bytes.div_ceil(ARENA_PAGE), ArenaPage([0; ARENA_PAGE]));
-        let start = core::ptr::NonNull::new(memory.as_mut_ptr().cast()).expect("a vector has an address");
+        let start = core::ptr::NonNull::from(memory.as_mut_slice()).cast();
         // SAFETY: the memory must be valid and used for nothing else. The vector owns it, is not touched until the heap has ended,
         // and ends after the arena.
         let arena = unsafe { HeapArena::new(start, memory.len() * ARENA_PAGE, self.threads) };
@@ -296,7 +310,9 @@ impl HostHeapRun {
         make(&arena, &mut |source| {
             outcome = Some(self.run_on(Some(arena.addresses()), source, activity));
         });
-        outcome.expect("the heap is made and run")
+        outcome.unwrap_or_else(|| {
+            Outcome::did_not_run(self.workload, Subject::Heap(self.heap), self.threads, arena.declined())
+        })
     }
 
     /// Runs the workload on `source` instead of [`heap`](Self::heap). Objects must lie within `bounds`, if there are any.

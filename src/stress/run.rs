@@ -214,7 +214,11 @@ impl SubjectRun<'_> {
             DonatedFrames::take(allocator.metadata_pages(&needs)).ok_or(StressError::TooLittleToDonate)?;
         let mut outcome = None;
         donated.run(allocator, contexts, &mut |source| outcome = Some(self.run_all(&Tested::Frames(source))));
-        outcome.expect("a borrower makes its allocator and runs the workloads on it")
+        outcome.unwrap_or_else(|| {
+            let mut workloads = self.plan.parameters.workloads_of(self.subject);
+            *self.index += workloads.clone().count() as u32;
+            workloads.next().map_or(Ok(()), |workload| Err(self.did_not_run(workload, None)))
+        })
     }
 
     fn run_all_on_kernels_heap(&mut self, with: WithHeap) -> Result<(), StressError> {
@@ -224,7 +228,7 @@ impl SubjectRun<'_> {
             let heap = TestedHeap { source, bounds: None, free_frames };
             outcome = Some(self.run_all(&Tested::Heap(heap)));
         });
-        outcome.expect("the heap is passed on and the workloads run on it")
+        outcome.expect("octopod's heap is passed on and the workloads run on it")
     }
 
     /// Runs each workload on a heap of its own, in the same arena: some heaps do not reuse memory for other sizes.
@@ -239,8 +243,13 @@ impl SubjectRun<'_> {
                 let heap = TestedHeap { source, bounds: Some(arena.addresses()), free_frames: None };
                 outcome = Some(run.run_one(&Tested::Heap(heap), workload));
             });
-            outcome.expect("a heap is made in the arena and the workload runs on it")
+            outcome.unwrap_or_else(|| Err(run.did_not_run(workload, arena.declined())))
         })
+    }
+
+    fn did_not_run(&self, workload: &'static Workload, reason: Option<&'static str>) -> StressError {
+        let run = FailedRun { workload, subject: self.subject };
+        StressError::Discrepancy { run, discrepancy: Discrepancy::DidNotRun { reason } }
     }
 
     fn run_all(&mut self, tested: &Tested<'_>) -> Result<(), StressError> {

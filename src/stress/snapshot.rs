@@ -20,6 +20,11 @@ pub(crate) struct AllocatorSnapshot {
 pub enum Discrepancy {
     /// A check failed while it ran.
     Failure(Failure),
+    /// The function that makes the allocator or heap has returned without passing it on.
+    DidNotRun {
+        /// Why the heap cannot run on this machine, if it has noted that.
+        reason: Option<&'static str>,
+    },
     /// Fewer frames are free.
     Lost {
         /// How many fewer.
@@ -65,6 +70,10 @@ impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Discrepancy::Failure(failure) => failure.fmt(f),
+            Discrepancy::DidNotRun { reason: Some(reason) } => write!(f, "did not run: {reason}"),
+            Discrepancy::DidNotRun { reason: None } => {
+                f.write_str("did not run: the function that makes it returned without passing it on")
+            }
             Discrepancy::Lost { frames, which } => {
                 write!(f, "{frames} frames that were free before are not free after")?;
                 which.map_or(Ok(()), |which| write!(f, ": {which}"))

@@ -1,5 +1,6 @@
 //! The memory of a heap under test.
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -11,6 +12,7 @@ pub struct HeapArena<'a> {
     start: NonNull<u8>,
     bytes: usize,
     cpus: usize,
+    declined: Cell<Option<&'static str>>,
     memory: PhantomData<&'a mut [u8]>,
 }
 
@@ -24,7 +26,7 @@ impl<'a> HeapArena<'a> {
     /// The memory is valid for reads and writes, and used for nothing else during `'a`.
     pub unsafe fn new(start: NonNull<u8>, bytes: usize, cpus: usize) -> HeapArena<'a> {
         assert!(start.addr().get().is_multiple_of(PAGE_BYTES), "an arena begins with a page");
-        HeapArena { start, bytes, cpus, memory: PhantomData }
+        HeapArena { start, bytes, cpus, declined: Cell::new(None), memory: PhantomData }
     }
 
     /// Its first byte. Valid for reads and writes of [`bytes`](Self::bytes), as the last user of the memory left it.
@@ -40,6 +42,17 @@ impl<'a> HeapArena<'a> {
     /// The number of CPUs that may use the heap: [`this_cpu`](crate::heap::source::this_cpu) is less.
     pub fn cpus(&self) -> usize {
         self.cpus
+    }
+
+    /// Notes why the heap cannot run on this machine. The function that makes the heap then returns without passing it on, and the
+    /// stress skips the heap.
+    pub fn decline(&self, reason: &'static str) {
+        self.declined.set(Some(reason));
+    }
+
+    /// Why the heap has not run.
+    pub(in crate::stress) fn declined(&self) -> Option<&'static str> {
+        self.declined.get()
     }
 
     /// Its addresses.

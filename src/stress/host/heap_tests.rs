@@ -354,3 +354,22 @@ fn an_invalid_state_is_found() {
     let found = broken("heap_pairs", Fault::Invalid).verdict;
     assert_eq!(found, Err(Discrepancy::InvalidHeap("a list has a loop")));
 }
+
+#[test]
+fn a_heap_that_does_not_run_is_found() {
+    let reasons: [(Option<&str>, _); 2] = [
+        (Some("the processor has no such instruction"), "did not run: the processor has no such instruction"),
+        (None, "did not run: the function that makes it returned without passing it on"),
+    ];
+    for (reason, text) in reasons {
+        let outcome = run("heap_pairs").in_arena(None, |arena, _| {
+            if let Some(reason) = reason {
+                arena.decline(reason);
+            }
+        });
+        let found = outcome.verdict.unwrap_err();
+        assert_eq!(found, Discrepancy::DidNotRun { reason });
+        assert_eq!(found.to_string(), text);
+        assert_eq!((outcome.figures.operations, outcome.figures.workload), (0, "heap_pairs"));
+    }
+}

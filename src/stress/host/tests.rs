@@ -1,3 +1,4 @@
+use super::super::allocators::Borrower;
 use super::super::replay;
 use super::super::workloads::defaults;
 use super::*;
@@ -390,4 +391,20 @@ fn a_round_that_allocates_all_memory_ends_with_the_clock() {
         assert!(calls < 200, "{workload}: {calls} of {} frames", world.len);
         assert_eq!(source.free_frames(), world.len, "{workload}");
     }
+}
+
+#[test]
+fn an_allocator_that_is_not_passed_on_is_found() {
+    static NEVER: Allocator = Allocator {
+        name: "never",
+        summary: "It is not passed on.",
+        backing: Backing::Borrowed(Borrower {
+            metadata_bytes: |_| 0,
+            shape: super::super::allocators::MemoryShape::Ranges,
+            run: |_, _| {},
+        }),
+    };
+    let outcome = HostRun { allocator: &NEVER, ..all_rounds("pairs", 2) }.run();
+    assert_eq!(outcome.verdict, Err(Discrepancy::DidNotRun { reason: None }));
+    assert_eq!((outcome.figures.operations, outcome.figures.allocator), (0, "never"));
 }

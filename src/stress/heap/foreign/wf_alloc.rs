@@ -30,8 +30,7 @@ fn has_cmpxchg16b() -> bool {
 
 fn run(arena: &HeapArena<'_>, run: HeapRun<'_>) {
     if !has_cmpxchg16b() {
-        log::error!("heap wf_alloc: the processor lacks CMPXCHG16B: not run");
-        return;
+        return arena.decline("the processor lacks CMPXCHG16B");
     }
     let (start, bytes) = (arena.start().as_ptr(), arena.bytes());
     // SAFETY: the memory must be valid, and outlive the allocator without moving. The arena outlives this function.
