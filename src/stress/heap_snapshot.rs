@@ -2,7 +2,7 @@
 
 use crate::heap::source::{HeapSource, HeapStatistics};
 use crate::stress::failure::FailureLog;
-use crate::stress::snapshot::Discrepancy;
+use crate::stress::snapshot::{Discrepancy, LostSearch};
 
 /// The state of a heap while no workload runs and every CPU is drained.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl HeapSnapshot {
         }
         match self.free_frames.zip(after.free_frames) {
             Some((before, after)) if after < before => {
-                return Err(Discrepancy::Lost { frames: before - after, which: None });
+                return Err(Discrepancy::Lost { frames: before - after, which: LostSearch::NotMade });
             }
             Some((before, after)) if after > before => {
                 return Err(Discrepancy::Gained { frames: after - before });

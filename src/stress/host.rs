@@ -18,6 +18,7 @@ use super::failure::{Failure, FailureLog};
 use super::figures::{Measured, figures, no_figures};
 use super::heap::{Heap, HeapArena, HeapBacking, HeapSource};
 use super::histogram::{Histogram, buckets};
+use super::lost::Search;
 use super::owners::Owners;
 use super::replay::AllocTrace;
 use super::ring::FrameRing;
@@ -415,12 +416,15 @@ impl Run<'_> {
         };
         // SAFETY: a context must be unique. The threads have ended.
         let mut context = unsafe { AllocContext::new(0) };
+        let limit = Instant::now() + EXHAUST_LIMIT;
+        let (owners, is_overdue) = (shared.owners, &|| Instant::now() >= limit);
+        let search = Search { owners, context: &mut context, is_overdue };
         Outcome {
             figures: figures(&shared, self.subject, measured),
             buckets: buckets(&histograms).collect(),
             scores: shared.scores().collect(),
             operations,
-            verdict: before.compare(&after, &failures, tested, shared.owners, &mut context),
+            verdict: before.compare(&after, &failures, tested, search),
         }
     }
 

@@ -7,6 +7,7 @@ use core::fmt;
 
 use super::owners::{FrameIndex, LastOwner, OwnerId, Owners, handler_of};
 use super::source::{AllocContext, FrameSource};
+use super::workloads::ROUNDS;
 use crate::config::MAX_CPUS;
 use crate::memory::frames::{FrameNumber, Order};
 
@@ -37,25 +38,59 @@ pub struct LostRange {
     pub owner: LastOwner,
 }
 
-impl LostFrames {
-    /// Allocates every free frame, and notes the frames that had an owner in this run and are not among them; then frees all again.
+/// The search for lost frames.
+pub(crate) struct Search<'a> {
+    /// The owner words that the workload has left.
+    pub owners: Owners<'a>,
+    /// The context in which it allocates.
+    pub context: &'a mut AllocContext,
+    /// Whether the search ends before it is complete. An allocator whose allocations take longer the less is free would never complete
+    /// it.
+    pub is_overdue: &'a dyn Fn() -> bool,
+}
+
+impl Search<'_> {
+    /// Allocates every free frame, and returns the frames that had an owner in this run and are not among them; then frees all again.
     /// Frames that had no owner are left out, except those between two lost frames of one owner: the owner words of a large run are
-    /// checked in part. Logs the first ranges.
+    /// checked in part. Logs the first ranges. Returns `None` if the search was overdue.
     ///
     /// **Context:** thread. No workload runs, and every context is drained.
-    pub(crate) fn find(
-        source: &dyn FrameSource,
-        owners: Owners<'_>,
-        context: &mut AllocContext,
-    ) -> LostFrames {
-        let mut head = None;
+    pub(crate) fn run(self, source: &dyn FrameSource) -> Option<LostFrames> {
+        let Search { owners, context, is_overdue } = self;
+        let (mut head, mut is_complete) = (None, true);
         // A frame that is allocated twice ends the search, so it has an end.
-        while let Some(frame) = source.alloc(context, Order::FRAME) {
+        for count in 1_usize.. {
+            if count.is_multiple_of(ROUNDS) && is_overdue() {
+                is_complete = false;
+                break;
+            }
+            let Some(frame) = source.alloc(context, Order::FRAME) else { break };
             if owners.acquire_linked(frame.get(), SEARCH, head).is_err() {
                 break;
             }
             head = Some(frame.get());
         }
+        let lost = is_complete.then(|| LostFrames::without_search(owners));
+        while let Some(frame) = head {
+            let Ok(next) = owners.release(frame, SEARCH) else { break };
+            // SAFETY: the frame must be allocated from this source, and unused. The loop above has allocated it, and its owner word,
+            // which `release` has cleared, had the search as its owner, so it is freed once. No code uses its memory.
+            let freed = unsafe { source.free(context, FrameNumber::new(frame), Order::FRAME) };
+            if freed.is_err() {
+                // The allocator has failed already.
+                break;
+            }
+            head = next;
+        }
+        // Every context was drained before, so it is now.
+        source.drain(context);
+        lost
+    }
+}
+
+impl LostFrames {
+    /// The frames that had an owner and which the search, which has allocated all free frames, does not own.
+    fn without_search(owners: Owners<'_>) -> LostFrames {
         let mut lost = LostFrames::default();
         let mut range: Option<LostRange> = None;
         for frame in 0..owners.frames() {
@@ -76,19 +111,6 @@ impl LostFrames {
             }
         }
         lost.extend(range);
-        while let Some(frame) = head {
-            let Ok(next) = owners.release(frame, SEARCH) else { break };
-            // SAFETY: the frame must be allocated from this source, and unused. The loop above has allocated it, and its owner word,
-            // which `release` has cleared, had the search as its owner, so it is freed once. No code uses its memory.
-            let freed = unsafe { source.free(context, FrameNumber::new(frame), Order::FRAME) };
-            if freed.is_err() {
-                // The allocator has failed already.
-                break;
-            }
-            head = next;
-        }
-        // Every context was drained before, so it is now.
-        source.drain(context);
         lost
     }
 

@@ -12,6 +12,7 @@ use super::heap::{self, HeapBacking};
 use super::heap_arena::ArenaFrames;
 use super::histogram::{Histogram, buckets};
 use super::kernel::Kernel;
+use super::lost::Search;
 use super::owners::Owners;
 use super::parameters::{CpuCounts, MAX_CPU_COUNTS, StressParameters};
 use super::prefault;
@@ -334,8 +335,11 @@ impl SubjectRun<'_> {
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
         // SAFETY: a context must be unique. This is the BSP, whose rank is 0, and no workload runs.
         let mut context = unsafe { AllocContext::new(0) };
+        let limit = Deadline::after_us(EXHAUST_LIMIT.as_micros() as u64);
+        let (owners, is_overdue) = (shared.owners, &|| limit.has_passed());
+        let search = Search { owners, context: &mut context, is_overdue };
         before
-            .compare(&after, &failures, tested, shared.owners, &mut context)
+            .compare(&after, &failures, tested, search)
             .map_err(|discrepancy| StressError::Discrepancy { run, discrepancy })
     }
 

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use super::failure::{Failure, FailureLog};
-use super::lost::LostFrames;
-use super::owners::Owners;
-use super::source::{AllocContext, FrameSource};
+use super::lost::{LostFrames, Search};
+use super::source::FrameSource;
+use super::workloads::EXHAUST_LIMIT;
 use crate::memory::frames::{Invalid, ORDERS};
 
 /// The state of an allocator while no workload runs and every context is drained.
@@ -13,6 +13,17 @@ use crate::memory::frames::{Invalid, ORDERS};
 pub(crate) struct AllocatorSnapshot {
     free: u64,
     by_order: Option<[usize; ORDERS]>,
+}
+
+/// The result of the search for lost frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostSearch {
+    /// A heap's frames are not searched for.
+    NotMade,
+    /// The allocator was too slow: the search was ended.
+    Ended,
+    /// The search was completed.
+    Found(LostFrames),
 }
 
 /// The finding of a check after a workload.
@@ -29,8 +40,8 @@ pub enum Discrepancy {
     Lost {
         /// How many fewer.
         frames: u64,
-        /// Which, if it is known.
-        which: Option<LostFrames>,
+        /// Which.
+        which: LostSearch,
     },
     /// More frames are free.
     Gained {
@@ -76,7 +87,13 @@ impl fmt::Display for Discrepancy {
             }
             Discrepancy::Lost { frames, which } => {
                 write!(f, "{frames} frames that were free before are not free after")?;
-                which.map_or(Ok(()), |which| write!(f, ": {which}"))
+                match which {
+                    LostSearch::NotMade => Ok(()),
+                    LostSearch::Ended => {
+                        write!(f, ": the search for them was ended after {} s", EXHAUST_LIMIT.as_secs())
+                    }
+                    LostSearch::Found(which) => write!(f, ": {which}"),
+                }
             }
             Discrepancy::Gained { frames } => write!(f, "{frames} more frames are free than were before"),
             Discrepancy::Fragmented { order, before, after } => {
@@ -121,8 +138,7 @@ impl AllocatorSnapshot {
         after: &AllocatorSnapshot,
         failures: &FailureLog,
         source: &dyn FrameSource,
-        owners: Owners<'_>,
-        context: &mut AllocContext,
+        search: Search<'_>,
     ) -> Result<(), Discrepancy> {
         let (lost, gained) = self.lost_and_gained(after);
         match failures.first() {
@@ -133,7 +149,7 @@ impl AllocatorSnapshot {
             None => {}
         }
         if lost > 0 {
-            let which = Some(LostFrames::find(source, owners, context));
+            let which = search.run(source).map_or(LostSearch::Ended, LostSearch::Found);
             return Err(Discrepancy::Lost { frames: lost, which });
         }
         source.validate().map_err(Discrepancy::Invalid)?;

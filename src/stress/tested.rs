@@ -5,8 +5,8 @@ use core::sync::atomic::AtomicU64;
 
 use super::failure::FailureLog;
 use super::heap_snapshot::HeapSnapshot;
+use super::lost::Search;
 use super::marks::Marks;
-use super::owners::Owners;
 use super::snapshot::{AllocatorSnapshot, Discrepancy};
 use super::source::{AllocContext, FrameSource};
 use super::workloads::HeapTarget;
@@ -110,7 +110,7 @@ impl Snapshot {
         }
     }
 
-    /// Compares the state after a workload with `self`, the state before. `owners` and `context` serve to find lost frames.
+    /// Compares the state after a workload with `self`, the state before. `search` finds lost frames.
     ///
     /// # Errors
     /// The most specific discrepancy.
@@ -119,12 +119,11 @@ impl Snapshot {
         after: &Snapshot,
         failures: &FailureLog,
         tested: &Tested<'_>,
-        owners: Owners<'_>,
-        context: &mut AllocContext,
+        search: Search<'_>,
     ) -> Result<(), Discrepancy> {
         match (self, after, tested) {
             (Snapshot::Frames(before), Snapshot::Frames(after), Tested::Frames(source)) => {
-                before.compare(after, failures, *source, owners, context)
+                before.compare(after, failures, *source, search)
             }
             (Snapshot::Heap(before), Snapshot::Heap(after), Tested::Heap(heap)) => {
                 before.compare(after, failures, heap.source)

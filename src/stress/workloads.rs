@@ -25,6 +25,7 @@ pub(in crate::stress) use objects::SLOTS;
 pub use replay::REPLAY;
 pub use singles::PAIRS;
 pub(crate) use worker::EXHAUST_LIMIT;
+pub(in crate::stress) use worker::ROUNDS;
 pub use worker::{Body, Details, HeapWorker, HeldRun, Platform, Setup, Shared, Timed, Worker, Workload, run};
 
 use crate::boot::command_line::Named;

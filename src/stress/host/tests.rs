@@ -4,7 +4,8 @@ use super::super::workloads::defaults;
 use super::*;
 use crate::boot::command_line::Named;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
-use crate::stress::snapshot::AllocatorSnapshot;
+use crate::stress::lost::LostFrames;
+use crate::stress::snapshot::{AllocatorSnapshot, LostSearch};
 
 /// A trace of the package in the folder where cargo runs the tests. The program may have been built in another folder.
 fn sample_path() -> std::path::PathBuf {
@@ -363,7 +364,7 @@ fn lost_frames_are_named_with_their_last_owner() {
         let world = World::new(2);
         let source = Broken(Hosted::new(&world, 2), Defect::Loses(0x35));
         let run = HostRun { bound: Bound::Operations(3_000), ..all_rounds(workload, 2) };
-        let Err(Discrepancy::Lost { frames, which: Some(which) }) =
+        let Err(Discrepancy::Lost { frames, which: LostSearch::Found(which) }) =
             run.run_on(end_of(&world), &source).verdict
         else {
             panic!("{workload} loses nothing")
@@ -376,6 +377,35 @@ fn lost_frames_are_named_with_their_last_owner() {
         let free = AllocatorSnapshot::of(&source).free();
         assert!(free + 4 >= world.len as u64, "{workload}: {free} of {}", world.len);
     }
+}
+
+#[test]
+fn a_search_for_lost_frames_ends_with_the_clock() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let world = World::new(8);
+    let source = Broken(Hosted::new(&world, 2), Defect::IsSlow(&CALLS));
+    let owners: Vec<_> = (0..end_of(&world)).map(|_| AtomicU64::new(0)).collect();
+    // SAFETY: a context must be unique. There is no other.
+    let mut context = unsafe { AllocContext::new(0) };
+    let mut search = |most: u64| {
+        let is_overdue = &|| CALLS.load(Ordering::Relaxed) >= most;
+        let (owners, context) = (Owners::new(&owners), &mut context);
+        CALLS.store(0, Ordering::Relaxed);
+        let found = Search { owners, context, is_overdue }.run(&source);
+        assert_eq!(source.free_frames(), world.len, "the search frees what it has allocated");
+        (found, CALLS.load(Ordering::Relaxed))
+    };
+    let (found, calls) = search(1_000);
+    assert_eq!(found, None);
+    assert!((1_000..1_100).contains(&calls), "{calls} of {} frames", world.len);
+    // One that is not overdue allocates all.
+    assert_eq!(search(u64::MAX), (Some(LostFrames::default()), world.len as u64 + 1));
+
+    let ended = Discrepancy::Lost { frames: 3, which: LostSearch::Ended };
+    assert_eq!(
+        ended.to_string(),
+        "3 frames that were free before are not free after: the search for them was ended after 20 s"
+    );
 }
 
 #[test]
