@@ -74,7 +74,7 @@ pub struct Stress<S> {
     /// What it ran on: `frames` or `heap`.
     #[serde(default = "Option::default")]
     pub kind: Option<S>,
-    /// What the latencies include: `allocation`, `free`, or `pair` for an allocation and its free.
+    /// What the latencies include: `allocation`, `free`, `pair` for an allocation and its free, or `nothing`.
     pub timed: Option<S>,
     /// The latency of what `timed` names.
     pub cycles: Cycles,

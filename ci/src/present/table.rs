@@ -151,8 +151,7 @@ fn workloads(stress: &[StressReport]) -> Table {
 /// The latencies of each workload.
 fn latencies(stress: &[StressReport]) -> Table {
     let mut table = layout::table(["latency of", "what", "p50", "p99", "p99.9", "max"]);
-    // A workload that allocates by the kernel's own functions is not timed.
-    for result in stress.iter().filter(|result| result.cycles.max > 0) {
+    for result in stress.iter().filter(|result| result.is_timed()) {
         let cycles = [result.cycles.p50, result.cycles.p99, result.cycles.p999, result.cycles.max];
         let names = [text::line(&result.workload), text::line(result.timed_in_words())];
         table.add_row(names.into_iter().chain(cycles.map(short)));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use octopod::stress::workloads::Timed;
 use octopod::wire::{Bucket, Cycles, Stress, StressCpu};
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,7 @@ pub struct StressReport {
     /// CPU offline/online cycles of `hotplug`.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// The part that the latencies include: `allocation`, `free`, or `pair` for an allocation and its free; null in reports of older versions.
+    /// The part that the latencies include: `allocation`, `free`, `pair` for an allocation and its free, or `nothing`; null in reports of older versions.
     #[serde(default)]
     pub timed: Option<String>,
     /// The latency of what `timed` names: in TSC cycles, by threads of the host in nanoseconds.
@@ -62,10 +63,14 @@ pub struct StressReport {
 }
 
 impl StressReport {
+    /// Returns whether calls of the allocator were timed.
+    pub fn is_timed(&self) -> bool {
+        self.timed.as_deref() != Some(Timed::Nothing.name())
+    }
+
     /// Returns the part that the latencies include, in words.
     pub fn timed_in_words(&self) -> &str {
-        match self.timed.as_deref().filter(|_| self.cycles.max > 0) {
-            None if self.timed.is_some() => "nothing",
+        match self.timed.as_deref() {
             None => "not recorded",
             Some("pair") => "allocation and free",
             Some(other) => other,

@@ -18,7 +18,7 @@ pub(crate) static MAPPINGS: Workload = Workload {
     summary: "Each CPU maps and unmaps memory of the kernel, which all CPUs read, while CPUs go offline and come back.",
     is_default: true,
     on_host: false,
-    timed: Timed::Allocation,
+    timed: Timed::Nothing,
     holds_runs: false,
     run: Body::Frames(|worker| worker.mappings()),
     details: Some(|shared, f| {

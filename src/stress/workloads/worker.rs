@@ -78,6 +78,8 @@ pub enum Timed {
 }
 
 impl Timed {
+    /// Nothing: the workload does not call the allocator itself.
+    Nothing,
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
@@ -87,6 +89,7 @@ impl Timed {
         }
     }
 }
+            Timed::Nothing => "nothing",
 
 impl PartialEq for Workload {
     fn eq(&self, other: &Workload) -> bool {
