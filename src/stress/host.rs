@@ -33,6 +33,7 @@ use crate::heap::source::become_cpu;
 use crate::memory::host::World;
 use crate::wire::{Bucket, Stress};
 
+pub use super::workloads::ROUND_CUT;
 pub use activity::{Activity, Call, ThreadActivity};
 use activity::{Watched, WatchedHeap};
 use hosted::Hosted;
@@ -78,6 +79,8 @@ pub struct Outcome {
     pub scores: Vec<u16>,
     /// The operations of each thread.
     pub operations: Vec<u64>,
+    /// Whether the clock has ended a round of the workload before it was complete: see [`ROUND_CUT`].
+    pub is_cut: bool,
     /// The result of the checks.
     pub verdict: Result<(), Discrepancy>,
 }
@@ -95,6 +98,7 @@ impl Outcome {
             buckets: Vec::new(),
             scores: Vec::new(),
             operations: Vec::new(),
+            is_cut: false,
             verdict: Err(Discrepancy::DidNotRun { reason }),
         }
     }
@@ -424,6 +428,7 @@ impl Run<'_> {
             buckets: buckets(&histograms).collect(),
             scores: shared.scores().collect(),
             operations,
+            is_cut: shared.is_cut(),
             verdict: before.compare(&after, &failures, tested, search),
         }
     }

@@ -23,7 +23,7 @@ use super::source::{AllocContext, FrameSource, KernelAllocator};
 use super::subject::Subject;
 use super::tables::Tables;
 use super::tested::{Tested, TestedHeap};
-use super::workloads::{self, Details, EXHAUST_LIMIT, Setup, Shared, Workload};
+use super::workloads::{self, Details, EXHAUST_LIMIT, ROUND_CUT, Setup, Shared, Workload};
 use crate::boot::command_line::Switch;
 use crate::config::STRESS_GRACE_MS;
 use crate::console::LineBuffer;
@@ -384,6 +384,9 @@ impl SubjectRun<'_> {
         }
         if shared.workload.details.is_some() {
             log::info!("{workload}: {}", Details(shared));
+        }
+        if shared.is_cut() {
+            log::warn!("{workload}: {ROUND_CUT}");
         }
         console::send(&Record::Stress(figures));
     }

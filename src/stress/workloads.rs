@@ -26,7 +26,9 @@ pub use replay::REPLAY;
 pub use singles::PAIRS;
 pub(crate) use worker::EXHAUST_LIMIT;
 pub(in crate::stress) use worker::ROUNDS;
-pub use worker::{Body, Details, HeapWorker, HeldRun, Platform, Setup, Shared, Timed, Worker, Workload, run};
+pub use worker::{
+    Body, Details, HeapWorker, HeldRun, Platform, ROUND_CUT, Setup, Shared, Timed, Worker, Workload, run,
+};
 
 use crate::boot::command_line::Named;
 use crate::registry::{Header, by_name};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use octopod::boot::command_line::Switch;
 use octopod::options::{BuiltIn, Options as KernelOptions};
+use octopod::stress::host::ROUND_CUT;
 use octopod::stress::host::program::PartResult;
 use octopod::stress::subject::Subject;
 use octopod::wire::{LANES_IN_RECORD, Progress, StressCpu, cpus_per_lane};
@@ -133,6 +134,9 @@ fn watch(
                 }
                 if is_idle {
                     return Ok((failed(VerdictKind::Fail, format!("{part} has done no operation")), seen));
+                }
+                if result.is_cut {
+                    observer.receive(Message::Note(&format!("{part}: {ROUND_CUT}")));
                 }
             }
             Event::Broke(reason) => return Ok((failed(VerdictKind::Panic, reason), seen)),

@@ -4,11 +4,12 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::{Bound, HostHeapRun, Outcome};
+use super::tests::run_overdue;
+use super::{ARENA_PAGE, ArenaPage, Bound, HostHeapRun, Outcome, Tested, TestedHeap};
 use crate::boot::command_line::Named;
-use crate::heap::source::{HeapError, HeapSource, HeapStatistics};
+use crate::heap::source::{HeapError, HeapSource, HeapStatistics, become_cpu};
 use crate::stress::failure::Failure;
-use crate::stress::heap::{Heap, HeapBacking};
+use crate::stress::heap::{Heap, HeapArena, HeapBacking};
 use crate::stress::marks::ObjectViolation;
 use crate::stress::snapshot::Discrepancy;
 use crate::stress::workloads::Workload;
@@ -371,5 +372,25 @@ fn a_heap_that_does_not_run_is_found() {
         assert_eq!(found, Discrepancy::DidNotRun { reason });
         assert_eq!(found.to_string(), text);
         assert_eq!((outcome.figures.operations, outcome.figures.workload), (0, "heap_pairs"));
+    }
+}
+
+#[test]
+fn a_round_that_allocates_much_memory_ends_with_the_clock_and_is_noted() {
+    for workload in ["heap_storm", "heap_fragmentation", "heap_interrupts"] {
+        let workload = <&Workload>::from_name(workload).unwrap();
+        let run = HostHeapRun { workload, ..run("heap_pairs") };
+        let HeapBacking::Arena(make) = talc().backing else { panic!("talc works on an arena") };
+        let mut memory = vec![ArenaPage([0; ARENA_PAGE]); run.bytes / ARENA_PAGE];
+        let start = NonNull::new(memory.as_mut_ptr().cast()).unwrap();
+        // SAFETY: the memory must be valid and used for nothing else. The vector owns it and ends after the arena.
+        let arena = unsafe { HeapArena::new(start, run.bytes, 1) };
+        make(&arena, &mut |source| {
+            become_cpu(0);
+            let bounds = Some(arena.addresses());
+            let tested = Tested::Heap(TestedHeap { source, bounds, free_frames: None });
+            assert!(run_overdue(workload, 0, &tested), "{workload}");
+            assert_eq!(source.statistics().live_objects.unwrap_or(0), 0, "{workload}");
+        });
     }
 }

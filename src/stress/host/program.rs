@@ -185,13 +185,16 @@ pub struct PartResult {
     pub scores: Vec<u16>,
     /// The operations of each thread.
     pub operations: Vec<u64>,
+    /// Whether the clock has ended a round of the workload before it was complete.
+    #[serde(default)]
+    pub is_cut: bool,
     /// The finding of the checks, if they failed.
     pub failure: Option<String>,
 }
 
 impl From<Outcome> for PartResult {
     fn from(outcome: Outcome) -> PartResult {
-        let Outcome { figures, buckets, scores, operations, verdict } = outcome;
+        let Outcome { figures, buckets, scores, operations, is_cut, verdict } = outcome;
         let Stress { workload, allocator, kind, timed, .. } = figures;
         PartResult {
             figures: Stress {
@@ -215,6 +218,7 @@ impl From<Outcome> for PartResult {
             buckets,
             scores,
             operations,
+            is_cut,
             failure: verdict.err().map(|discrepancy| discrepancy.to_string()),
         }
     }

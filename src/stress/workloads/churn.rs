@@ -89,7 +89,12 @@ impl Worker<'_> {
             for _ in 0..part.count / REPLACED {
                 self.free_random(&mut part);
             }
-            while part.frames < target && self.alloc_into(&mut part, largest) {}
+            for step in 1_usize.. {
+                let goes_on = part.frames < target && !self.cuts_round(step);
+                if !goes_on || !self.alloc_into(&mut part, largest) {
+                    break;
+                }
+            }
             self.note_score(&part);
         }
         while self.free_random(&mut part) {}
@@ -99,7 +104,10 @@ impl Worker<'_> {
     /// timed: memory is not fragmented yet.
     fn fill_table(&mut self, mut largest: u8) {
         let table = self.shared.runs;
-        loop {
+        for step in 1_usize.. {
+            if self.cuts_round(step) {
+                return;
+            }
             let number = self.rng.u8(..=largest);
             let order = Order::new(number).unwrap_or(Order::FRAME);
             let Some(frame) = self.alloc(order) else {

@@ -1,9 +1,8 @@
 //! Workloads that allocate all memory. No free frame may be unreachable.
 
-use core::fmt;
 use core::sync::atomic::Ordering;
 
-use super::worker::{Body, ROUNDS, Shared, Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::Failure;
 use crate::stress::owners::FrameIndex;
@@ -20,7 +19,7 @@ pub(crate) static STORM: Workload = Workload {
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.storm()),
-    details: Some(details),
+    details: None,
 };
 
 /// The workload `fragmentation`.
@@ -32,15 +31,8 @@ pub(crate) static FRAGMENTATION: Workload = Workload {
     timed: Timed::Allocation,
     holds_runs: false,
     run: Body::Frames(|worker| worker.fragmentation()),
-    details: Some(details),
+    details: None,
 };
-
-fn details(shared: &Shared, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str(match shared.is_cut.load(Ordering::Relaxed) {
-        false => "each round allocated all frames",
-        true => "the clock ended a round before all frames were allocated",
-    })
-}
 
 impl Worker<'_> {
     /// All CPUs allocate until no frame is left, then free all of them.
@@ -66,7 +58,7 @@ impl Worker<'_> {
             let again = self.shared.goes_on.load(Ordering::Acquire);
             let (kept, freed) = self.free_odd(mine);
             let free = self.sum_up(freed);
-            let pair = if self.is_cut() { None } else { self.alloc(PAIR) };
+            let pair = if self.shared.is_cut() { None } else { self.alloc(PAIR) };
             if let Some(frame) = pair {
                 let order = PAIR;
                 self.note(Failure::FromNowhere { frame, order });
@@ -96,23 +88,17 @@ impl Worker<'_> {
             self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
         }
         let taken = self.sum_up(taken);
-        if self.rank == 0 && taken != free && !self.is_cut() {
+        if self.rank == 0 && taken != free && !self.shared.is_cut() {
             self.note(Failure::Stranded { taken, free });
         }
         head
-    }
-
-    /// Whether the clock has ended a round. Then frames are left, and the workload ends with this round.
-    fn is_cut(&self) -> bool {
-        self.shared.is_cut.load(Ordering::Acquire)
     }
 
     /// Allocates single frames until that fails, or the workload is overdue. Returns the head of their list, and their number.
     fn alloc_all(&mut self) -> (Option<FrameIndex>, u64) {
         let (mut head, mut taken) = (None, 0);
         for count in 1_usize.. {
-            if count.is_multiple_of(ROUNDS) && (self.is_cut() || self.platform.is_overdue()) {
-                self.shared.is_cut.store(true, Ordering::Release);
+            if self.cuts_round(count) {
                 break;
             }
             let Some(frame) = self.alloc_sampled(Order::FRAME) else { break };

@@ -40,7 +40,10 @@ impl Worker<'_> {
     /// Allocates and frees one frame repeatedly, while half of memory is allocated.
     pub(super) fn half_full_pairs(&mut self) {
         let mut mine = None;
-        for _ in 0..self.half_share() {
+        for step in 0..self.half_share() {
+            if self.cuts_round(step + 1) {
+                break;
+            }
             let Some(frame) = self.alloc(Order::FRAME) else { break };
             match self.shared.owners.acquire_linked(frame.get(), self.id, mine) {
                 Ok(()) => mine = Some(frame.get()),
@@ -63,7 +66,10 @@ impl Worker<'_> {
         let (table, share) = (self.shared.runs, self.half_share());
         let all = share * self.shared.ids.len();
         for round in 1.. {
-            for index in self.rank * share..(self.rank + 1) * share {
+            for (step, index) in (self.rank * share..(self.rank + 1) * share).enumerate() {
+                if self.cuts_round(step + 1) {
+                    break;
+                }
                 let Some(frame) = self.alloc(Order::FRAME) else { break };
                 if self.acquired(frame, Order::FRAME) {
                     table.words[index].store(pack(frame, Order::FRAME, self.rank), Ordering::Relaxed);

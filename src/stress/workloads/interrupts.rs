@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::mixed::Held;
-use super::worker::{Body, ROUNDS, Timed, Worker, Workload};
+use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::Order;
 use crate::stress::failure::Failure;
 
@@ -94,8 +94,7 @@ impl Worker<'_> {
     fn exhaust_memory(&mut self, failed: &AtomicU64, between: &mut dyn FnMut()) {
         let (mut all, before) = (None, failed.load(Ordering::Relaxed));
         for count in 1_usize.. {
-            let is_over = count.is_multiple_of(ROUNDS) && self.platform.is_overdue();
-            if is_over || failed.load(Ordering::Relaxed) != before {
+            if failed.load(Ordering::Relaxed) != before || self.cuts_round(count) {
                 break;
             }
             if let Some(frame) = self.alloc_sampled(Order::FRAME) {

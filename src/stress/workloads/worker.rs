@@ -23,9 +23,12 @@ use crate::wire::MAX_SCORES;
 /// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
 pub(in crate::stress) const TIMED: u32 = 128;
 
-/// The time that a round which allocates all memory may take beyond the workload's time. An allocator whose allocations take longer the
+/// The time that a round which allocates much memory may take beyond the workload's time. An allocator whose allocations take longer the
 /// less is free would never complete it.
 pub(crate) const EXHAUST_LIMIT: Duration = Duration::from_secs(20);
+
+/// What is logged of a workload of which the clock has ended a round, [`EXHAUST_LIMIT`] after the workload's time.
+pub const ROUND_CUT: &str = "the clock ended a round before it was complete";
 
 /// Short rounds between two reads of the clock, for the same reason.
 pub(in crate::stress) const ROUNDS: usize = 64;
@@ -75,21 +78,21 @@ pub enum Timed {
     Pair,
     /// A free.
     Free,
+    /// Nothing: the workload does not call the allocator itself.
+    Nothing,
 }
 
 impl Timed {
-    /// Nothing: the workload does not call the allocator itself.
-    Nothing,
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Timed::Allocation => "allocation",
             Timed::Pair => "pair",
             Timed::Free => "free",
+            Timed::Nothing => "nothing",
         }
     }
 }
-            Timed::Nothing => "nothing",
 
 impl PartialEq for Workload {
     fn eq(&self, other: &Workload) -> bool {
@@ -138,7 +141,7 @@ pub trait Platform: Sync {
     fn cycles(&self) -> u64;
     /// Whether the workload's time is over.
     fn has_ended(&self) -> bool;
-    /// Whether it has been over for [`EXHAUST_LIMIT`]: then a round that allocates all memory ends as well.
+    /// Whether it has been over for [`EXHAUST_LIMIT`]: then a round that allocates much memory ends as well.
     fn is_overdue(&self) -> bool;
     /// Waits until all CPUs of the workload have arrived.
     fn barrier(&self);
@@ -216,8 +219,8 @@ pub struct Shared<'a> {
     pub(in crate::stress) goes_on: AtomicBool,
     /// Whether the CPU that ends the workload has done so.
     pub(in crate::stress) is_over: AtomicBool,
-    /// Whether a round that allocates all memory was ended by the clock.
-    pub(super) is_cut: AtomicBool,
+    /// Whether a round was ended by the clock.
+    is_cut: AtomicBool,
     /// Interrupts during allocation, or rounds of a trace.
     pub(in crate::stress) rounds: AtomicU64,
     /// Failed allocations of interrupt handlers, or of a trace.
@@ -254,6 +257,11 @@ impl<'a> Shared<'a> {
             refused: AtomicU64::new(0),
             unsupported: AtomicU64::new(0),
         }
+    }
+
+    /// Whether the clock has ended a round before it was complete. The workload ends with this round.
+    pub(in crate::stress) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
     }
 
     /// Appends a fragmentation score, in tenths of a percent, and returns the number of scores. Only one CPU may call this, at
@@ -352,6 +360,18 @@ impl<'a> Worker<'a> {
     /// Whether there is another round. There is at least one, however slow the host is.
     pub(in crate::stress) fn goes_on(&mut self) -> bool {
         core::mem::take(&mut self.is_new) || !self.platform.has_ended()
+    }
+
+    /// Whether the clock ends this round, which one step in [`ROUNDS`] asks, by number. Then it ends on all CPUs.
+    pub(in crate::stress) fn cuts_round(&self, step: usize) -> bool {
+        if !step.is_multiple_of(ROUNDS) {
+            return false;
+        }
+        let is_cut = self.shared.is_cut() || self.platform.is_overdue();
+        if is_cut {
+            self.shared.is_cut.store(true, Ordering::Release);
+        }
+        is_cut
     }
 
     /// Allocates a run, and counts it, or its failure.
