@@ -26,7 +26,9 @@ pub(crate) struct Processes {
     settings: Settings,
     trace: Option<PathBuf>,
     parts: Vec<Part>,
-    next: usize,
+    /// The parts that have begun.
+    begun: usize,
+    /// The process that runs; `None` after its end.
     present: Option<Present>,
 }
 
@@ -46,7 +48,7 @@ impl Processes {
         settings: Settings,
         trace: Option<PathBuf>,
     ) -> Processes {
-        Processes { program, settings, trace, parts, next: 0, present: None }
+        Processes { program, settings, trace, parts, begun: 0, present: None }
     }
 
     fn words(&self, part: &Part) -> Vec<String> {
@@ -67,14 +69,14 @@ impl Processes {
 
     /// Starts the process of the next part.
     fn start(&mut self) -> Result<Event, Error> {
-        let Some(&part) = self.parts.get(self.next) else { return Ok(Event::Nothing) };
+        let Some(&part) = self.parts.get(self.begun) else { return Ok(Event::Nothing) };
         let mut command = Command::new(&self.program.path);
         command.args(self.words(&part));
         let child = Supervised::spawn(&mut command, Streams::default())
             .map_err(|source| Error::Program { program: self.program.path.display().to_string(), source })?;
         self.present = Some(Present { part, child, result: None, errors: VecDeque::new() });
-        self.next += 1;
-        Ok(Event::Begins(self.next as u32 - 1, part))
+        self.begun += 1;
+        Ok(Event::Begins(self.begun as u32 - 1, part))
     }
 }
 
@@ -138,9 +140,7 @@ impl Work for Processes {
                     Some(result) => Event::Ended(present.part, result),
                     None => Event::Broke(present.reason(status)),
                 };
-                if matches!(event, Event::Ended(..)) && self.next < self.parts.len() {
-                    self.present = None;
-                }
+                self.present = None;
                 event
             }
             ProcessEvent::Interrupted => return Err(Error::Interrupted),
@@ -149,7 +149,7 @@ impl Work for Processes {
     }
 
     fn by_hand(&self) -> Option<String> {
-        let part = self.present.as_ref()?.part;
+        let part = self.parts.get(self.begun.checked_sub(1)?)?;
         let program = self.program.path.display().to_string();
         let is_plain =
             |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=_-./".contains(&byte));
@@ -157,7 +157,71 @@ impl Work for Processes {
             true => Some(word),
             false => shlex::try_quote(&word).ok().map(Into::into),
         };
-        let words: Option<Vec<String>> = [program].into_iter().chain(self.words(&part)).map(quoted).collect();
+        let words: Option<Vec<String>> = [program].into_iter().chain(self.words(part)).map(quoted).collect();
         words.map(|words| words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use octopod::boot::command_line::Named;
+    use octopod::stress::allocators::OCTOPOD;
+    use octopod::stress::workloads::{PAIRS, Workload};
+
+    use super::*;
+    use crate::base::Silent;
+    use crate::report::sample;
+
+    fn next(work: &mut Processes) -> Event {
+        loop {
+            match work.next(Duration::from_secs(60), &mut Silent).unwrap() {
+                Event::Nothing => {}
+                event => return event,
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_part_is_named_after_its_process_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        // Two parts have results, the last one has none.
+        let result = PartResult {
+            figures: sample::stress("bulk", "octopod", 1),
+            buckets: Vec::new(),
+            scores: Vec::new(),
+            operations: Vec::new(),
+            is_cut: false,
+            failure: None,
+        };
+        let line = serde_json::to_string(&Line::Ended(Box::new(result))).unwrap();
+        let script = format!("#!/bin/sh\ncase $* in *workload=remote*) exit 7;; esac\necho '{line}'\n");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let [bulk, remote] = ["bulk", "remote"].map(|name| <&Workload>::from_name(name).unwrap());
+        let subject = Subject::Allocator(&OCTOPOD);
+        let parts: Vec<_> =
+            [bulk, &PAIRS, remote].map(|workload| Part { threads: 1, subject, workload }).into();
+        let settings = Settings { blocks: 1, time: Duration::ZERO, seed: 7, check_every_frame: false };
+        let mut work = Processes::new(HostProgram::of(path.clone()), parts, settings, None);
+        assert_eq!(work.by_hand(), None);
+        for (index, name) in ["bulk", "pairs", "remote"].into_iter().enumerate() {
+            let begins = next(&mut work);
+            assert!(matches!(begins, Event::Begins(at, _) if at as usize == index), "{begins:?}");
+            match (name, next(&mut work)) {
+                ("remote", Event::Broke(reason)) => assert!(reason.contains("status 7"), "{reason}"),
+                ("bulk" | "pairs", Event::Ended(part, _)) => assert_eq!(part.workload.name, name),
+                (_, event) => panic!("{name}: {event:?}"),
+            }
+            let by_hand = work.by_hand().unwrap();
+            let expected = format!("{} allocator=octopod workload={name} threads=1 ", path.display());
+            assert!(by_hand.starts_with(&expected), "{by_hand}");
+        }
+        // There are no more parts, and no ended process is asked.
+        let after = work.next(Duration::ZERO, &mut Silent).unwrap();
+        assert!(matches!(after, Event::Nothing), "{after:?}");
     }
 }

@@ -60,7 +60,7 @@ pub(crate) trait Work {
     /// The next part cannot be started; a signal.
     fn next(&mut self, wait: Duration, observer: &mut dyn Observer) -> Result<Event, Error>;
 
-    /// The command that repeats the present part, if there is one.
+    /// The command that repeats the last part that has begun, which may have ended; `None` if no command does.
     fn by_hand(&self) -> Option<String> {
         None
     }

@@ -145,6 +145,15 @@ pub struct HostProgram {
     _lock: Arc<File>,
 }
 
+#[cfg(test)]
+impl HostProgram {
+    /// A program that is there already.
+    pub(crate) fn of(path: PathBuf) -> HostProgram {
+        let lock = File::open(&path).expect("the program is a file");
+        HostProgram { path, _lock: Arc::new(lock) }
+    }
+}
+
 /// Builds the program of a project for the host, and makes its allocators and workloads known to this process.
 ///
 /// # Errors
