@@ -114,11 +114,13 @@ impl StressArgs {
         parameters
     }
 
-    /// The workloads of a run that names heaps and no workloads: those of heaps, after those of allocators if any are named too.
+    /// The workloads of a run that names heaps and no workloads: those of heaps, after those of allocators if any are named too; on the
+    /// host those that run there.
     fn workloads_of_heaps(&self) -> impl Iterator<Item = &'static Workload> {
         let of_allocators =
             defaults().filter(|workload| !workload.is_of_heaps() && !self.allocators.is_empty());
-        of_allocators.chain(<&Workload>::all().iter().copied().filter(|workload| workload.is_of_heaps()))
+        let of_heaps = <&Workload>::all().iter().copied().filter(|workload| workload.is_of_heaps());
+        of_allocators.chain(of_heaps).filter(|workload| workload.on_host || !self.host)
     }
 
     /// Returns the largest number of parts that a comparison has: a workload on an allocator or a heap with one number of CPUs. 0 if

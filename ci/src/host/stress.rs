@@ -74,6 +74,14 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     let text = config.replay.as_deref().map(replay::read).transpose()?;
     let traced = text.as_ref().map_or(0, |(_, size)| size.cpus);
     let parts = plan(&config.threads, &kernel, traced);
+    if config.command_line.names_workloads()
+        && let Some(names) = kernels_alone(&kernel)
+    {
+        if parts.is_empty() {
+            return Err(Error::Usage(format!("none of these workloads runs on the host: {names}")));
+        }
+        observer.receive(Message::Note(&format!("not on the host: {names}")));
+    }
     if let Some(part) = parts.iter().find(|part| part.threads < traced) {
         let threads = part.threads;
         return Err(Error::Usage(format!("the trace is for {traced} CPUs, but there are {threads} threads")));
@@ -127,6 +135,9 @@ fn watch(
             Event::Ended(part, result) => {
                 ended += 1;
                 let is_idle = result.figures.operations == 0;
+                if result.is_cut {
+                    observer.receive(Message::Note(&format!("{part}: {ROUND_CUT}")));
+                }
                 let failure = result.failure.clone();
                 note(&mut seen, *result);
                 if let Some(discrepancy) = failure {
@@ -134,9 +145,6 @@ fn watch(
                 }
                 if is_idle {
                     return Ok((failed(VerdictKind::Fail, format!("{part} has done no operation")), seen));
-                }
-                if result.is_cut {
-                    observer.receive(Message::Note(&format!("{part}: {ROUND_CUT}")));
                 }
             }
             Event::Broke(reason) => return Ok((failed(VerdictKind::Panic, reason), seen)),
@@ -193,11 +201,18 @@ fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
     };
     let each = threads.into_iter().flat_map(|threads| subjects.iter().map(move |one| (threads, *one)));
     let parts = |(threads, subject)| {
-        // Those of the kernel alone have nothing to do here.
+        // `run` notes those of the kernel alone.
         let on_host = kernel.stress.workloads_of(subject).filter(|workload| workload.on_host);
         on_host.map(move |workload| Part { threads, subject, workload })
     };
     each.flat_map(parts).collect()
+}
+
+/// The names of the workloads that run in the kernel alone, or `None` if there are none.
+fn kernels_alone(kernel: &KernelOptions) -> Option<String> {
+    let alone = kernel.stress.workloads.iter().filter(|workload| !workload.on_host);
+    let names: Vec<_> = alone.map(|workload| workload.name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn note(seen: &mut Seen, result: PartResult) {
@@ -250,6 +265,54 @@ mod tests {
             ["stress.allocators=octopod,locked", "stress.workloads=heap_pairs stress.heaps=octopod,talc"]
         {
             assert!(!is_alone(line), "{line}");
+        }
+    }
+
+    /// Keeps the notes.
+    #[derive(Default)]
+    struct Notes(Vec<String>);
+
+    impl Observer for Notes {
+        fn receive(&mut self, message: Message<'_>) {
+            if let Message::Note(note) = message {
+                self.0.push(note.to_owned());
+            }
+        }
+    }
+
+    /// A run with these parameters, and its notes.
+    fn run_with(parameters: &str) -> (Result<(Judgement, Seen), Error>, Vec<String>) {
+        let own = parameters.split(' ').map(str::to_owned).collect();
+        let config = HostConfig {
+            command_line: CommandLine { own, appended: Vec::new() },
+            mem: "4M".parse().unwrap(),
+            threads: vec![1],
+            replay: None,
+            program: None,
+            limit: Duration::from_secs(600),
+            seed: 7,
+        };
+        let mut notes = Notes::default();
+        (run(&config, &mut notes), notes.0)
+    }
+
+    #[test]
+    fn workloads_of_the_kernel_alone_are_noted_or_refused() {
+        let (refused, _) = run_with("stress.seconds=0.001 stress.workloads=mappings");
+        let error = refused.unwrap_err();
+        assert_eq!(error.to_string(), "none of these workloads runs on the host: mappings");
+        assert_eq!(error.verdict().status(), 2);
+
+        let (ran, notes) = run_with("stress.seconds=0.001 stress.workloads=mappings,pairs");
+        let (judgement, seen) = ran.unwrap();
+        assert_eq!((judgement.kind, seen.stress.len()), (VerdictKind::Pass, 1));
+        assert!(notes.contains(&"not on the host: mappings".to_owned()), "{notes:?}");
+
+        // The defaults contain it, and no user has named it.
+        for parameters in ["stress.seconds=0.001", "stress.seconds=0.001 stress.workloads=pairs"] {
+            let (ran, notes) = run_with(parameters);
+            assert_eq!(ran.unwrap().0.kind, VerdictKind::Pass);
+            assert!(notes.iter().all(|note| !note.contains("not on the host")), "{notes:?}");
         }
     }
 

@@ -81,6 +81,11 @@ impl CommandLine {
             || has_other("stress.workloads", |name| <&Workload>::from_name(name).is_some())
     }
 
+    /// Returns whether the line names workloads; if it does not, the defaults run.
+    pub fn names_workloads(&self) -> bool {
+        self.values("stress.workloads").next().is_some()
+    }
+
     /// The values of a parameter, the last one counts.
     fn values(&self, parameter: &str) -> impl DoubleEndedIterator<Item = String> {
         let line = self.to_string();
