@@ -135,7 +135,7 @@ impl BootBenchmark {
             let mut launch = counted_machine(LaunchKind::Boot, cpus, memory);
             launch.machine.qemu.clone_from(&config.qemu);
             launch.kernel.source = KernelSource::File(kernel.to_owned());
-            launch.output.out = Some(folder.join(format!("{cpus}-{memory}-{number}")));
+            launch.output.out = Some(folder.join(format!("{}-{cpus}-{memory}-{number}", self.name)));
             self.boot(&launch, of)
         };
         let (first, second) = (run(1)?, run(2)?);

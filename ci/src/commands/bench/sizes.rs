@@ -65,7 +65,7 @@ pub(crate) fn measure(
 ) -> Result<Vec<BenchReport>, Failure> {
     let mut figures = Vec::new();
     for (done, bench) in ALL.iter().enumerate() {
-        let (cpus, memory) = bench.machine;
+        let (_, memory) = bench.machine;
         observer.receive(Message::Count {
             what: "measuring on other machines",
             done: done as u64,
@@ -75,7 +75,7 @@ pub(crate) fn measure(
         let mut launch = bench.launch();
         launch.machine.qemu.clone_from(&config.qemu);
         launch.kernel.source = KernelSource::File(kernel.to_owned());
-        launch.output.out = Some(folder.join(format!("bench-{cpus}-{memory}")));
+        launch.output.out = Some(folder.join(bench.folder()));
         figures.extend(bench.figures(&launch)?);
     }
     let value =
@@ -88,6 +88,11 @@ pub(crate) fn measure(
 }
 
 impl SizedBench {
+    /// The folder of its run. Several may have machines of one size, but no figure is measured twice.
+    fn folder(&self) -> String {
+        format!("bench-{}", self.names[0].1)
+    }
+
     fn launch(&self) -> Launch {
         let (cpus, memory) = self.machine;
         let names: Vec<&str> = self.names.iter().map(|(in_kernel, _)| *in_kernel).collect();
@@ -117,7 +122,15 @@ impl SizedBench {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn no_two_runs_share_a_folder() {
+        let folders: BTreeSet<_> = ALL.iter().map(SizedBench::folder).collect();
+        assert_eq!(folders.len(), ALL.len(), "{folders:?}");
+    }
 
     #[test]
     fn every_machine_is_accepted_and_every_name_is_known() {
