@@ -1,6 +1,8 @@
 //! The GitHub action: its shell steps run here as a runner would run them, and its file names what exists.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -47,8 +49,19 @@ fn a_pass_and_a_refusal_are_the_steps_own() {
 
 /// The key of the cache for an action with these files.
 fn key(action: &Path) -> String {
+    key_on(action, "X64", Some("ubuntu24"))
+}
+
+/// The same on a runner of this architecture and image.
+fn key_on(action: &Path, architecture: &str, image: Option<&str>) -> String {
     let output = tempfile::NamedTempFile::new().unwrap();
-    let status = Command::new(Workspace::find().unwrap().root.join("ci/action/key"))
+    let mut command = Command::new(Workspace::find().unwrap().root.join("ci/action/key"));
+    match image {
+        Some(image) => command.env("ImageOS", image),
+        None => command.env_remove("ImageOS"),
+    };
+    let status = command
+        .env("RUNNER_ARCH", architecture)
         .env("GITHUB_ACTION_PATH", action)
         .env("GITHUB_OUTPUT", output.path())
         .env("RUNNER_OS", "Linux")
@@ -78,6 +91,53 @@ fn a_change_of_a_source_is_another_cache() {
     assert_ne!(second, first);
     write("src/new.rs", "");
     assert_ne!(key(action.path()), second);
+
+    // A launcher does not run on another architecture, and may not on another image.
+    let keys =
+        [("X64", Some("ubuntu24")), ("ARM64", Some("ubuntu24")), ("X64", Some("ubuntu22")), ("X64", None)]
+            .map(|(architecture, image)| key_on(action.path(), architecture, image));
+    assert_eq!(BTreeSet::from(keys.clone()).len(), keys.len(), "{keys:?}");
+}
+
+#[test]
+fn the_launcher_is_installed_once_for_each_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let [tools, home, path_file, log] =
+        ["tools", "home", "path", "cargo.log"].map(|name| folder.path().join(name));
+    fs::create_dir_all(&tools).unwrap();
+    let tool = |name: &str, script: &str| {
+        let path = tools.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    // Cargo makes the file; the last argument is the root. An `octopod` in the path is of another version.
+    tool(
+        "cargo",
+        "echo \"$@\" >> \"$CARGO_LOG\"; for root; do :; done; mkdir -p \"$root/bin\"; cp \"$0\" \"$root/bin/octopod\"",
+    );
+    for name in ["octopod", "rustup", "sudo", "qemu-system-x86_64"] {
+        tool(name, "");
+    }
+    let install = |key: &str| {
+        let status = Command::new(Workspace::find().unwrap().root.join("ci/action/install"))
+            .env("PATH", format!("{}:/usr/bin:/bin", tools.display()))
+            .env("HOME", &home)
+            .env("CARGO_LOG", &log)
+            .env("GITHUB_ACTION_PATH", "/the action")
+            .env("GITHUB_PATH", &path_file)
+            .env("OCTOPOD_CACHE_KEY", key)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{key}");
+        let added = fs::read_to_string(&path_file).unwrap();
+        let last = added.lines().last().unwrap().to_owned();
+        assert_eq!(Path::new(&last), home.join(format!(".cache/octopod/{key}/bin")));
+        assert!(Path::new(&last).join("octopod").is_file(), "{last}");
+        fs::read_to_string(&log).unwrap().lines().count()
+    };
+    assert_eq!(["one", "one", "two", "one", "two"].map(install), [1, 1, 2, 2, 2]);
+    let first = fs::read_to_string(&log).unwrap();
+    assert!(first.starts_with("install --locked --path /the action/ci --root "), "{first}");
 }
 
 #[test]
@@ -87,6 +147,9 @@ fn its_file_names_its_scripts_and_inputs() {
     for script in ["ci/action/key", "ci/action/install", "ci/action/run"] {
         assert!(text.contains(script) && root.join(script).is_file(), "{script}");
     }
+    // What a step installs is what the cache keeps.
+    let kept = "~/.cache/octopod/${{ steps.cache.outputs.key }}\n";
+    assert!(text.contains(kept) && text.contains("OCTOPOD_CACHE_KEY: ${{ steps.cache.outputs.key }}"));
     let script = fs::read_to_string(root.join("ci/action/run")).unwrap();
     for input in ["command", "smp", "accel"] {
         let variable = format!("OCTOPOD_{}", input.to_uppercase());
