@@ -336,7 +336,7 @@ fn hooks() -> String {
     let rows = HOOKS.iter().filter(|hook| !of_faults(hook.purpose)).map(|hook| {
         let setters = match hook.setters {
             ANY => "any layer".to_owned(),
-            [] => "a program".to_owned(),
+            [] => "its own layer or a program".to_owned(),
             setters => setters.iter().map(|setter| code(setter)).collect::<Vec<_>>().join(", "),
         };
         vec![code(hook.name), code(hook.lower), setters, hook.purpose.to_owned()]
