@@ -39,6 +39,8 @@ mod idle_set;
 mod mechanism;
 pub mod parameters;
 pub mod policies;
+#[cfg(any(target_os = "none", all(test, not(any(loom, shuttle)))))]
+mod references;
 #[cfg(target_os = "none")]
 mod retry;
 #[cfg(target_os = "none")]

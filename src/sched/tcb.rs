@@ -8,10 +8,11 @@ use core::cell::Cell;
 use core::fmt;
 use core::mem::offset_of;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
 use super::join::JoinWord;
+use super::references::References;
 use super::stack::Stack;
 use super::state::{Phase, ThreadState};
 use crate::cpu::IrqGuard;
@@ -19,9 +20,6 @@ use crate::cpu::thread::{self, Thread as Header};
 
 /// The longest name of a thread, in bytes.
 pub(super) const NAME_BYTES: usize = 24;
-
-/// The thread's own reference, as a bit of the count: the caller that joins the thread waits until it is given up.
-const OWN: u32 = 1 << 31;
 
 /// The number of the next thread. The BSP's first one is 0.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -37,7 +35,8 @@ pub(crate) struct Tcb {
     /// thread from a queue.
     saved_rsp: Cell<u64>,
     pub(crate) state: ThreadState,
-    references: AtomicU32,
+    /// The caller that joins the thread waits until the thread's own one is given up.
+    references: References,
     entity: Entity,
     pub(crate) joining: JoinWord,
     /// The thread that waits for the end of this one, by the address of a reference; 0 for none. Written by the thread at its end.
@@ -77,7 +76,7 @@ impl Tcb {
             fs_base: core::ptr::null(),
             saved_rsp: Cell::new(0),
             state: ThreadState::new(phase),
-            references: AtomicU32::new(OWN + 1),
+            references: References::new(),
             entity: Entity::new(id, attributes, affinity),
             joining: JoinWord::new(true),
             waiter: Cell::new(0),
@@ -111,7 +110,7 @@ impl Tcb {
     pub(crate) unsafe fn release(this: NonNull<Tcb>) {
         // SAFETY: the reference that is given up keeps the block valid until then (see # Safety).
         let block = unsafe { this.as_ref() };
-        if block.references.fetch_sub(OWN, Ordering::AcqRel) == OWN {
+        if block.references.remove_own() {
             // SAFETY: that was the last one.
             unsafe { free(this) };
         }
@@ -119,7 +118,7 @@ impl Tcb {
 
     /// Returns whether the CPU has left the stack of the thread, which has ended, for ever. **Context:** any.
     pub(crate) fn has_left(&self) -> bool {
-        self.references.load(Ordering::Acquire) & OWN == 0
+        !self.references.has_own()
     }
 
     /// Returns the thread that runs on this CPU, or `None` if that is the CPU's own.
@@ -220,7 +219,7 @@ impl ThreadRef {
 
     /// Makes another reference to a block that the caller has a borrow of.
     pub(crate) fn to(tcb: &Tcb) -> ThreadRef {
-        tcb.references.fetch_add(1, Ordering::Relaxed);
+        tcb.references.add();
         ThreadRef(NonNull::from(tcb))
     }
 }
@@ -243,7 +242,7 @@ impl Clone for ThreadRef {
 
 impl Drop for ThreadRef {
     fn drop(&mut self) {
-        if self.references.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.references.remove() {
             // SAFETY: that was the last one.
             unsafe { free(self.0) };
         }

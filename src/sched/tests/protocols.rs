@@ -9,8 +9,30 @@ use super::super::entity::{
 use super::super::inbox::Inbox;
 use super::super::join::{End, JoinWord};
 use super::super::notice::{Attention, Notice};
+use super::super::references::References;
 use super::super::state::{AfterSwitch, Phase, ThreadState, Wait, Wake};
 use crate::cpu::{CpuId, CpuSet};
+
+#[test]
+fn leaked_references_neither_free_a_thread_nor_end_it() {
+    let most = u64::from(u32::MAX);
+    for leaked in [most >> 1, most, 1 << 62] {
+        let references = References::with_leaked(leaked);
+        references.add();
+        assert!(references.has_own(), "{leaked} leaked");
+        assert!(!references.remove() && !references.remove(), "{leaked} are left");
+        assert!(!references.remove_own() && !references.has_own());
+    }
+}
+
+#[test]
+fn the_last_reference_is_that_of_the_thread_or_of_its_creator() {
+    let creator_is_last = References::new();
+    assert!(!creator_is_last.remove_own() && creator_is_last.remove());
+    let thread_is_last = References::new();
+    thread_is_last.add();
+    assert!(!thread_is_last.remove() && !thread_is_last.remove() && thread_is_last.remove_own());
+}
 
 #[test]
 fn a_wake_before_the_park_lets_it_return_at_once() {
