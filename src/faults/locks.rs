@@ -8,11 +8,11 @@ use super::injection::{FAULT_TIMEOUT_MS, Injection, Point, on_last_cpu};
 use super::names::Fault;
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
-use crate::cpu::{CpuId, CpuSet};
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::PreemptGuard;
 use crate::smp;
 use crate::sync::{Deadline, SpinLockIrq};
-use crate::thread::sync::Semaphore;
+use crate::thread::{self, sync::Semaphore};
 use crate::time::timer;
 
 pub(super) const INJECTIONS: &[Injection] = &[
@@ -24,6 +24,8 @@ pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeWork, Fault::LockTwice, lock_twice),
     Injection(Point::BeforeWork, Fault::SwitchWithLock, switch_with_lock),
     Injection(Point::BeforeWork, Fault::SwitchWithGuard, switch_with_guard),
+    Injection(Point::BeforeWork, Fault::EndWithGuard, end_with_guard),
+    Injection(Point::BeforeWork, Fault::EndWithInterruptsOff, end_with_interrupts_off),
 ];
 
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
@@ -88,6 +90,28 @@ fn switch_with_lock() {
 fn switch_with_guard() {
     let _guard = PreemptGuard::new();
     PERMIT.acquire();
+}
+
+/// Ends a thread that has leaked a `PreemptGuard`.
+fn end_with_guard() {
+    thread::spawn(|| core::mem::forget(PreemptGuard::new())).join();
+}
+
+/// Ends a thread whose result, which no handle has, leaks an `IrqGuard` when it is dropped.
+fn end_with_interrupts_off() {
+    struct Leaks;
+    impl Drop for Leaks {
+        fn drop(&mut self) {
+            core::mem::forget(IrqGuard::new());
+        }
+    }
+    let handle = thread::spawn(|| {
+        thread::park();
+        Leaks
+    });
+    let thread = handle.thread().clone();
+    drop(handle);
+    thread.unpark();
 }
 
 /// Makes the last CPU wait for a lock that it holds.

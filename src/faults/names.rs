@@ -88,6 +88,10 @@ frame_faults! {
         SwitchWithLock = "switch_with_lock",
         /// A thread blocks with a `PreemptGuard`.
         SwitchWithGuard = "switch_with_guard",
+        /// A thread ends with a `PreemptGuard`.
+        EndWithGuard = "end_with_guard",
+        /// A thread ends with interrupts off.
+        EndWithInterruptsOff = "end_with_interrupts_off",
         /// The last CPU ignores requests to go offline.
         IgnoreOfflineRequest = "ignore_offline_request",
         /// The last CPU hangs while it goes offline.

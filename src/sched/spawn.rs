@@ -7,6 +7,7 @@ use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
 
+use super::blocking::begin_block;
 use super::cpu_scheduler::Leave;
 use super::entity::{Affinity, Attributes};
 use super::join::End;
@@ -133,6 +134,9 @@ fn align_down<T>(top: *mut u8, bytes: usize) -> *mut T {
     top.map_addr(|address| (address - bytes) & !(align_of::<T>() - 1)).cast()
 }
 
+/// What a thread does, for the message of [`begin_block`].
+const END: &str = "the end of a thread";
+
 /// The first function of a thread.
 ///
 /// # Safety
@@ -155,8 +159,8 @@ where
     let result = function();
     // SAFETY: the function was taken, so the place is free. No code reads it before `end`.
     unsafe { packet.cast::<T>().write(result) };
-    let guard = IrqGuard::new();
-    let Some(me) = Tcb::current(&guard) else { unreachable!("a spawned thread has a control block") };
+    // The function may have leaked a guard, with which no other thread would run on this CPU again.
+    let (guard, me) = begin_block(END);
     match me.joining.end() {
         End::Kept => leave_forever(guard, me, ended),
         End::Wake(waiter) => {
@@ -167,7 +171,9 @@ where
             drop(guard);
             // SAFETY: the result was written above, and the handle is gone.
             unsafe { packet.cast::<T>().drop_in_place() };
-            leave_forever(IrqGuard::new(), me, ended)
+            // The result's drop may have leaked one as well.
+            let (guard, me) = begin_block(END);
+            leave_forever(guard, me, ended)
         }
     }
 }
