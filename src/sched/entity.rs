@@ -1,8 +1,8 @@
 //! What a scheduling policy knows of a thread, and the token that says who has the thread.
 //!
 //! The mechanism makes one [`Runnable`] for each thread. It moves: from the CPU that runs the thread to a run queue, to
-//! another CPU, and back. A policy can neither copy nor make one. So a thread is in one place at a time, whatever a policy
-//! does: it runs on one CPU at most, and is on one queue at most.
+//! another CPU, and back. A policy can neither copy nor make one. So a thread is in one place at a time: it runs on one CPU at most,
+//! and is on one queue at most. That it is on the queue that took it is the duty of each [`RunQueue`](super::policy::RunQueue).
 
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -149,8 +149,8 @@ impl Entity {
     }
 }
 
-/// A runnable thread that is neither running nor on another queue. The owner of this has the thread: a queue that drops it
-/// loses the thread, which the mechanism detects.
+/// A runnable thread that is neither running nor on another queue. The owner of this has the thread: one that drops it loses the
+/// thread, which then never runs again.
 #[derive(Debug)]
 #[must_use = "a runnable thread that is dropped never runs again"]
 pub struct Runnable(NonNull<Entity>);

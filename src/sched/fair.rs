@@ -38,7 +38,9 @@ impl FairQueue {
     }
 }
 
-impl RunQueue for FairQueue {
+// SAFETY: threads must stay in the queue that takes them. They go to its `RealTime` or its `Eevdf`, which own them in lists and a tree, and
+// give out what they took. `Eevdf::charge` changes the words of the running thread only.
+unsafe impl RunQueue for FairQueue {
     #[inline]
     fn enqueue(&mut self, thread: Runnable, reason: Enqueue, _now_ns: u64) {
         match priority_of(&thread) {

@@ -1,4 +1,4 @@
-//! The policies: those that are built in, and those that a program registers.
+//! The policies that are built in.
 
 use alloc::boxed::Box;
 use core::fmt;

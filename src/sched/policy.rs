@@ -2,9 +2,11 @@
 //!
 //! The mechanism switches threads, wakes them and moves them between CPUs. It asks a policy for every decision: which thread
 //! runs next, for how long, and where. Its guarantees hold whatever the policy answers: a thread runs on at most one CPU, it
-//! runs only where its affinity allows, and no wake-up is lost. A policy can be unfair, but not unsafe.
+//! runs only where its affinity allows, and no wake-up is lost.
 //!
-//! Each CPU has one [`RunQueue`] of the policy, behind the CPU's own lock. Other CPUs take it to steal.
+//! Each CPU has one [`RunQueue`] of the policy, behind the CPU's own lock. Other CPUs take it to steal. That lock orders the switch
+//! away from a thread before the switch to it, so a queue must give out no thread of another queue: `RunQueue` is an unsafe trait.
+//! Besides that a policy may be wrong in every answer.
 
 use core::ops::Deref;
 
@@ -60,7 +62,12 @@ impl Deref for Running<'_> {
 /// One CPU's queue of runnable threads. The running thread is not on it.
 ///
 /// **Context** of all functions: the CPU's queue is locked, interrupts are off. They must not block, allocate or log.
-pub trait RunQueue: Send {
+///
+/// # Safety
+/// Each [`Runnable`] that a function returns was passed to `enqueue` or `switch` of the same queue, and was in no other place
+/// meanwhile. While a queue has a thread, or has it lent as [`Running`], no `Runnable` of it is exchanged for that of another thread.
+/// Otherwise a CPU might switch to a thread whose registers another CPU has not saved yet, or to one that must not run there.
+pub unsafe trait RunQueue: Send {
     /// Takes a thread that is runnable from `now_ns` on.
     fn enqueue(&mut self, thread: Runnable, reason: Enqueue, now_ns: u64);
 

@@ -60,7 +60,9 @@ impl RandomQueue {
     }
 }
 
-impl RunQueue for RandomQueue {
+// SAFETY: threads must stay in the queue that takes them. They go to its `List`, which gives out what it took, and nowhere else. What it
+// gives out at random is one of these.
+unsafe impl RunQueue for RandomQueue {
     fn enqueue(&mut self, mut thread: Runnable, _reason: Enqueue, _now_ns: u64) {
         thread.words_mut().deadline = self.random.get_mut().u64(..);
         thread.words_mut().virtual_ns = self.random.get_mut().u64(..);

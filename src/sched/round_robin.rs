@@ -25,7 +25,8 @@ impl RoundRobin {
 #[derive(Debug)]
 pub(crate) struct RoundRobinQueue(List);
 
-impl RunQueue for RoundRobinQueue {
+// SAFETY: threads must stay in the queue that takes them. They go to its `List`, which gives out what it took, and nowhere else.
+unsafe impl RunQueue for RoundRobinQueue {
     #[inline]
     fn enqueue(&mut self, mut thread: Runnable, _reason: Enqueue, _now_ns: u64) {
         thread.words_mut().slice_left_ns = u64::from(thread.attributes().slice_ns);

@@ -34,7 +34,7 @@ fn begin_slicing(
     now_ns: u64,
 ) {
     if let Some(slice_ns) = policy.slice_ns(running) {
-        timer::set_slice(guard, now_ns + slice_ns);
+        timer::set_slice(guard, now_ns.saturating_add(slice_ns));
         me.notice.set_slicing();
     }
 }
