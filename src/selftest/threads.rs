@@ -1,6 +1,7 @@
 //! Checks threads on the machine: they run, end, park, wake, sleep, take turns, and move to idle CPUs.
 
 mod blocking;
+mod moving;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         }
         spawned += sleepers()?;
         spawned += blocking::run()?;
+        spawned += moving::run()?;
     }
     spawned += deep_stack()?;
     log::info!("threads: {spawned} threads on {cpus} CPUs, all ended");

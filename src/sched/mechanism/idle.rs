@@ -1,7 +1,7 @@
 //! A CPU without a thread: it looks for one on its queue, then on those of others, and halts if there is none.
 
 use super::picking::{pick, tcb_of};
-use super::placing::{enqueue_here, kick_idle, kick_idle_for_rest, send_again, send_elsewhere};
+use super::placing::{enqueue_here, kick_idle, kick_idle_for_rest, send_again, send_to};
 use super::slicing::keep_slicing;
 use super::switching::{finish_switch, switch_to};
 use super::{of, own};
@@ -44,9 +44,8 @@ fn take_next(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb
     if let Some(next) = take_own(guard, me) {
         return Some(next);
     }
-    if steal(guard, me)
-        && let Some(next) = take_own(guard, me)
-    {
+    steal(guard, me);
+    if let Some(next) = take_own(guard, me) {
         return Some(next);
     }
     if me.backlog.queued() > 0 {
@@ -72,7 +71,7 @@ fn take_own(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb>
         me.notice.set(Attention::Running);
     }
     let has_collected = me.collect(policy, now);
-    let token = pick(guard, me, policy, now)?;
+    let token = pick(me, policy, now)?;
     idle_set::remove(cpu::current());
     keep_slicing(guard, me, policy, &token, now);
     core::mem::forget(locked);
@@ -82,8 +81,8 @@ fn take_own(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb>
     Some(tcb_of(token))
 }
 
-/// Takes a thread from another CPU's queue to this CPU's. Returns whether there was one.
-fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
+/// Takes a thread from another CPU's queue to this CPU's, if there is one.
+fn steal(guard: &IrqGuard, me: &CpuScheduler) {
     let here = cpu::current();
     let (before, after) = smp::cpus().split_at(here.index());
     for cpu in after.iter().skip(1).chain(before).filter(|cpu| cpu.is_online()) {
@@ -112,18 +111,11 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
         match stolen {
             Some(token) if token.may_run_on(here) => {
                 count(&me.counts.stolen);
-                enqueue_here(guard, me, token, Enqueue::Migrated);
-                return true;
+                return enqueue_here(guard, me, token, Enqueue::Migrated);
             }
-            // The policy must not do that.
-            Some(token) => {
-                if let Err(token) = send_elsewhere(guard, token, here) {
-                    enqueue_here(guard, me, token, Enqueue::Migrated);
-                    return true;
-                }
-            }
+            // The policy should not do that. Back it goes.
+            Some(token) => send_to(guard, token, Enqueue::Migrated, cpu.id()),
             None => {}
         }
     }
-    false
 }

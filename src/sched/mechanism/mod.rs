@@ -72,6 +72,15 @@ pub(super) fn of(cpu: &Cpu) -> Option<&'static CpuScheduler> {
     cpu.get(SCHEDULER)
 }
 
+/// Returns the number of threads that a CPU counts on its queue, and that of the queue.
+#[cfg(feature = "selftest")]
+pub(crate) fn queued(cpu: &Cpu) -> Option<(u32, usize)> {
+    let guard = IrqGuard::new();
+    let scheduler = of(cpu)?;
+    let locked = scheduler.queue.lock(&guard);
+    Some((scheduler.backlog.queued(), locked.policy.as_deref()?.len()))
+}
+
 /// Threads that may run on no CPU that is online, and so ran on another.
 static STRANDED: AtomicU64 = AtomicU64::new(0);
 

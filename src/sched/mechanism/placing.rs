@@ -1,7 +1,9 @@
 //! Threads that become runnable: the CPU on whose queue they are put, and how it learns of them.
 
+use core::sync::atomic::Ordering;
+
 use super::slicing::keep_slicing;
-use super::{of, own, policy};
+use super::{STRANDED, of, own, policy};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue};
@@ -15,7 +17,7 @@ use crate::smp::{self, Cpu};
 use crate::time::now_ns;
 use crate::time::timer::Expiry;
 
-/// Puts a thread on this CPU's queue.
+/// Puts a thread, which may run on this CPU, on its queue.
 pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable, reason: Enqueue) {
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
@@ -57,7 +59,7 @@ pub(in crate::sched) fn place(guard: &IrqGuard, token: Runnable, reason: Enqueue
 }
 
 /// Puts a thread on the queue of a CPU where it may run: `wished`, if that is one.
-fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
+pub(super) fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
     let here = cpu::current();
     let refused = if wished != here && wished.index() < smp::cpus().len() && token.may_run_on(wished) {
         push_to(guard, token, wished)
@@ -66,11 +68,13 @@ fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
     };
     let token = match refused {
         Ok(()) => return,
-        Err(token) if token.may_run_on(here) && own(guard).backlog.inbox.is_open() => token,
+        Err(token) if token.may_run_on(here) && is_open(guard) => token,
         Err(token) => match send_elsewhere(guard, token, here) {
             Ok(()) => return,
-            // This CPU finds that no other may run it.
-            Err(token) => token,
+            Err(token) => match strand(guard, token, here) {
+                Some(token) => token,
+                None => return,
+            },
         },
     };
     let affinity = token.affinity();
@@ -78,8 +82,27 @@ fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
     kick_idle(guard, affinity);
 }
 
+/// Returns whether this CPU takes threads: not while it goes offline.
+fn is_open(guard: &IrqGuard) -> bool {
+    own(guard).backlog.inbox.is_open()
+}
+
+/// No CPU on which a thread may run takes it. It must run somewhere, so it loses its affinity. Returns it if this CPU is to run it.
+#[cold]
+fn strand(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Option<Runnable> {
+    token.scheduled_mut().affinity = Affinity::Any;
+    STRANDED.fetch_add(1, Ordering::Relaxed);
+    if is_open(guard) {
+        return Some(token);
+    }
+    // This CPU goes offline, so it is not the BSP, which never does.
+    let sent = send_elsewhere(guard, token, here);
+    assert!(sent.is_ok(), "no CPU takes a thread of cpu {here}, which goes offline");
+    None
+}
+
 /// Puts a thread into the inbox of a CPU other than `here`, on which it may run. Returns it if there is none.
-pub(super) fn send_elsewhere(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Result<(), Runnable> {
+fn send_elsewhere(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Result<(), Runnable> {
     for cpu in smp::online().map(Cpu::id).filter(|cpu| *cpu != here) {
         if token.may_run_on(cpu) {
             match push_to(guard, token, cpu) {

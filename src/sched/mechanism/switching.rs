@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::own;
-use super::picking::{elsewhere, pick, tcb_of};
+use super::picking::{pick, tcb_of};
 use super::placing::{kick_idle_for_rest, place, wake_under};
 use super::slicing::keep_slicing;
 use crate::cpu::{self, IrqGuard, fs_base};
@@ -86,24 +86,12 @@ fn leave_queued(
     me: &'static CpuScheduler,
     current: &'static Tcb,
     next: Option<Runnable>,
-    mut locked: SpinLockGuard<'_, Queue>,
+    locked: SpinLockGuard<'_, Queue>,
     now: u64,
 ) {
-    let next = match next {
-        Some(token) if token.may_run_on(cpu::current()) => Some(token),
-        other => {
-            // `current` is on the queue, and no thread left it for this CPU.
-            me.backlog.add_queued(1);
-            match (other, locked.policy.as_deref_mut()) {
-                (Some(token), Some(policy)) => {
-                    elsewhere(guard, token).or_else(|| pick(guard, me, policy, now))
-                }
-                _ => None,
-            }
-        }
-    };
     let Some(mut token) = next else {
-        // The policy gives out none, or the CPU's own thread is due.
+        // The policy gives out none, or the CPU's own thread is due. `current` is on the queue, and no thread left it.
+        me.backlog.add_queued(1);
         core::mem::forget(locked);
         switch_to(guard, me, current.saved_rsp().as_ptr(), None);
         return finish_switch(guard);
@@ -140,11 +128,8 @@ pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, leave: Le
     policy.charge(&mut Running::new(&mut token), ran_ns);
     let _ = token.into_entity();
     count(&me.counts.parked);
-    let next = if me.is_own_due.get() || me.backlog.queued() == 0 {
-        None
-    } else {
-        pick(guard, me, policy.as_mut(), now)
-    };
+    let next =
+        if me.is_own_due.get() || me.backlog.queued() == 0 { None } else { pick(me, policy.as_mut(), now) };
     let next = next.map(|token| {
         keep_slicing(guard, me, policy.as_ref(), &token, now);
         tcb_of(token)

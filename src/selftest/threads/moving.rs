@@ -1,0 +1,94 @@
+//! Checks where threads go whose CPU goes offline, and what the scheduler counts.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
+
+use super::super::check::{CheckResult, ensure};
+use crate::cpu::{self, CpuId};
+use crate::sched;
+use crate::smp::{self, hotplug};
+use crate::thread::{self, Builder, JoinHandle};
+
+/// Threads that wait for the CPU that goes offline.
+const THREADS: u64 = 3;
+
+/// A time-out that does not pass.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Runs all checks. Returns the number of threads.
+pub(super) fn run() -> CheckResult<u64> {
+    let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
+    if last == CpuId::BSP {
+        return Ok(0);
+    }
+    let spawned = pinned_to_an_offline_cpu(last)?;
+    check_counts()?;
+    Ok(spawned)
+}
+
+/// Threads of a CPU that goes offline, to which they are pinned, run elsewhere: those that wait for it, and one that is woken while it is
+/// offline.
+fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    static TURNS: AtomicU64 = AtomicU64::new(0);
+    ENDS.store(false, Ordering::SeqCst);
+    TURNS.store(0, Ordering::SeqCst);
+    let pinned = || Builder::new().name("pinned").pinned(cpu);
+    let sleeper = pinned().spawn(|| {
+        thread::park();
+        cpu::current()
+    })?;
+    let busy = (0..THREADS)
+        .map(|_| {
+            pinned().spawn(|| {
+                while !ENDS.load(Ordering::Acquire) {
+                    TURNS.fetch_add(1, Ordering::AcqRel);
+                    thread::yield_now();
+                }
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    wait_for_turns(&TURNS)?;
+    hotplug::offline(cpu)?;
+    // They run still.
+    wait_for_turns(&TURNS)?;
+    sleeper.thread().unpark();
+    for _ in 0..THREADS {
+        thread::yield_now();
+    }
+    let woken_on = sleeper.join_timeout(LONG);
+    ensure!(
+        woken_on.is_ok_and(|on| on != cpu),
+        "threads: one pinned to cpu {cpu}, which is offline, did not run"
+    );
+    ENDS.store(true, Ordering::Release);
+    busy.into_iter().for_each(JoinHandle::join);
+    hotplug::online(cpu)?;
+    Ok(THREADS + 1)
+}
+
+/// Waits until the threads that count have had their turns.
+fn wait_for_turns(turns: &AtomicU64) -> CheckResult {
+    let before = turns.load(Ordering::Acquire);
+    let until = crate::time::now_ns().saturating_add(LONG.as_nanos() as u64);
+    while turns.load(Ordering::Acquire) < before + 100 {
+        ensure!(crate::time::now_ns() < until, "threads: those of a CPU that went offline do not run");
+        thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+/// The number of threads that each CPU counts is that of its queue.
+fn check_counts() -> CheckResult {
+    for cpu in smp::cpus() {
+        if let Some((counted, queued)) = sched::queued(cpu) {
+            ensure!(
+                counted as usize == queued,
+                "threads: cpu {} counts {counted} threads on its queue of {queued}",
+                cpu.id()
+            );
+        }
+    }
+    Ok(())
+}
