@@ -51,7 +51,7 @@ pub(crate) fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, E
 
 /// The library's tests, built for this crate.
 fn tests(task: &Task<'_>, crate_name: &str, arguments: &[&str]) -> Cargo {
-    let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
+    let words = ["test", "--package", "octopod", "--lib", "--profile", "bench", "--"];
     let mut cargo = Cargo::new(task, crate_name, &[&words, arguments].concat());
     cargo.command().env("RUSTFLAGS", format!("--cfg {crate_name}"));
     cargo

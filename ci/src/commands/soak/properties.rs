@@ -10,7 +10,7 @@ pub(super) const OPERATIONS: u64 = 10_000_000;
 
 /// Runs until each test has done its share.
 pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
-    let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
+    let words = ["test", "--package", "octopod", "--lib", "--profile", "bench", "--"];
     let mut cargo =
         Cargo::new(task, "model", &[&words[..], &["memory::tests::model::", "--nocapture"]].concat());
     cargo.command().env("FRAMES_MODEL_OPERATIONS", task.count.unwrap_or(OPERATIONS).to_string());
