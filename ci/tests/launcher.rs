@@ -21,6 +21,7 @@ mod pages;
 mod terminal;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher};
@@ -331,4 +332,27 @@ fn the_library_says_the_same_and_prints_nothing() {
     assert_eq!((outcome.status, outcome.report.verdict), (0, VerdictKind::Pass));
     assert_eq!(outcome.serial, ["octopod: up"]);
     assert_eq!(outcome.report.command_line, "work=boot");
+}
+
+#[test]
+fn the_subcommand_of_cargo_is_the_launcher_beside_it() {
+    let subcommand = env!("CARGO_BIN_EXE_cargo-octopod");
+    let ran = |program: &Path, words: &[&str]| {
+        let output = Command::new(program).args(words).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    // Cargo names the subcommand once more.
+    let own = ran(&launcher(), &["boot", "--help"]);
+    assert_eq!(own.0, Some(0), "{own:?}");
+    assert_eq!(ran(Path::new(subcommand), &["octopod", "boot", "--help"]).0, Some(0));
+    assert_eq!(ran(Path::new(subcommand), &["octopod", "--version"]), ran(&launcher(), &["--version"]));
+    // Alone, it names the launcher that is missing.
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("cargo-octopod");
+    fs::copy(subcommand, &alone).unwrap();
+    let (status, _, errors) = ran(&alone, &["octopod", "boot"]);
+    assert_eq!(status, Some(2), "{errors}");
+    let missing = folder.path().canonicalize().unwrap().join("octopod");
+    assert!(errors.contains(&format!("cannot start {}: ", missing.display())), "{errors}");
 }
