@@ -30,7 +30,7 @@ impl OriginReport {
         OriginReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: workspace.commit(),
-            date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            date: chrono::Utc::now().format("%Y-%m-%d %H:%M:%S UTC").to_string(),
             host: host(),
             ..OriginReport::default()
         }

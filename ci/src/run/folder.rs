@@ -76,7 +76,7 @@ pub fn create(workspace: &Workspace, command: &str, named: Option<&Path>) -> Res
         return Ok(folder);
     }
     let runs = runs(workspace);
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%S%3fZ");
     let name = make_new(&runs, &format!("{stamp}-{command}-{}", std::process::id()))?;
     let folder = RunFolder::take(&runs.join(&name))?;
     // A link that another run is replacing does not matter to this run.

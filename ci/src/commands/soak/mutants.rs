@@ -157,7 +157,7 @@ fn all_of(
     let outcomes = match before.missed.is_empty() {
         true => before,
         false => {
-            let only = before.missed.iter().map(|name| format!("--re=^{}$", regex_syntax::escape(name)));
+            let only = before.missed.iter().map(|name| format!("--re=^{}$", escape(name)));
             let words: Vec<_> = ["--file".to_owned(), file.to_owned()].into_iter().chain(only).collect();
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             let again = pass(program, &words, &ALL, task, console)?;
@@ -287,9 +287,27 @@ fn without_place(mutant: &str) -> String {
     format!("{}: {change}", place.split(':').next().unwrap_or(place))
 }
 
+/// The regular expression that only this text matches.
+fn escape(text: &str) -> String {
+    let escaped = |letter: char| {
+        let backslash = r"\.+*?()|[]{}^$#&-~".contains(letter).then_some('\\');
+        backslash.into_iter().chain([letter])
+    };
+    text.chars().flat_map(escaped).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mutant_is_named_by_an_expression_that_only_it_matches() {
+        assert_eq!(
+            escape("replace <T as A>::b -> [u8; 2] with 1+1"),
+            r"replace <T as A>::b \-> \[u8; 2\] with 1\+1"
+        );
+        assert_eq!(escape(r"a\b.c"), r"a\\b\.c");
+    }
 
     const ADD: &str = "src/a.rs:7:9: replace + with - in add";
 
