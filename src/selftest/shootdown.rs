@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::check::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts};
 use crate::config::STRESS_GRACE_MS;
-use crate::cpu::CpuId;
+use crate::cpu::{self, CpuId, IrqGuard};
 use crate::cpu::per_cpu::PerCpu;
 use crate::memory::frames::FrameNumber;
 use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};
@@ -42,11 +42,24 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
     let each = rounds.div_ceil(online as u32);
     let barrier = Barrier::new(smp::all_online());
     let before = free_frames()?;
+    names_this_cpu()?;
     on_all_cpus(STRESS_GRACE_MS, &|cpu| take_part(cpu, &barrier, each).inspect_err(|_| barrier.abort()))?;
     expect_free_frames(before, "mappings")?;
     let mappings = each as usize * online;
     log::info!("{mappings} mappings made, read and unmapped by {online} CPUs");
     send_facts("selftest.shootdown", &[("cpus", online as u64), ("mappings", mappings as u64)]);
+    Ok(())
+}
+
+/// A flush is complete only when this CPU has flushed as well. A thread that has flushed on one CPU and moved to another is in the same
+/// position as this one, which has not flushed.
+fn names_this_cpu() -> CheckResult {
+    let guard = IrqGuard::new();
+    let generation = memory::begin_flush();
+    let (me, unflushed) = (cpu::current(), smp::to_flush(generation));
+    ensure!(unflushed.contains(me), "cpu {me} has not flushed, and is not among the CPUs that have to");
+    memory::flush_this_cpu(&guard);
+    ensure!(!smp::to_flush(generation).contains(me), "cpu {me} has flushed, and is to flush again");
     Ok(())
 }
 

@@ -49,7 +49,7 @@ pub use send::{SendError, send_interrupt};
 #[cfg(feature = "faults")]
 pub(crate) use shootdown::covers;
 pub use shootdown::{ShootdownError, flush_ipis, make_executable, make_read_only, purge_mappings, shootdown};
-pub(crate) use shootdown::{begin_shootdown, finish_shootdown, is_flushed};
+pub(crate) use shootdown::{begin_shootdown, finish_shootdown, is_flushed, to_flush};
 pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};
 pub use work::{WorkError, on_each_cpu};

@@ -69,7 +69,6 @@ pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
 pub(crate) fn begin_shootdown(stale: &StaleRange) -> u64 {
     trace!(ShootdownBegin, stale.address(), stale.pages() as u64);
     let generation = memory::begin_flush();
-    memory::flush_this_cpu(&IrqGuard::new());
     request(generation);
     generation
 }
@@ -177,17 +176,19 @@ pub(crate) fn is_flushed(generation: u64) -> bool {
     cpus().iter().all(|cpu| covers(cpu, generation))
 }
 
-/// The other CPUs that do not cover a generation.
-fn to_flush(generation: u64) -> CpuSet {
-    let me = cpu::current();
-    cpus().iter().filter(|cpu| cpu.id() != me && !covers(cpu, generation)).map(Cpu::id).collect()
+/// The CPUs that do not cover a generation; none exactly if it [is flushed](is_flushed). This CPU is among them if it has not flushed: a
+/// thread that has flushed may have moved here since.
+pub(crate) fn to_flush(generation: u64) -> CpuSet {
+    cpus().iter().filter(|cpu| !covers(cpu, generation)).map(Cpu::id).collect()
 }
 
-/// Interrupts the CPUs that do not cover a generation, and does not wait. A CPU that cannot be reached now is called later, by
-/// [`wait_for_flush`].
+/// Flushes this CPU, interrupts the others that do not cover a generation, and does not wait. A CPU that cannot be reached now is
+/// called later, by [`wait_for_flush`].
 fn request(generation: u64) {
+    // One guard: the CPU that gets no interrupt is the one that is flushed here.
     let guard = IrqGuard::new();
     let me = cpu::current();
+    memory::flush_this_cpu(&guard);
     let mut batch = Batch::new();
     let mut sent = 0;
     for cpu in cpus() {
@@ -218,6 +219,8 @@ fn flush_range(address: u64, pages: u64) -> Result<(), ShootdownError> {
 /// Makes every CPU cover a generation, and waits for that.
 fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
     memory::flush_this_cpu(&IrqGuard::new());
+    // Computed for all CPUs, whichever this thread runs on: it may have moved since the flush above. `call_online` runs the function
+    // here too if this CPU is among the targets.
     let targets = to_flush(generation);
     if targets.is_empty() {
         return Ok(());

@@ -27,6 +27,8 @@ enum Variant {
     ReadAfterFlush,
     /// The CPU reads the generation before it clears the lazy bit.
     ReadBeforeClear,
+    /// A thread that has flushed on one CPU and moved to another takes the other for flushed.
+    SkipOwnAfterMove,
 }
 
 struct Machine {
@@ -221,4 +223,47 @@ fn the_model_sees_a_generation_that_is_read_after_the_flush() {
 #[should_panic(expected = "a CPU has read through a stale entry")]
 fn the_model_sees_a_generation_that_is_read_before_the_lazy_bit_is_cleared() {
     run(Variant::ReadBeforeClear, idle);
+}
+
+/// A CPU reads. A thread that has unmapped and flushed on another CPU moves here, and finishes: it flushes each CPU that does not cover
+/// the generation, and frees the frame.
+fn moving(variant: Variant) {
+    explore(None, &[Accesses::Exchanges, Accesses::Plain], move || {
+        let machine = Machine::new(variant);
+        let from = Arc::new(TlbWord::new());
+        let moved = Arc::new(AtomicU32::new(0));
+        let other = thread::spawn({
+            let (machine, from, moved) = (machine.clone(), from.clone(), moved.clone());
+            move || {
+                from.end_lazy(&machine.generation, || {});
+                machine.entry.store(0, Ordering::Relaxed);
+                let generation = machine.generation.advance();
+                from.flush(&machine.generation, || {});
+                moved.store(generation as u32, Ordering::Release);
+            }
+        });
+        let mut tlb = Tlb { machine: &machine, copy: 0 };
+        tlb.access();
+        let generation = u64::from(moved.load(Ordering::Acquire));
+        if generation != 0 {
+            if variant != Variant::SkipOwnAfterMove && !machine.word.covers(generation) {
+                tlb.flush();
+            }
+            assert!(from.covers(generation), "the CPU has flushed before the thread left it");
+            machine.is_free.store(1, Ordering::Release);
+        }
+        tlb.access();
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_thread_that_moves_between_its_flush_and_the_others_loses_none() {
+    moving(Variant::Kernel);
+}
+
+#[test]
+#[should_panic(expected = "a CPU has read through a stale entry")]
+fn the_model_sees_a_cpu_that_is_skipped_after_a_move() {
+    moving(Variant::SkipOwnAfterMove);
 }
