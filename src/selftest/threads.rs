@@ -2,6 +2,7 @@
 
 mod blocking;
 mod moving;
+mod staying;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += sleepers()?;
         spawned += blocking::run()?;
         spawned += moving::run()?;
+        spawned += staying::run()?;
     }
     spawned += deep_stack()?;
     log::info!("threads: {spawned} threads on {cpus} CPUs, all ended");

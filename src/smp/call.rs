@@ -21,7 +21,7 @@ use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, Others};
-use crate::interrupts::{self, TrapFrame, Vector};
+use crate::interrupts::{self, PreemptGuard, TrapFrame, Vector};
 use crate::sync::call_queue::{CallQueues, CallSlot, Enqueue, SLOTS};
 use crate::sync::{Deadline, TimedOut, Timeout};
 use crate::time::halt_for;
@@ -31,8 +31,8 @@ use crate::{memory, per_cpu, trace};
 /// virtual CPU that does not run may need the host's core on which this one spins.
 const SPIN_US: u64 = 20;
 
-/// How often a caller with interrupts on looks for the answer before it reads the clock: about a microsecond, since a PAUSE takes
-/// up to 140 cycles.
+/// How often a caller that may halt looks for the answer before it enables interrupts and reads the clock: about a microsecond, since a
+/// PAUSE takes up to 140 cycles.
 const FIRST_SPINS: u32 = 16;
 
 /// A nested wait in `WAITS`.
@@ -124,7 +124,7 @@ pub(super) fn close(guard: &IrqGuard) {
 /// The function runs with interrupts off.
 ///
 /// **Context:** thread or interrupt, interrupts on or off; not NMI. Waits up to twice [`IPI_CALL_TIMEOUT_MS`]: with
-/// interrupts on it halts, with interrupts off it polls this CPU's queue.
+/// interrupts on it halts, with interrupts off it polls this CPU's queue. No other thread runs on this CPU meanwhile.
 ///
 /// # Errors
 /// See [`CallError`]. All targets that the error does not concern have run the function exactly once.
@@ -173,12 +173,12 @@ fn call_others(
     if targets.set.contains(me) {
         function(data);
     }
-    let may_halt = guard.were_enabled();
-    drop(guard);
-    let answered = wait(queues, me, slot, targets, may_halt);
-    WAITS.add(own_wait.wrapping_neg());
-    // The common result first: an error is copied.
-    if answered.is_ok() && sent.is_ok() { Ok(()) } else { answered.and(sent) }
+    if guard.were_enabled() && is_answered_soon(queues, me, slot) {
+        WAITS.add(own_wait.wrapping_neg());
+        return sent;
+    }
+    let answered = wait(guard, queues, me, slot, targets);
+    if answered.is_ok() { sent } else { answered }
 }
 
 /// Makes every CPU of `targets` run `function` with `data`, and does not wait for that. If this CPU is among them, it
@@ -369,29 +369,39 @@ fn not_sent(outcome: &mut Result<(), CallError>, error: CallError) {
     }
 }
 
-/// Waits until all targets have finished. Reports the targets that do not, and withdraws the call from those that have
-/// not begun.
+/// Returns whether all targets finish within about a microsecond, for which interrupts are off, so that the thread stays on this CPU. Most
+/// do: a guard against preemption and a deadline would cost more than this wait.
 #[inline(always)]
+fn is_answered_soon(queues: &CallQueues, me: CpuId, slot: usize) -> bool {
+    for _ in 0..FIRST_SPINS {
+        if queues.is_done(me.index(), slot) {
+            return true;
+        }
+        core::hint::spin_loop();
+    }
+    false
+}
+
+/// Waits until all targets have finished, and ends the wait in `WAITS`. Reports the targets that do not, and withdraws the call from those
+/// that have not begun.
+#[inline(never)]
 fn wait(
+    guard: IrqGuard,
     queues: &CallQueues,
     me: CpuId,
     slot: usize,
     targets: &Targets,
-    may_halt: bool,
 ) -> Result<(), CallError> {
-    if may_halt {
-        // Most answers come so soon that a deadline would cost more than the wait.
-        for _ in 0..FIRST_SPINS {
-            if queues.is_done(me.index(), slot) {
-                return Ok(());
-            }
-            core::hint::spin_loop();
-        }
-    }
-    wait_with_deadline(queues, me, slot, targets, may_halt)
+    let may_halt = guard.were_enabled();
+    // The slot and `WAITS` are this CPU's, the last target wakes this CPU, and no second thread waits here meanwhile.
+    let stays = PreemptGuard::new();
+    drop(guard);
+    let answered = wait_with_deadline(queues, me, slot, targets, may_halt);
+    WAITS.add((ONE_WAIT + (1 << slot)).wrapping_neg());
+    drop(stays);
+    answered
 }
 
-#[inline(never)]
 fn wait_with_deadline(
     queues: &CallQueues,
     me: CpuId,
