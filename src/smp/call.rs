@@ -482,7 +482,7 @@ fn wait_for_answers(
 
 /// Runs the calls in this CPU's queue.
 #[inline(always)]
-fn process(_: &IrqGuard) {
+pub(super) fn process(_: &IrqGuard) {
     call_queues().process(
         cpu::current().index(),
         |call| {

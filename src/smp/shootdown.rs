@@ -6,7 +6,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{CallError, Cpu, call_online, cpus};
+use super::{CallError, Cpu, call, call_online, cpus};
 use crate::apic::{self, Batch, Message};
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::{self, CpuSet, IrqGuard};
@@ -234,9 +234,13 @@ fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
         return Ok(());
     }
     called.map_err(ShootdownError::Call)?;
-    // A CPU that goes offline has closed its call queue, but is not lazy yet.
+    // A CPU that goes offline has closed its call queue, but is not lazy yet. It may itself wait for a call to this CPU, whose
+    // interrupts may be off.
     Timeout::after_ms(IPI_CALL_TIMEOUT_MS)
-        .wait_until(|| is_flushed(generation))
+        .wait_until(|| {
+            call::process(&IrqGuard::new());
+            is_flushed(generation)
+        })
         .map_err(|_| ShootdownError::Call(unflushed()))
 }
 
