@@ -149,7 +149,7 @@ pub(super) fn flush_unmapped() -> Result<usize, ShootdownError> {
     match memory::flush_unmapped() {
         Flushed::Freed(pages) => Ok(pages as usize),
         Flushed::Refused(error) => Err(ShootdownError::Free(error)),
-        Flushed::TimedOut => Err(ShootdownError::Call(unflushed())),
+        Flushed::TimedOut { generation } => Err(ShootdownError::Call(unflushed(generation))),
     }
 }
 
@@ -241,12 +241,12 @@ fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
             call::process(&IrqGuard::new());
             is_flushed(generation)
         })
-        .map_err(|_| ShootdownError::Call(unflushed()))
+        .map_err(|_| ShootdownError::Call(unflushed(generation)))
 }
 
-/// The error of CPUs that have not flushed.
-fn unflushed() -> CallError {
-    let busy = || cpus().iter().filter(|cpu| cpu.get(TLB_WORD).is_some_and(|word| !word.is_lazy()));
-    let first = busy().next().map_or(cpu::current(), Cpu::id);
-    CallError::Unanswered { first, count: busy().count() as u32 }
+/// The error of CPUs that have not flushed in time: those that do not cover the generation. If they have meanwhile, it names this CPU.
+fn unflushed(generation: u64) -> CallError {
+    let late = to_flush(generation);
+    let first = late.iter().next().unwrap_or_else(cpu::current);
+    CallError::Unanswered { first, count: late.len().max(1) as u32 }
 }

@@ -136,8 +136,11 @@ pub(crate) fn begin_flush() -> u64 {
 pub(crate) enum Flushed {
     /// So many pages were freed.
     Freed(u64),
-    /// A CPU has not flushed in time. The pages wait for a later flush.
-    TimedOut,
+    /// A CPU does not cover the generation in time. The pages wait for a later flush.
+    TimedOut {
+        /// The generation.
+        generation: u64,
+    },
     /// The frame allocator refused a frame. The others are free.
     Refused(FreeError),
 }
@@ -171,7 +174,7 @@ pub(crate) fn flush_unmapped() -> Flushed {
         tlb::flush_this_cpu(&IrqGuard::new());
         if !is_flushed(generation) && !tlb::flush_all(generation) {
             all[..count].iter().for_each(|waiting| requeue(*waiting));
-            return Flushed::TimedOut;
+            return Flushed::TimedOut { generation };
         }
         for waiting in &all[..count] {
             pages += u64::from(waiting.pages);
