@@ -2,7 +2,7 @@
 
 use super::contents::{Freed, free_page_table, hide, remove_frames};
 use super::own::{put, put_under, with_own};
-use super::ranges::{CpuRanges, Demand, RETIRED, Waiting};
+use super::ranges::{Demand, RETIRED, Waiting};
 use super::region::{RegionEntries, segment_entry, with_shared};
 use super::slots::{SEGMENT_PAGES, Slot};
 use super::tlb::{self, GENERATION};
@@ -43,7 +43,7 @@ fn settle() {
             return;
         }
         let is_free = is_flushed(generation)
-            || match with_own(CpuRanges::demand) {
+            || match with_own(|ranges| ranges.demand(generation)) {
                 Demand::Nothing => false,
                 Demand::Request => {
                     tlb::request(generation);

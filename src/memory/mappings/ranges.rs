@@ -197,8 +197,12 @@ impl CpuRanges {
         Some(self.sealed.generation)
     }
 
-    /// Decides how to go on while not all CPUs have flushed the sealed batch.
-    pub(super) fn demand(&mut self) -> Demand {
+    /// Decides how to go on while not all CPUs have flushed the sealed batch of this generation. If another batch is sealed here, the
+    /// caller has moved from another CPU, whose next unmap looks at the batch again: nothing is done, and nothing changes.
+    pub(super) fn demand(&mut self, generation: u64) -> Demand {
+        if self.sealed.generation != generation {
+            return Demand::Nothing;
+        }
         let (count, pages) = (self.stale.chain.count, self.stale.pages);
         self.look_at = BATCH.max(count + BATCH / 4);
         self.look_at_pages = BATCH_PAGES.max(pages + BATCH_PAGES / 4);

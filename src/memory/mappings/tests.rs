@@ -291,16 +291,28 @@ fn the_flush_is_requested_when_the_next_batch_is_complete_and_awaited_after_two(
     assert_eq!(cpu.seal(|| unreachable!("nothing waits")), None);
     assert!((0..BATCH - 1).all(|first| !add(&mut cpu, first)) && add(&mut cpu, BATCH - 1));
     assert_eq!(cpu.seal(|| 5), Some(5));
-    assert_eq!(cpu.demand(), Demand::Nothing, "the batch was just sealed");
+    assert_eq!(cpu.demand(5), Demand::Nothing, "the batch was just sealed");
     assert_eq!(cpu.seal(|| unreachable!("a batch is sealed already")), Some(5));
     assert!((0..BATCH - 1).all(|first| !add(&mut cpu, BATCH + first)) && add(&mut cpu, 2 * BATCH - 1));
-    assert_eq!(cpu.demand(), Demand::Request);
+    assert_eq!(cpu.demand(5), Demand::Request);
     assert!(!add(&mut cpu, 2 * BATCH), "it looks again a quarter of a batch later");
-    assert_eq!(cpu.demand(), Demand::Nothing, "it is requested once");
+    assert_eq!(cpu.demand(5), Demand::Nothing, "it is requested once");
     assert!((1..BATCH).filter(|first| add(&mut cpu, 2 * BATCH + first)).count() > 0);
-    assert_eq!(cpu.demand(), Demand::Wait);
+    assert_eq!(cpu.demand(5), Demand::Wait);
     assert_eq!(cpu.take_sealed(4).chain.count, 0, "another generation's batch");
     assert_eq!(cpu.take_sealed(5).chain.count, BATCH);
     assert_eq!(cpu.seal(|| 6), Some(6));
     assert_eq!(cpu.take_sealed(6).chain.count, BATCH * 2);
+}
+
+#[test]
+fn a_thread_that_moves_changes_nothing_of_the_batch_of_its_new_cpu() {
+    let (table, mut here) = (Table::default(), CpuRanges::new());
+    (0..BATCH).for_each(|first| drop(here.add_stale(&table, slot(2 * first, 1, 1))));
+    assert_eq!(here.seal(|| 6), Some(6));
+    (BATCH..3 * BATCH).for_each(|first| drop(here.add_stale(&table, slot(2 * first, 1, 1))));
+    // The thread has sealed the batch of generation 5 on the CPU that it came from.
+    assert_eq!(here.demand(5), Demand::Nothing);
+    assert!(here.is_due(), "this CPU's own batch is still to be looked at");
+    assert_eq!(here.demand(6), Demand::Wait);
 }
