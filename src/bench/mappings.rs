@@ -9,6 +9,7 @@ use crate::cpu::IrqGuard;
 use crate::cpu::registers::read_tsc;
 use crate::memory::{self, Mapping};
 use crate::smp;
+use crate::sync::tlb::Stale;
 
 /// Repetitions of [`pair`]: whole batches of unmapped mappings, so that each measurement has as many flushes.
 pub(super) const PAIRS: u32 = 2048;
@@ -60,7 +61,7 @@ pub(super) fn sync(meter: &mut Meter, _: u32) {
                 let stale = mapping.unmap();
                 let generation = smp::begin_shootdown(&stale);
                 let sent = read_tsc();
-                while !smp::is_flushed(generation) {
+                while !smp::is_flushed(generation, Stale::Pages) {
                     core::hint::spin_loop();
                 }
                 let answered = read_tsc();

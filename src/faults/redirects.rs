@@ -12,6 +12,7 @@ use crate::memory::frames::Order;
 use crate::memory::source::{AllocContext, FrameSource};
 use crate::stress::allocators::Allocator;
 use crate::stress::allocators::magazine::MAGAZINE;
+use crate::sync::tlb::Stale;
 use crate::{memory, smp, static_call, stress, time};
 
 /// One more than the index of the armed fault in [`Fault::all`], or 0.
@@ -34,9 +35,9 @@ static_call! {
     stress::workload_over(source: &dyn FrameSource, allocator: &'static Allocator)
         => leak_borrowed_frame, if |_| is_armed(Fault::LeakBorrowedFrame);
     cpu::tlb::flush_all() => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
-    memory::is_flushed(generation: u64) -> bool => flush_too_early, if |_| is_armed(Fault::FlushTooEarly);
+    memory::is_flushed(generation: u64, stale: Stale) -> bool => flush_too_early, if |_| is_armed(Fault::FlushTooEarly);
     memory::keeps_addresses() -> bool => reuse_addresses, if |_| is_armed(Fault::ReuseBeforeFlush);
-    smp::covers(cpu: &smp::Cpu, generation: u64) -> bool => skip_last_cpu, if |_| is_armed(Fault::SkipCpu);
+    smp::covers(cpu: &smp::Cpu, generation: u64, stale: Stale) -> bool => skip_last_cpu, if |_| is_armed(Fault::SkipCpu);
     stress::reported() => jump_at_third_report, if |_| is_armed(Fault::ClockJump);
 }
 
@@ -76,7 +77,7 @@ extern "C" fn keep_stale_entries() {
 }
 
 /// [`memory::is_flushed`], which does not wait for any CPU.
-extern "C" fn flush_too_early(_: u64) -> bool {
+extern "C" fn flush_too_early(_: u64, _: Stale) -> bool {
     true
 }
 
@@ -87,8 +88,9 @@ extern "C" fn reuse_addresses() -> bool {
 
 /// [`smp::covers`], but the last CPU always seems to have flushed.
 #[allow(improper_ctypes_definitions)]
-extern "C" fn skip_last_cpu(cpu: &smp::Cpu, generation: u64) -> bool {
-    smp::cpus().last().is_some_and(|last| last.id() == cpu.id()) || smp::covers::original(cpu, generation)
+extern "C" fn skip_last_cpu(cpu: &smp::Cpu, generation: u64, stale: Stale) -> bool {
+    smp::cpus().last().is_some_and(|last| last.id() == cpu.id())
+        || smp::covers::original(cpu, generation, stale)
 }
 
 // Two rows for one function, which must be refused, so that neither is called.

@@ -101,9 +101,9 @@ pub(crate) use init::{add_low_memory, init};
 pub use kernel_allocator::KernelAllocator;
 #[cfg(target_os = "none")]
 pub(crate) use mappings::{
-    AllTlbs, Flushed, RANGES, TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_flush, begin_lazy,
-    end_lazy, flush_this_cpu, flush_unmapped, halt, region as mapping_region, set_flush_hook, trim,
-    waiting_pages,
+    AllTlbs, Flushed, RANGES, TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_absent, begin_flush,
+    begin_lazy, end_lazy, flush_this_cpu, flush_unmapped, halt, region as mapping_region, set_flush_hook,
+    trim, waiting_pages,
 };
 #[cfg(target_os = "none")]
 pub use mappings::{

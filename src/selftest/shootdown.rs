@@ -9,13 +9,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::check::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts};
 use crate::config::STRESS_GRACE_MS;
-use crate::cpu::{self, CpuId, IrqGuard};
 use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{self, CpuId, IrqGuard};
 use crate::memory::frames::FrameNumber;
 use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};
 use crate::per_cpu;
 use crate::smp::{self, Cpu};
 use crate::stress::barrier::Barrier;
+use crate::sync::tlb::Stale;
 
 /// The most pages of one mapping.
 const MOST: usize = 33;
@@ -56,10 +57,13 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
 fn names_this_cpu() -> CheckResult {
     let guard = IrqGuard::new();
     let generation = memory::begin_flush();
-    let (me, unflushed) = (cpu::current(), smp::to_flush(generation));
+    let (me, unflushed) = (cpu::current(), smp::to_flush(generation, Stale::Pages));
     ensure!(unflushed.contains(me), "cpu {me} has not flushed, and is not among the CPUs that have to");
     memory::flush_this_cpu(&guard);
-    ensure!(!smp::to_flush(generation).contains(me), "cpu {me} has flushed, and is to flush again");
+    ensure!(
+        !smp::to_flush(generation, Stale::Pages).contains(me),
+        "cpu {me} has flushed, and is to flush again"
+    );
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::memory::{
     self, AllTlbs, CodeMapping, Flushed, Mapping, RANGES, ReadOnlyMapping, StaleRange, TLB_WORD, Visitor,
 };
 use crate::sync::Timeout;
+use crate::sync::tlb::Stale;
 use crate::{patchable, trace};
 
 /// How often a shootdown looks for the answers before it calls the CPUs that have not answered: a running CPU answers in a few
@@ -52,7 +53,7 @@ pub(crate) fn register() {
 }
 
 /// Flushes a stale range on every CPU, then frees its frames and addresses at once. CPUs that are idle or offline are not
-/// interrupted: they flush when they wake.
+/// interrupted: they flush when they wake. Only a range of 2 MiB or more that has page tables of its own interrupts idle CPUs too.
 ///
 /// **Context:** as for [`call`](super::call): thread or interrupt, interrupts on or off; not NMI. Waits for all busy CPUs.
 ///
@@ -69,7 +70,7 @@ pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
 pub(crate) fn begin_shootdown(stale: &StaleRange) -> u64 {
     trace!(ShootdownBegin, stale.address(), stale.pages() as u64);
     let generation = memory::begin_flush();
-    request(generation);
+    request(generation, stale.stale());
     generation
 }
 
@@ -85,10 +86,10 @@ fn interrupt(frame: &mut TrapFrame) {
 /// # Errors
 /// See [`ShootdownError`].
 pub(crate) fn finish_shootdown(stale: StaleRange, generation: u64) -> Result<(), ShootdownError> {
-    let (address, pages) = (stale.address(), stale.pages() as u64);
+    let (address, pages, what) = (stale.address(), stale.pages() as u64, stale.stale());
     let is_soon_flushed = || {
         (0..SPINS).any(|_| {
-            let is_flushed = is_flushed(generation);
+            let is_flushed = is_flushed(generation, what);
             if !is_flushed {
                 core::hint::spin_loop();
             }
@@ -97,7 +98,7 @@ pub(crate) fn finish_shootdown(stale: StaleRange, generation: u64) -> Result<(),
     };
     if !is_soon_flushed() {
         // On an error the range is dropped, and waits for a later flush.
-        wait_for_flush(generation)?;
+        wait_for_flush(generation, what)?;
     }
     trace!(ShootdownEnd, address, pages);
     // SAFETY: the range was unmapped before its generation began (`begin_shootdown`), and every CPU covers the generation.
@@ -149,7 +150,7 @@ pub(super) fn flush_unmapped() -> Result<usize, ShootdownError> {
     match memory::flush_unmapped() {
         Flushed::Freed(pages) => Ok(pages as usize),
         Flushed::Refused(error) => Err(ShootdownError::Free(error)),
-        Flushed::TimedOut { generation } => Err(ShootdownError::Call(unflushed(generation))),
+        Flushed::TimedOut { generation, stale } => Err(ShootdownError::Call(unflushed(generation, stale))),
     }
 }
 
@@ -163,28 +164,28 @@ fn for_each_ranges(visit: Visitor<'_>) {
 }
 
 patchable! {
-    /// Returns whether a CPU covers a generation: it has flushed since, or is lazy.
+    /// Returns whether a CPU covers a generation: it has flushed since, or need not (`TlbWord::covers`).
     ///
     /// **Context:** any.
-    pub(crate) fn covers(cpu: &Cpu, generation: u64) -> bool {
-        cpu.get(TLB_WORD).is_none_or(|word| word.covers(generation))
+    pub(crate) fn covers(cpu: &Cpu, generation: u64, stale: Stale) -> bool {
+        cpu.get(TLB_WORD).is_none_or(|word| word.covers(generation, stale))
     }
 }
 
 /// Returns whether every CPU covers a generation. **Context:** any.
-pub(crate) fn is_flushed(generation: u64) -> bool {
-    cpus().iter().all(|cpu| covers(cpu, generation))
+pub(crate) fn is_flushed(generation: u64, stale: Stale) -> bool {
+    cpus().iter().all(|cpu| covers(cpu, generation, stale))
 }
 
 /// The CPUs that do not cover a generation; none exactly if it [is flushed](is_flushed). This CPU is among them if it has not flushed: a
 /// thread that has flushed may have moved here since.
-pub(crate) fn to_flush(generation: u64) -> CpuSet {
-    cpus().iter().filter(|cpu| !covers(cpu, generation)).map(Cpu::id).collect()
+pub(crate) fn to_flush(generation: u64, stale: Stale) -> CpuSet {
+    cpus().iter().filter(|cpu| !covers(cpu, generation, stale)).map(Cpu::id).collect()
 }
 
 /// Flushes this CPU, interrupts the others that do not cover a generation, and does not wait. A CPU that cannot be reached now is
 /// called later, by [`wait_for_flush`].
-fn request(generation: u64) {
+fn request(generation: u64, stale: Stale) {
     // One guard: the CPU that gets no interrupt is the one that is flushed here.
     let guard = IrqGuard::new();
     let me = cpu::current();
@@ -192,7 +193,7 @@ fn request(generation: u64) {
     let mut batch = Batch::new();
     let mut sent = 0;
     for cpu in cpus() {
-        if cpu.id() != me && !covers(cpu, generation) {
+        if cpu.id() != me && !covers(cpu, generation, stale) {
             let result = batch.send(&guard, cpu.entry.apic_id, Message::Fixed(Vector::FLUSH));
             sent += u64::from(result.is_ok());
         }
@@ -200,10 +201,10 @@ fn request(generation: u64) {
     IPIS.fetch_add(sent, Ordering::Relaxed);
 }
 
-fn flush(generation: u64) -> bool {
+fn flush(generation: u64, stale: Stale) -> bool {
     let (start, end) = memory::mapping_region();
     trace!(ShootdownBegin, start, (end - start) / FRAME_BYTES as u64);
-    let outcome = wait_for_flush(generation);
+    let outcome = wait_for_flush(generation, stale);
     trace!(ShootdownEnd, start, (end - start) / FRAME_BYTES as u64);
     outcome.inspect_err(|error| log::warn!("{error}")).is_ok()
 }
@@ -211,17 +212,17 @@ fn flush(generation: u64) -> bool {
 /// Makes every CPU flush pages whose rights have changed.
 fn flush_range(address: u64, pages: u64) -> Result<(), ShootdownError> {
     trace!(ShootdownBegin, address, pages);
-    wait_for_flush(memory::begin_flush())?;
+    wait_for_flush(memory::begin_flush(), Stale::Pages)?;
     trace!(ShootdownEnd, address, pages);
     Ok(())
 }
 
 /// Makes every CPU cover a generation, and waits for that.
-fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
+fn wait_for_flush(generation: u64, stale: Stale) -> Result<(), ShootdownError> {
     memory::flush_this_cpu(&IrqGuard::new());
     // Computed for all CPUs, whichever this thread runs on: it may have moved since the flush above. `call_online` runs the function
     // here too if this CPU is among the targets.
-    let targets = to_flush(generation);
+    let targets = to_flush(generation, stale);
     if targets.is_empty() {
         return Ok(());
     }
@@ -230,7 +231,7 @@ fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
         memory::flush_this_cpu(&IrqGuard::new());
         trace!(TlbFlush, memory::TLB_GENERATION.current());
     });
-    if is_flushed(generation) {
+    if is_flushed(generation, stale) {
         return Ok(());
     }
     called.map_err(ShootdownError::Call)?;
@@ -239,14 +240,14 @@ fn wait_for_flush(generation: u64) -> Result<(), ShootdownError> {
     Timeout::after_ms(IPI_CALL_TIMEOUT_MS)
         .wait_until(|| {
             call::process(&IrqGuard::new());
-            is_flushed(generation)
+            is_flushed(generation, stale)
         })
-        .map_err(|_| ShootdownError::Call(unflushed(generation)))
+        .map_err(|_| ShootdownError::Call(unflushed(generation, stale)))
 }
 
 /// The error of CPUs that have not flushed in time: those that do not cover the generation. If they have meanwhile, it names this CPU.
-fn unflushed(generation: u64) -> CallError {
-    let late = to_flush(generation);
+fn unflushed(generation: u64, stale: Stale) -> CallError {
+    let late = to_flush(generation, stale);
     let first = late.iter().next().unwrap_or_else(cpu::current);
     CallError::Unanswered { first, count: late.len().max(1) as u32 }
 }

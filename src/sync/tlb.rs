@@ -2,12 +2,16 @@
 //! tests and models run it.
 //!
 //! There is one *generation* for all CPUs. A CPU that has unmapped pages begins the next generation ([`Generation::advance`]). Each CPU
-//! has a word ([`TlbWord`]): the generation that it read before its last flush, and a *lazy* bit. The addresses and frames of pages
-//! that were unmapped before generation `g` began may be used again when the word of each CPU *covers* `g` ([`TlbWord::covers`]): it
-//! has reached `g`, or is lazy.
+//! has a word ([`TlbWord`]): the generation that it read before its last flush, a *lazy* bit and an *absent* bit. The addresses and
+//! frames of pages that were unmapped before generation `g` began may be used again when the word of each CPU *covers* `g`
+//! ([`TlbWord::covers`]): it has reached `g`, or is lazy.
 //!
 //! A lazy CPU uses no mapping: it halts, or is offline. It needs no interrupt, and flushes before it uses a mapping again
 //! ([`TlbWord::end_lazy`]).
+//!
+//! A processor may walk page tables ahead of the program, through what its paging-structure caches hold, and then sets accessed bits
+//! in them (SDM Vol. 3A, 4.10.3). A CPU that halts does so when an interrupt wakes it, before it flushes. So the frame of a page
+//! *table* may be used again only when each CPU has reached `g`, or is absent: it is offline, and has flushed before it became so.
 //!
 //! # Why it is correct
 //!
@@ -22,8 +26,24 @@ use super::atomics::{AtomicU64, Ordering, order_sequentially};
 /// In a [`TlbWord`]: the CPU flushes before it uses a mapping. The other bits are the generation.
 const LAZY: u64 = 1;
 
-/// From one generation to the next. Generations are even, so that a word which is not lazy is one.
-const STEP: u64 = 2;
+/// In a [`TlbWord`]: the CPU has flushed, and accesses nothing until it ends being lazy, not even ahead of the program.
+const ABSENT: u64 = 2;
+
+/// The bits of a [`TlbWord`] that are not the generation.
+const FLAGS: u64 = LAZY | ABSENT;
+
+/// From one generation to the next, so that a word without flags is a generation.
+const STEP: u64 = 4;
+
+/// What becomes free when all CPUs have flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stale {
+    /// Pages: their frames and addresses. Lazy CPUs need not flush.
+    Pages,
+    /// Page tables too. CPUs that are lazy, but not absent, have to flush.
+    Tables,
+}
 
 /// The number of times that pages were unmapped and the CPUs had to flush, for all CPUs.
 #[derive(Debug)]
@@ -71,7 +91,7 @@ impl Generation {
 impl TlbWord {
     /// Creates the word of a CPU that does not run yet.
     pub(crate) const fn new() -> TlbWord {
-        TlbWord(AtomicU64::new(LAZY))
+        TlbWord(AtomicU64::new(FLAGS))
     }
 }
 
@@ -79,7 +99,7 @@ impl TlbWord {
 impl TlbWord {
     /// Creates the word of a CPU that does not run yet.
     pub fn new() -> TlbWord {
-        TlbWord(AtomicU64::new(LAZY))
+        TlbWord(AtomicU64::new(FLAGS))
     }
 }
 
@@ -99,6 +119,15 @@ impl TlbWord {
         self.0.fetch_or(LAZY, Ordering::SeqCst);
     }
 
+    /// As [`begin_lazy`](Self::begin_lazy), and flushes by `flush`. Promises that this CPU executes nothing that accesses a mapping until
+    /// [`end_lazy`](Self::end_lazy), so that its processor walks no page table of a mapping.
+    pub(crate) fn begin_absent(&self, flush: impl FnOnce()) {
+        self.begin_lazy();
+        flush();
+        // Not before the flush: another CPU that finds the bit frees page tables.
+        self.0.fetch_or(ABSENT, Ordering::SeqCst);
+    }
+
     /// Ends being lazy: flushes by `flush` if a generation has begun since the last flush. Does nothing if the CPU is not lazy.
     /// The interrupt entry does the same by single instructions (`interrupts/stubs.S`), and calls this function only for a flush.
     pub(crate) fn end_lazy(&self, generation: &Generation, flush: impl FnOnce()) {
@@ -106,25 +135,24 @@ impl TlbWord {
         if self.0.load(Ordering::Relaxed) & LAZY == 0 {
             return;
         }
-        let word = self.0.fetch_and(!LAZY, Ordering::SeqCst);
+        let word = self.0.fetch_and(!FLAGS, Ordering::SeqCst);
         order_sequentially();
-        if generation.current() != word & !LAZY {
+        if generation.current() != word & !FLAGS {
             self.flush(generation, flush);
         }
     }
 
     // --- On any CPU. ---
 
-    /// Returns whether the CPU has no entry any more for pages that were unmapped before `generation` began, or flushes it before it
-    /// uses a mapping.
-    pub(crate) fn covers(&self, generation: u64) -> bool {
+    /// Returns whether the CPU has no entry any more for what was unmapped before `generation` began, or flushes it before it uses a
+    /// mapping; for page tables also before its processor can walk them.
+    pub(crate) fn covers(&self, generation: u64, stale: Stale) -> bool {
         let word = self.0.load(Ordering::SeqCst);
-        word & LAZY != 0 || word >= generation
-    }
-
-    /// Returns whether the CPU is lazy. **Context:** any.
-    pub(crate) fn is_lazy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & LAZY != 0
+        let exempt = match stale {
+            Stale::Pages => LAZY,
+            Stale::Tables => ABSENT,
+        };
+        word & exempt != 0 || word & !FLAGS >= generation
     }
 }
 

@@ -1,6 +1,6 @@
 //! Unmapped slots: the wait for the flush, and their way back to the frames and the free slots.
 
-use super::contents::{Freed, free_page_table, hide, remove_frames};
+use super::contents::{Freed, free_page_table, hide, remove_frames, stale_with};
 use super::own::{put, put_under, with_own};
 use super::ranges::{Demand, RETIRED, Waiting};
 use super::region::{RegionEntries, segment_entry, with_shared};
@@ -11,6 +11,7 @@ use crate::memory::frames::FreeError;
 use crate::memory::paging::entry::Entry;
 use crate::memory::paging::kernel::tables;
 use crate::memory::zeroed_slice::ZeroedSlice;
+use crate::sync::tlb::Stale;
 use core::sync::atomic::Ordering;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
@@ -18,13 +19,14 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 #[inline(always)]
 pub(super) fn unmap_lazily(slot: Slot) {
     hide(slot);
-    add_hidden(slot);
+    let stale = if slot.is_large() { stale_with(slot) } else { Stale::Pages };
+    add_hidden(slot, stale);
 }
 
-/// Adds a slot whose entries are not present any more to those that wait for a flush.
+/// Adds a slot whose entries are not present any more to those that wait for a flush. `stale` is what is freed with it.
 #[inline(always)]
-pub(super) fn add_hidden(slot: Slot) {
-    if with_own(|ranges| ranges.add_stale(&RegionEntries, slot)) {
+pub(super) fn add_hidden(slot: Slot, stale: Stale) {
+    if with_own(|ranges| ranges.add_stale(&RegionEntries, slot, stale)) {
         settle();
     }
 }
@@ -35,21 +37,21 @@ pub(super) fn add_hidden(slot: Slot) {
 fn settle() {
     // At most two batches: the sealed one, and the one that is sealed then.
     for _ in 0..2 {
-        let Some(generation) = with_own(|ranges| ranges.seal(begin_flush)) else { return };
+        let Some((generation, stale)) = with_own(|ranges| ranges.seal(begin_flush)) else { return };
         tlb::flush_this_cpu(&IrqGuard::new());
         #[cfg(feature = "faults")]
         if !keeps_addresses() {
             super::faults::reuse_addresses(with_own(|ranges| ranges.take_sealed(generation)), generation);
             return;
         }
-        let is_free = is_flushed(generation)
+        let is_free = is_flushed(generation, stale)
             || match with_own(|ranges| ranges.demand(generation)) {
                 Demand::Nothing => false,
                 Demand::Request => {
-                    tlb::request(generation);
+                    tlb::request(generation, stale);
                     false
                 }
-                Demand::Wait => tlb::flush_all(generation),
+                Demand::Wait => tlb::flush_all(generation, stale),
             };
         if !is_free {
             return;
@@ -68,8 +70,8 @@ crate::patchable! {
     /// Returns whether every CPU has flushed what was unmapped before a generation.
     ///
     /// **Context:** any but NMI.
-    pub(crate) fn is_flushed(generation: u64) -> bool {
-        tlb::are_flushed(generation)
+    pub(crate) fn is_flushed(generation: u64, stale: Stale) -> bool {
+        tlb::are_flushed(generation, stale)
     }
 }
 
@@ -140,6 +142,8 @@ pub(crate) enum Flushed {
     TimedOut {
         /// The generation.
         generation: u64,
+        /// What the pages are freed with.
+        stale: Stale,
     },
     /// The frame allocator refused a frame. The others are free.
     Refused(FreeError),
@@ -170,11 +174,13 @@ pub(crate) fn flush_unmapped() -> Flushed {
         if count == 0 {
             break;
         }
+        let has_tables = all[..count].iter().any(|waiting| waiting.stale == Stale::Tables);
+        let stale = if has_tables { Stale::Tables } else { Stale::Pages };
         let generation = GENERATION.advance();
         tlb::flush_this_cpu(&IrqGuard::new());
-        if !is_flushed(generation) && !tlb::flush_all(generation) {
+        if !is_flushed(generation, stale) && !tlb::flush_all(generation, stale) {
             all[..count].iter().for_each(|waiting| requeue(*waiting));
-            return Flushed::TimedOut { generation };
+            return Flushed::TimedOut { generation, stale };
         }
         for waiting in &all[..count] {
             pages += u64::from(waiting.pages);
@@ -198,7 +204,7 @@ const TAKEN: usize = 32;
 /// Adds slots to those that wait on this CPU.
 fn requeue(mut waiting: Waiting) {
     while let Some(slot) = waiting.chain.pop(&RegionEntries) {
-        with_own(|ranges| ranges.add_stale(&RegionEntries, slot));
+        with_own(|ranges| ranges.add_stale(&RegionEntries, slot, waiting.stale));
     }
 }
 
@@ -240,10 +246,10 @@ pub(crate) fn trim() {
             segment_entry(segment).fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
         }
     }
-    // Processors may cache the entries that led to the tables.
+    // Processors may cache the entries that led to the tables, and walk through them when they wake. So idle CPUs have to flush too.
     let generation = GENERATION.advance();
     tlb::flush_this_cpu(&IrqGuard::new());
-    if !is_flushed(generation) && !tlb::flush_all(generation) {
+    if !is_flushed(generation, Stale::Tables) && !tlb::flush_all(generation, Stale::Tables) {
         log::warn!("memory: page tables of mappings are leaked: a CPU has not flushed its TLB");
         return;
     }

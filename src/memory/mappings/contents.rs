@@ -17,6 +17,7 @@ use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::memory::paging::entry::{Entry, SMALL_PAGE_PAT};
 use crate::memory::paging::kernel::tables;
 use crate::memory::paging::tables::{MapError, entry_of};
+use crate::sync::tlb::Stale;
 
 /// In an entry: the frame is not the mapping's own, as it is a device's. The processor ignores the bit (SDM Vol. 3A, table 4-20).
 pub(super) const BORROWED: Flags = Flags::BIT_9;
@@ -327,13 +328,24 @@ fn hide_large(slot: Slot) {
     }
 }
 
+/// What is freed with an unmapped slot: page tables too if it is large and has pages of 4 KiB.
+pub(super) fn stale_with(slot: Slot) -> Stale {
+    let first = slot.first / SEGMENT_PAGES;
+    let has_table = |segment| {
+        let entry = Entry(segment_entry(segment).load(Ordering::Relaxed));
+        !entry.is_unused() && !entry.has(Flags::HUGE_PAGE)
+    };
+    let has_tables = slot.is_large() && (first..first + slot.pages.div_ceil(SEGMENT_PAGES)).any(has_table);
+    if has_tables { Stale::Tables } else { Stale::Pages }
+}
+
 /// What it costs to free a run of frames, in single frames.
 const RUN_COST: u32 = 4;
 
 /// Takes the frames out of a slot whose entries are not present. Returns what that has cost, in single frames.
 ///
 /// # Safety
-/// The slot's owner has made its entries not present, and every CPU has flushed them since.
+/// The slot's owner has made its entries not present, and every CPU covers a later generation, for [`stale_with`] the slot.
 #[inline(always)]
 pub(super) unsafe fn remove_frames(slot: Slot, freed: &mut Freed) -> u32 {
     if slot.is_large() {

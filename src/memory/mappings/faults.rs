@@ -12,6 +12,7 @@ use crate::memory::cache::free;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::paging::entry::Entry;
 use crate::sync::SpinLockIrq;
+use crate::sync::tlb::Stale;
 
 /// The most frames that wait: those of about four batches of the workload `mappings`.
 const MOST_KEPT: usize = 4096;
@@ -45,7 +46,7 @@ pub(super) fn reuse_addresses(mut batch: Waiting, generation: u64) {
 /// Frees the frames that wait, after a flush.
 pub(super) fn free_kept_frames() {
     let generation = KEPT.lock().1;
-    if KEPT.lock().0.is_empty() || !tlb::flush_all(generation) {
+    if KEPT.lock().0.is_empty() || !tlb::flush_all(generation, Stale::Pages) {
         return;
     }
     loop {

@@ -7,7 +7,9 @@ use core::sync::atomic::Ordering;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::batches::{add_hidden, release_one, unmap_lazily};
-use super::contents::{BULK, Source, allocate_small, enter_all, enter_one, enter_run, hide, map_large};
+use super::contents::{
+    BULK, Source, allocate_small, enter_all, enter_one, enter_run, hide, map_large, stale_with,
+};
 use super::own::{put, with_own};
 use super::region::{
     RegionEntries, add_directories, add_page_table, address_of, page_entry, region_pages, with_shared,
@@ -19,6 +21,7 @@ use crate::memory::frame_batch::FrameBatch;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::memory::paging::entry::Entry;
 use crate::memory::paging::tables::MapError;
+use crate::sync::tlb::Stale;
 
 /// Why a mapping could not be made. Nothing is mapped then, and no frame is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,6 +305,11 @@ impl StaleRange {
         self.0.pages as usize
     }
 
+    /// What is freed with it.
+    pub(crate) fn stale(&self) -> Stale {
+        stale_with(self.0)
+    }
+
     /// Frees the frames and the addresses.
     ///
     /// **Context:** thread or interrupt context, interrupts enabled or disabled.
@@ -310,7 +318,7 @@ impl StaleRange {
     /// The first error of the frame allocator; that frame is leaked.
     ///
     /// # Safety
-    /// Since the range became stale, every CPU that may have used it has flushed it from its TLB.
+    /// A generation has begun since the range became stale, and every CPU covers it for [`stale`](Self::stale).
     pub(crate) unsafe fn free(self) -> Result<(), FreeError> {
         let slot = ManuallyDrop::new(self).0;
         // SAFETY: this stale range owned the slot and ends here; every CPU has flushed it, guaranteed by the caller (see # Safety).
@@ -320,7 +328,7 @@ impl StaleRange {
 
 impl Drop for StaleRange {
     fn drop(&mut self) {
-        add_hidden(self.0);
+        add_hidden(self.0, stale_with(self.0));
     }
 }
 

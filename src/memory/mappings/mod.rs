@@ -67,6 +67,6 @@ pub use region::region_pages;
 pub use rights::{CodeMapping, DeviceMapping, DeviceMappingError, DeviceMemory, ReadOnlyMapping};
 #[cfg(target_os = "none")]
 pub(crate) use tlb::{
-    AllTlbs, GENERATION as TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_lazy, end_lazy,
-    flush_this_cpu, halt, set_flush_hook,
+    AllTlbs, GENERATION as TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_absent, begin_lazy,
+    end_lazy, flush_this_cpu, halt, set_flush_hook,
 };

@@ -11,6 +11,7 @@ use core::ops::Range;
 
 use super::segments::Segments;
 use super::slots::{Chain, Depot, Entries, MAX_ORDER, ORDERS, SEGMENT_PAGES, Slot};
+use crate::sync::tlb::Stale;
 
 /// Unmapped slots of one batch: so many unmaps share one flush.
 pub(super) const BATCH: u32 = 256;
@@ -35,7 +36,7 @@ struct FreeSlots {
 
 /// Slots that wait for a flush. The one that was unmapped first is freed first, so that the one unmapped last is used first, whose
 /// entries are in the caches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     /// The slots.
     pub chain: Chain,
@@ -43,10 +44,12 @@ pub(super) struct Waiting {
     last: usize,
     /// Their pages.
     pub pages: u32,
+    /// What is freed with them.
+    pub stale: Stale,
 }
 
 impl Waiting {
-    pub(super) const EMPTY: Waiting = Waiting { chain: Chain::EMPTY, last: 0, pages: 0 };
+    pub(super) const EMPTY: Waiting = Waiting { chain: Chain::EMPTY, last: 0, pages: 0, stale: Stale::Pages };
 
     /// Whether there is none.
     pub(super) const fn is_empty(&self) -> bool {
@@ -54,10 +57,18 @@ impl Waiting {
     }
 
     #[inline(always)]
-    fn push(&mut self, entries: &impl Entries, slot: Slot) {
+    fn push(&mut self, entries: &impl Entries, slot: Slot, stale: Stale) {
         self.chain.append(entries, slot, self.last);
         self.last = slot.place;
         self.pages += slot.pages;
+        if stale == Stale::Tables {
+            self.stale = Stale::Tables;
+        }
+    }
+
+    /// Removes all slots.
+    fn take(&mut self) -> Waiting {
+        core::mem::replace(self, Waiting::EMPTY)
     }
 }
 
@@ -170,11 +181,11 @@ impl CpuRanges {
         Ok(())
     }
 
-    /// Adds a slot that was unmapped. Returns whether the batch is to be looked at.
+    /// Adds a slot that was unmapped; `stale` says whether page tables are freed with it. Returns whether the batch is to be looked at.
     #[inline(always)]
-    pub(super) fn add_stale(&mut self, entries: &impl Entries, slot: Slot) -> bool {
+    pub(super) fn add_stale(&mut self, entries: &impl Entries, slot: Slot, stale: Stale) -> bool {
         self.counts.unmaps += 1;
-        self.stale.push(entries, slot);
+        self.stale.push(entries, slot, stale);
         self.is_due()
     }
 
@@ -185,16 +196,16 @@ impl CpuRanges {
     }
 
     /// Makes the stale slots the sealed batch, if there is none. `advance` begins the generation. Returns the generation of the sealed
-    /// batch, if there is one.
-    pub(super) fn seal(&mut self, advance: impl FnOnce() -> u64) -> Option<u64> {
+    /// batch and what is freed with it, if there is one.
+    pub(super) fn seal(&mut self, advance: impl FnOnce() -> u64) -> Option<(u64, Stale)> {
         if self.sealed.slots.is_empty() {
             if self.stale.is_empty() {
                 return None;
             }
-            let slots = core::mem::take(&mut self.stale);
+            let slots = self.stale.take();
             self.sealed = Sealed { slots, generation: advance(), is_requested: false };
         }
-        Some(self.sealed.generation)
+        Some((self.sealed.generation, self.sealed.slots.stale))
     }
 
     /// Decides how to go on while not all CPUs have flushed the sealed batch of this generation. If another batch is sealed here, the
@@ -225,14 +236,14 @@ impl CpuRanges {
         self.counts.batches += u64::from(!self.sealed.slots.is_empty());
         self.look_at = BATCH;
         self.look_at_pages = BATCH_PAGES;
-        core::mem::take(&mut self.sealed.slots)
+        self.sealed.slots.take()
     }
 
     /// Takes all slots that wait for a flush.
     pub(super) fn take_waiting(&mut self) -> [Waiting; 2] {
         self.look_at = BATCH;
         self.look_at_pages = BATCH_PAGES;
-        [core::mem::take(&mut self.stale), core::mem::take(&mut self.sealed.slots)]
+        [self.stale.take(), self.sealed.slots.take()]
     }
 
     /// The pages that wait for a flush.

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::ranges::{BATCH, CpuRanges, Demand, RETIRED, Shared};
 use super::segments::Segments;
 use super::slots::{Chain, Depot, Entries, MAX_ORDER, SEGMENT_PAGES, Slot, order_for, segments_for};
+use crate::sync::tlb::Stale;
 
 /// Entries as a table; an entry that was never written is 0.
 #[derive(Default)]
@@ -180,7 +181,7 @@ impl Machine {
 
     fn unmap(&mut self, cpu: usize, index: usize) {
         let slot = self.live.swap_remove(index);
-        if self.cpus[cpu].add_stale(&self.table, slot) {
+        if self.cpus[cpu].add_stale(&self.table, slot, Stale::Pages) {
             self.settle(cpu);
         }
     }
@@ -188,7 +189,7 @@ impl Machine {
     /// Every CPU flushes at once.
     fn settle(&mut self, cpu: usize) {
         let generation = &mut self.generation;
-        let Some(sealed) = self.cpus[cpu].seal(|| {
+        let Some((sealed, _)) = self.cpus[cpu].seal(|| {
             *generation += 1;
             *generation
         }) else {
@@ -287,12 +288,12 @@ fn a_cpu_that_only_unmaps_gives_the_addresses_to_the_others() {
 #[test]
 fn the_flush_is_requested_when_the_next_batch_is_complete_and_awaited_after_two() {
     let (table, mut cpu) = (Table::default(), CpuRanges::new());
-    let add = |cpu: &mut CpuRanges, first: u32| cpu.add_stale(&table, slot(2 * first, 1, 1));
+    let add = |cpu: &mut CpuRanges, first: u32| cpu.add_stale(&table, slot(2 * first, 1, 1), Stale::Pages);
     assert_eq!(cpu.seal(|| unreachable!("nothing waits")), None);
     assert!((0..BATCH - 1).all(|first| !add(&mut cpu, first)) && add(&mut cpu, BATCH - 1));
-    assert_eq!(cpu.seal(|| 5), Some(5));
+    assert_eq!(cpu.seal(|| 5), Some((5, Stale::Pages)));
     assert_eq!(cpu.demand(5), Demand::Nothing, "the batch was just sealed");
-    assert_eq!(cpu.seal(|| unreachable!("a batch is sealed already")), Some(5));
+    assert_eq!(cpu.seal(|| unreachable!("a batch is sealed already")), Some((5, Stale::Pages)));
     assert!((0..BATCH - 1).all(|first| !add(&mut cpu, BATCH + first)) && add(&mut cpu, 2 * BATCH - 1));
     assert_eq!(cpu.demand(5), Demand::Request);
     assert!(!add(&mut cpu, 2 * BATCH), "it looks again a quarter of a batch later");
@@ -301,18 +302,39 @@ fn the_flush_is_requested_when_the_next_batch_is_complete_and_awaited_after_two(
     assert_eq!(cpu.demand(5), Demand::Wait);
     assert_eq!(cpu.take_sealed(4).chain.count, 0, "another generation's batch");
     assert_eq!(cpu.take_sealed(5).chain.count, BATCH);
-    assert_eq!(cpu.seal(|| 6), Some(6));
+    assert_eq!(cpu.seal(|| 6), Some((6, Stale::Pages)));
     assert_eq!(cpu.take_sealed(6).chain.count, BATCH * 2);
 }
 
 #[test]
 fn a_thread_that_moves_changes_nothing_of_the_batch_of_its_new_cpu() {
     let (table, mut here) = (Table::default(), CpuRanges::new());
-    (0..BATCH).for_each(|first| drop(here.add_stale(&table, slot(2 * first, 1, 1))));
-    assert_eq!(here.seal(|| 6), Some(6));
-    (BATCH..3 * BATCH).for_each(|first| drop(here.add_stale(&table, slot(2 * first, 1, 1))));
+    let add = |cpu: &mut CpuRanges, first: u32| {
+        cpu.add_stale(&table, slot(2 * first, 1, 1), Stale::Pages);
+    };
+    (0..BATCH).for_each(|first| add(&mut here, first));
+    assert_eq!(here.seal(|| 6), Some((6, Stale::Pages)));
+    (BATCH..3 * BATCH).for_each(|first| add(&mut here, first));
     // The thread has sealed the batch of generation 5 on the CPU that it came from.
     assert_eq!(here.demand(5), Demand::Nothing);
     assert!(here.is_due(), "this CPU's own batch is still to be looked at");
     assert_eq!(here.demand(6), Demand::Wait);
+}
+
+#[test]
+fn a_batch_with_one_slot_that_has_page_tables_frees_page_tables() {
+    let (table, mut cpu) = (Table::default(), CpuRanges::new());
+    let add = |cpu: &mut CpuRanges, first, stale| {
+        cpu.add_stale(&table, slot(first, 1, 1), stale);
+    };
+    add(&mut cpu, 0, Stale::Pages);
+    add(&mut cpu, 2, Stale::Tables);
+    add(&mut cpu, 4, Stale::Pages);
+    assert_eq!(cpu.seal(|| 4), Some((4, Stale::Tables)));
+    add(&mut cpu, 6, Stale::Pages);
+    assert_eq!(cpu.take_sealed(4).stale, Stale::Tables);
+    assert_eq!(cpu.seal(|| 8), Some((8, Stale::Pages)), "the tables are gone with their batch");
+    add(&mut cpu, 8, Stale::Tables);
+    assert_eq!(cpu.take_waiting().map(|waiting| waiting.stale), [Stale::Tables, Stale::Pages]);
+    assert_eq!(cpu.take_waiting().map(|waiting| waiting.stale), [Stale::Pages; 2]);
 }

@@ -6,7 +6,7 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::per_cpu_storage::PerCpuStorage;
 use crate::cpu::tlb;
 use crate::sync::Hook;
-use crate::sync::tlb::{Generation, TlbWord};
+use crate::sync::tlb::{Generation, Stale, TlbWord};
 
 /// The generation of all CPUs.
 pub(crate) static GENERATION: Generation = Generation::new();
@@ -30,11 +30,11 @@ pub(crate) type Visitor<'a> = &'a mut dyn FnMut(&Ranges);
 #[derive(Clone, Copy)]
 pub(crate) struct AllTlbs {
     /// Returns whether every CPU covers a generation.
-    pub(crate) are_flushed: fn(u64) -> bool,
+    pub(crate) are_flushed: fn(u64, Stale) -> bool,
     /// Requests that every CPU which does not cover a generation flush, and does not wait.
-    pub(crate) request: fn(u64),
+    pub(crate) request: fn(u64, Stale),
     /// Makes every CPU cover a generation, and waits for that. Returns whether all do.
-    pub(crate) flush: fn(u64) -> bool,
+    pub(crate) flush: fn(u64, Stale) -> bool,
     /// Calls the function with the ranges of each CPU that was ever started.
     pub(crate) for_each: fn(Visitor<'_>),
 }
@@ -86,6 +86,13 @@ pub(crate) fn begin_lazy(guard: &IrqGuard) {
     TLB_WORD.with(guard, TlbWord::begin_lazy);
 }
 
+/// As [`begin_lazy`], and flushes this CPU's TLB. From then on other CPUs do not wait for this one either when they free page tables.
+///
+/// **Context:** thread, interrupts off. The CPU executes nothing any more that accesses a mapping, until [`end_lazy`].
+pub(crate) fn begin_absent(guard: &IrqGuard) {
+    TLB_WORD.with(guard, |word| word.begin_absent(flush_entries));
+}
+
 /// Makes this CPU ready to use mappings: flushes its TLB if another CPU has unmapped something since [`begin_lazy`]. Does nothing if
 /// the CPU is not lazy.
 ///
@@ -96,31 +103,31 @@ pub(crate) fn end_lazy(guard: &IrqGuard) {
 }
 
 /// Returns whether every CPU covers a generation.
-pub(super) fn are_flushed(generation: u64) -> bool {
+pub(super) fn are_flushed(generation: u64, stale: Stale) -> bool {
     match FLUSH_HOOK.get() {
-        Some(tlbs) => (tlbs.are_flushed)(generation),
-        None => is_this_cpu_flushed(generation),
+        Some(tlbs) => (tlbs.are_flushed)(generation, stale),
+        None => is_this_cpu_flushed(generation, stale),
     }
 }
 
-fn is_this_cpu_flushed(generation: u64) -> bool {
-    TLB_WORD.with(&IrqGuard::new(), |word| word.covers(generation))
+fn is_this_cpu_flushed(generation: u64, stale: Stale) -> bool {
+    TLB_WORD.with(&IrqGuard::new(), |word| word.covers(generation, stale))
 }
 
 /// Requests a flush of the CPUs that do not cover a generation.
-pub(super) fn request(generation: u64) {
+pub(super) fn request(generation: u64, stale: Stale) {
     if let Some(tlbs) = FLUSH_HOOK.get() {
-        (tlbs.request)(generation);
+        (tlbs.request)(generation, stale);
     }
 }
 
 /// Makes all CPUs cover a generation. Returns whether all do.
-pub(super) fn flush_all(generation: u64) -> bool {
+pub(super) fn flush_all(generation: u64, stale: Stale) -> bool {
     match FLUSH_HOOK.get() {
-        Some(tlbs) => (tlbs.flush)(generation),
+        Some(tlbs) => (tlbs.flush)(generation, stale),
         None => {
             flush_this_cpu(&IrqGuard::new());
-            is_this_cpu_flushed(generation)
+            is_this_cpu_flushed(generation, stale)
         }
     }
 }

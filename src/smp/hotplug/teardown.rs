@@ -94,6 +94,8 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
         scheduler::evacuate(&guard);
         memory::begin_lazy(&guard);
         memory::drain_this_cpu(&guard);
+        // What is left, up to the halt, accesses no mapping.
+        memory::begin_absent(&guard);
         me.hotplug.step(StateWord::advance);
         wake_requester();
         // SAFETY: both pointers are to this CPU's own atomics. `restart_ap` makes the CPU return on the same stack, below

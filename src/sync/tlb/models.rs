@@ -27,6 +27,10 @@ enum Variant {
     ReadAfterFlush,
     /// The CPU reads the generation before it clears the lazy bit.
     ReadBeforeClear,
+    /// A page table is freed as pages are: a lazy CPU need not flush.
+    FreeTableAsPages,
+    /// A CPU becomes absent before its flush.
+    AbsentBeforeFlush,
     /// A thread that has flushed on one CPU and moved to another takes the other for flushed.
     SkipOwnAfterMove,
 }
@@ -72,11 +76,11 @@ impl Machine {
 
     fn free_after(&self, generation: u64) {
         let is_awaited = !matches!(self.variant, Variant::FlushTooEarly | Variant::SkipCpu);
-        if is_awaited && !self.word.covers(generation) {
+        if is_awaited && !self.word.covers(generation, Stale::Pages) {
             self.is_requested.store(1, Ordering::Release);
             // One more look after the request: a model must not spin.
             thread::yield_now();
-            if !self.word.covers(generation) {
+            if !self.word.covers(generation, Stale::Pages) {
                 return;
             }
         }
@@ -127,8 +131,8 @@ impl Tlb<'_> {
     fn end_lazy(&mut self) {
         let Machine { generation, word, variant, .. } = self.machine;
         if *variant == Variant::ReadBeforeClear {
-            let is_old = generation.current() != word.0.load(Ordering::Relaxed) & !LAZY;
-            word.0.fetch_and(!LAZY, Ordering::SeqCst);
+            let is_old = generation.current() != word.0.load(Ordering::Relaxed) & !FLAGS;
+            word.0.fetch_and(!FLAGS, Ordering::SeqCst);
             if is_old {
                 self.flush();
             }
@@ -246,10 +250,10 @@ fn moving(variant: Variant) {
         tlb.access();
         let generation = u64::from(moved.load(Ordering::Acquire));
         if generation != 0 {
-            if variant != Variant::SkipOwnAfterMove && !machine.word.covers(generation) {
+            if variant != Variant::SkipOwnAfterMove && !machine.word.covers(generation, Stale::Pages) {
                 tlb.flush();
             }
-            assert!(from.covers(generation), "the CPU has flushed before the thread left it");
+            assert!(from.covers(generation, Stale::Pages), "the CPU has flushed before the thread left it");
             machine.is_free.store(1, Ordering::Release);
         }
         tlb.access();
@@ -266,4 +270,72 @@ fn a_thread_that_moves_between_its_flush_and_the_others_loses_none() {
 #[should_panic(expected = "a CPU has read through a stale entry")]
 fn the_model_sees_a_cpu_that_is_skipped_after_a_move() {
     moving(Variant::SkipOwnAfterMove);
+}
+
+/// A page table is freed. The machine's entry is the one that leads to it, and a TLB's copy that of the paging-structure caches:
+/// `access` is a walk that sets an accessed bit in the table.
+fn table(variant: Variant, cpu: impl Fn(&mut Tlb<'_>) + Sync + Send + Copy + 'static) {
+    explore(None, &[Accesses::Exchanges, Accesses::Plain], move || {
+        let machine = Machine::new(variant);
+        let other = thread::spawn({
+            let machine = machine.clone();
+            move || {
+                machine.entry.store(0, Ordering::Relaxed);
+                let generation = machine.generation.advance();
+                let stale = if variant == Variant::FreeTableAsPages { Stale::Pages } else { Stale::Tables };
+                if machine.word.covers(generation, stale) {
+                    machine.is_free.store(1, Ordering::Release);
+                    order_sequentially();
+                }
+            }
+        });
+        cpu(&mut Tlb { machine: &machine, copy: 0 });
+        other.join().unwrap();
+    });
+}
+
+/// A CPU idles. Its processor walks while the CPU wakes, before the flush.
+fn walks_while_lazy(tlb: &mut Tlb<'_>) {
+    tlb.access();
+    tlb.begin_lazy();
+    tlb.access();
+    tlb.end_lazy();
+    tlb.access();
+}
+
+/// A CPU goes offline and comes back.
+fn absent(tlb: &mut Tlb<'_>) {
+    tlb.access();
+    let Machine { generation, word, variant, .. } = tlb.machine;
+    if *variant == Variant::AbsentBeforeFlush {
+        word.begin_absent(|| {});
+        tlb.access();
+        tlb.copy = 0;
+    } else {
+        word.begin_absent(|| tlb.copy = 0);
+    }
+    word.end_lazy(generation, || tlb.copy = 0);
+    tlb.access();
+}
+
+#[test]
+fn a_lazy_cpu_walks_through_no_freed_table() {
+    table(Variant::Kernel, walks_while_lazy);
+}
+
+#[test]
+fn a_cpu_that_goes_offline_walks_through_no_freed_table() {
+    table(Variant::Kernel, absent);
+}
+
+#[test]
+#[should_panic(expected = "a CPU has read through a stale entry")]
+fn the_model_sees_a_table_that_is_freed_while_a_lazy_cpu_has_not_flushed() {
+    table(Variant::FreeTableAsPages, walks_while_lazy);
+}
+
+#[test]
+#[should_panic(expected = "a CPU has read through a stale entry")]
+fn the_model_sees_a_cpu_that_is_absent_before_its_flush() {
+    table(Variant::AbsentBeforeFlush, absent);
 }
