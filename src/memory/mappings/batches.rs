@@ -2,7 +2,7 @@
 
 use super::contents::{Freed, free_page_table, hide, remove_frames, stale_with};
 use super::own::{put, put_under, with_own};
-use super::ranges::{Demand, RETIRED, Waiting};
+use super::ranges::{Demand, RETIRED, Sweep, Waiting};
 use super::region::{RegionEntries, segment_entry, with_shared};
 use super::slots::{SEGMENT_PAGES, Slot};
 use super::tlb::{self, GENERATION};
@@ -149,46 +149,41 @@ pub(crate) enum Flushed {
     Refused(FreeError),
 }
 
-/// Frees the frames and addresses of all mappings that were dropped on any CPU before this call.
+/// Frees the frames and addresses of all mappings that were dropped on any CPU before this call, in one round for 16 CPUs.
 ///
 /// **Context:** as for `smp::call`.
 pub(crate) fn flush_unmapped() -> Flushed {
     #[cfg(feature = "faults")]
     super::faults::free_kept_frames();
-    let mut all = [Waiting::EMPTY; TAKEN];
+    let mut sweep = Sweep::new();
     let mut pages = 0;
     let mut outcome = Ok(());
     loop {
-        let mut count = 0;
+        sweep.begin_round();
         tlb::for_each_cpu(|ranges| {
-            if count + 2 <= TAKEN {
+            sweep.visit(|| {
                 let guard = IrqGuard::new();
-                for waiting in ranges.lock(&guard).take_waiting() {
-                    if !waiting.is_empty() {
-                        all[count] = waiting;
-                        count += 1;
-                    }
-                }
-            }
+                ranges.lock(&guard).take_waiting()
+            });
         });
-        if count == 0 {
+        if sweep.taken().is_empty() && sweep.is_complete() {
             break;
         }
-        let has_tables = all[..count].iter().any(|waiting| waiting.stale == Stale::Tables);
+        let has_tables = sweep.taken().iter().any(|waiting| waiting.stale == Stale::Tables);
         let stale = if has_tables { Stale::Tables } else { Stale::Pages };
         let generation = GENERATION.advance();
         tlb::flush_this_cpu(&IrqGuard::new());
         if !is_flushed(generation, stale) && !tlb::flush_all(generation, stale) {
-            all[..count].iter().for_each(|waiting| requeue(*waiting));
+            sweep.taken().iter().for_each(|waiting| requeue(*waiting));
             return Flushed::TimedOut { generation, stale };
         }
-        for waiting in &all[..count] {
+        for waiting in sweep.taken() {
             pages += u64::from(waiting.pages);
             // SAFETY: `take_waiting` has given the slots to this call alone. They were unmapped before the generation began, and every
             // CPU covers it.
             outcome = outcome.and(unsafe { release(*waiting) });
         }
-        if count + 2 <= TAKEN {
+        if sweep.is_complete() {
             break;
         }
     }
@@ -197,9 +192,6 @@ pub(crate) fn flush_unmapped() -> Flushed {
         Err(error) => Flushed::Refused(error),
     }
 }
-
-/// The lists that one round of [`flush_unmapped`] takes: two of each CPU.
-const TAKEN: usize = 32;
 
 /// Adds slots to those that wait on this CPU.
 fn requeue(mut waiting: Waiting) {

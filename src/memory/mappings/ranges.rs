@@ -115,6 +115,55 @@ pub(super) struct Counts {
     pub batches: u64,
 }
 
+/// The lists that one round of a [`Sweep`] takes: two of each CPU.
+pub(super) const ROUND: usize = 32;
+
+/// Takes what waits on all CPUs, in rounds, as the lists of many CPUs need more room than a stack has. Each CPU is visited once: a sweep
+/// ends, and reaches the last CPU, also while the first ones go on unmapping.
+pub(super) struct Sweep {
+    /// The CPUs that were visited.
+    visited: usize,
+    /// The CPUs that the current round has come by.
+    seen: usize,
+    lists: [Waiting; ROUND],
+    count: usize,
+}
+
+impl Sweep {
+    /// No CPU is visited yet.
+    pub(super) const fn new() -> Sweep {
+        Sweep { visited: 0, seen: 0, lists: [Waiting::EMPTY; ROUND], count: 0 }
+    }
+
+    /// Begins a round, in which [`visit`](Self::visit) is called for each CPU, in the same order as in all rounds.
+    pub(super) fn begin_round(&mut self) {
+        (self.seen, self.count) = (0, 0);
+    }
+
+    /// Takes the lists of a CPU if it was not visited, and if there is room.
+    pub(super) fn visit(&mut self, take_waiting: impl FnOnce() -> [Waiting; 2]) {
+        self.seen += 1;
+        if self.seen <= self.visited || self.count + 2 > ROUND {
+            return;
+        }
+        self.visited = self.seen;
+        for waiting in take_waiting().into_iter().filter(|waiting| !waiting.is_empty()) {
+            self.lists[self.count] = waiting;
+            self.count += 1;
+        }
+    }
+
+    /// What the round has taken.
+    pub(super) fn taken(&self) -> &[Waiting] {
+        &self.lists[..self.count]
+    }
+
+    /// Whether all CPUs were visited.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.visited >= self.seen
+    }
+}
+
 /// What the CPUs share.
 pub(super) struct Shared<'a> {
     pub segments: Segments<'a>,

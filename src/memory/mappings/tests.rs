@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::ranges::{BATCH, CpuRanges, Demand, RETIRED, Shared};
+use super::ranges::{BATCH, CpuRanges, Demand, RETIRED, ROUND, Shared, Sweep};
 use super::segments::Segments;
 use super::slots::{Chain, Depot, Entries, MAX_ORDER, SEGMENT_PAGES, Slot, order_for, segments_for};
 use crate::sync::tlb::Stale;
@@ -337,4 +337,29 @@ fn a_batch_with_one_slot_that_has_page_tables_frees_page_tables() {
     add(&mut cpu, 8, Stale::Tables);
     assert_eq!(cpu.take_waiting().map(|waiting| waiting.stale), [Stale::Tables, Stale::Pages]);
     assert_eq!(cpu.take_waiting().map(|waiting| waiting.stale), [Stale::Pages; 2]);
+}
+
+#[test]
+fn a_sweep_ends_and_reaches_every_cpu_while_all_go_on_unmapping() {
+    let table = Table::default();
+    let mut cpus: Vec<_> = (0..100).map(|_| CpuRanges::new()).collect();
+    let (mut sweep, mut next, mut visits) = (Sweep::new(), 0, vec![0; cpus.len()]);
+    let rounds = (1..).find(|_| {
+        // Every CPU unmaps something before each round.
+        for cpu in &mut cpus {
+            cpu.add_stale(&table, slot(next, 1, 1), Stale::Pages);
+            next += 2;
+        }
+        sweep.begin_round();
+        for (cpu, visits) in cpus.iter_mut().zip(&mut visits) {
+            sweep.visit(|| {
+                *visits += 1;
+                cpu.take_waiting()
+            });
+        }
+        assert!(!sweep.taken().is_empty() && sweep.taken().len() <= ROUND);
+        sweep.is_complete()
+    });
+    assert!(rounds <= Some(100 / (ROUND / 2) + 1), "{rounds:?} rounds");
+    assert!(visits.iter().all(|visits| *visits == 1), "{visits:?}");
 }
