@@ -2,7 +2,7 @@
 
 use super::contents::{Freed, free_page_table, hide, remove_frames, stale_with};
 use super::own::{put, put_under, with_own};
-use super::ranges::{Demand, RETIRED, Sweep, Waiting};
+use super::ranges::{COST_AT_ONCE, Demand, Popped, RETIRED, Sweep, Waiting};
 use super::region::{RegionEntries, segment_entry, with_shared};
 use super::slots::{SEGMENT_PAGES, Slot};
 use super::tlb::{self, GENERATION};
@@ -94,23 +94,31 @@ crate::patchable! {
 /// The caller owns the slots. Every CPU has flushed them since they were unmapped.
 unsafe fn release(mut batch: Waiting) -> Result<(), FreeError> {
     let mut freed = Freed::new();
-    while batch.chain.count > 0 {
-        with_own(|ranges| {
+    while !batch.is_empty() {
+        let many = with_own(|ranges| {
             let mut cost = 0;
-            while cost < COST_AT_ONCE
-                && let Some(slot) = batch.chain.pop(&RegionEntries)
-            {
-                // SAFETY: the caller owns the slot, and every CPU has flushed it, guaranteed by the caller (see # Safety).
-                cost += unsafe { remove_frames(slot, &mut freed) };
-                put_under(ranges, slot);
+            while cost < COST_AT_ONCE {
+                match batch.pop(&RegionEntries) {
+                    Some(Popped::Few(slot)) => {
+                        // SAFETY: the caller owns the slot, and every CPU has flushed it, guaranteed by the caller (see # Safety).
+                        cost += unsafe { remove_frames(slot, &mut freed) };
+                        put_under(ranges, slot);
+                    }
+                    Some(Popped::Many(slot)) => return Some(slot),
+                    None => break,
+                }
             }
+            None
         });
+        // Without the lock, and so with interrupts on if the caller has them on: it may be any number of frames.
+        if let Some(slot) = many {
+            // SAFETY: the caller owns the slot, and every CPU has flushed it, guaranteed by the caller (see # Safety).
+            unsafe { remove_frames(slot, &mut freed) };
+            put(slot);
+        }
     }
     freed.finish()
 }
-
-/// What [`release`] frees while this CPU's ranges are locked, in single frames.
-const COST_AT_ONCE: u32 = 32;
 
 /// Frees a slot whose entries are not present any more, and which every CPU has flushed.
 ///

@@ -319,14 +319,20 @@ pub(super) fn hide(slot: Slot) {
 
 #[inline(never)]
 fn hide_large(slot: Slot) {
-    // The audit walks the tables under this lock.
-    let _tables = tables().lock();
     let first = slot.first / SEGMENT_PAGES;
-    for segment in first..first + slot.pages.div_ceil(SEGMENT_PAGES) {
-        let place = segment_entry(segment);
-        place.store(place.load(Ordering::Relaxed) & !Flags::PRESENT.bits(), Ordering::Relaxed);
+    let end = first + slot.pages.div_ceil(SEGMENT_PAGES);
+    for from in (first..end).step_by(SEGMENTS_AT_ONCE) {
+        // The audit walks the tables under this lock. Interrupts are off meanwhile.
+        let _tables = tables().lock();
+        for segment in from..end.min(from + SEGMENTS_AT_ONCE as u32) {
+            let place = segment_entry(segment);
+            place.store(place.load(Ordering::Relaxed) & !Flags::PRESENT.bits(), Ordering::Relaxed);
+        }
     }
 }
+
+/// The segments of a large mapping that are unmapped under one lock.
+const SEGMENTS_AT_ONCE: usize = 64;
 
 /// What is freed with an unmapped slot: page tables too if it is large and has pages of 4 KiB.
 pub(super) fn stale_with(slot: Slot) -> Stale {

@@ -34,6 +34,18 @@ struct FreeSlots {
     uncut: Range<u32>,
 }
 
+/// The single frames that are freed while a CPU's ranges are locked, with interrupts off.
+pub(super) const COST_AT_ONCE: u32 = 32;
+
+/// A slot that is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Popped {
+    /// It has at most [`COST_AT_ONCE`] pages.
+    Few(Slot),
+    /// It has more, which are freed without the lock.
+    Many(Slot),
+}
+
 /// Slots that wait for a flush. The one that was unmapped first is freed first, so that the one unmapped last is used first, whose
 /// entries are in the caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +76,13 @@ impl Waiting {
         if stale == Stale::Tables {
             self.stale = Stale::Tables;
         }
+    }
+
+    /// Removes the slot that was unmapped first.
+    #[inline(always)]
+    pub(super) fn pop(&mut self, entries: &impl Entries) -> Option<Popped> {
+        let slot = self.chain.pop(entries)?;
+        Some(if slot.pages <= COST_AT_ONCE { Popped::Few(slot) } else { Popped::Many(slot) })
     }
 
     /// Removes all slots.

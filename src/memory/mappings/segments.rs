@@ -59,7 +59,7 @@ impl<'a> Segments<'a> {
                 if first + count > self.count {
                     return None;
                 }
-                (first..first + count).for_each(|segment| self.set(segment));
+                words_of(first, count).for_each(|(index, mask)| self.words[index] |= mask);
                 self.used += count;
                 return Some(first);
             }
@@ -69,14 +69,17 @@ impl<'a> Segments<'a> {
 
     /// Frees contiguous segments.
     pub(super) fn release(&mut self, first: u32, count: u32) {
-        for segment in first..first + count {
-            self.words[(segment / BITS) as usize] &= !(1 << (segment % BITS));
-        }
+        words_of(first, count).for_each(|(index, mask)| self.words[index] &= !mask);
         self.used -= count;
         self.lowest = self.lowest.min((first / BITS) as usize);
     }
+}
 
-    fn set(&mut self, segment: u32) {
-        self.words[(segment / BITS) as usize] |= 1 << (segment % BITS);
-    }
+/// The words of contiguous segments, at least one, and the segments' bits in each.
+fn words_of(first: u32, count: u32) -> impl Iterator<Item = (usize, u64)> {
+    let last = first + count - 1;
+    (first / BITS..=last / BITS).map(move |index| {
+        let (low, high) = (first.max(index * BITS) % BITS, last.min(index * BITS + BITS - 1) % BITS);
+        (index as usize, u64::MAX << low & u64::MAX >> (BITS - 1 - high))
+    })
 }

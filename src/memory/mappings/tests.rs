@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::ranges::{BATCH, CpuRanges, Demand, RETIRED, ROUND, Shared, Sweep};
+use super::ranges::{BATCH, COST_AT_ONCE, CpuRanges, Demand, Popped, RETIRED, ROUND, Shared, Sweep, Waiting};
 use super::segments::Segments;
 use super::slots::{Chain, Depot, Entries, MAX_ORDER, SEGMENT_PAGES, Slot, order_for, segments_for};
 use crate::sync::tlb::Stale;
@@ -362,4 +362,25 @@ fn a_sweep_ends_and_reaches_every_cpu_while_all_go_on_unmapping() {
     });
     assert!(rounds <= Some(100 / (ROUND / 2) + 1), "{rounds:?} rounds");
     assert!(visits.iter().all(|visits| *visits == 1), "{visits:?}");
+}
+
+#[test]
+fn a_slot_of_many_pages_is_not_freed_under_the_lock() {
+    let (table, mut cpu) = (Table::default(), CpuRanges::new());
+    let slots = [
+        slot(0, 1, 1),
+        slot(64, COST_AT_ONCE, order_for(COST_AT_ONCE)),
+        slot(128, COST_AT_ONCE + 1, order_for(COST_AT_ONCE + 1)),
+        slot(512, 511, 9),
+        slot(1024, 100_000, 0),
+    ];
+    for slot in slots {
+        cpu.add_stale(&table, slot, Stale::Pages);
+    }
+    let [mut stale, sealed] = cpu.take_waiting();
+    let popped: Vec<_> = core::iter::from_fn(|| stale.pop(&table)).collect();
+    let [first, second, third, fourth, fifth] = slots;
+    let expected = [Popped::Few(first), Popped::Few(second), Popped::Many(third)];
+    assert_eq!(popped, [&expected[..], &[Popped::Many(fourth), Popped::Many(fifth)]].concat());
+    assert!(stale.is_empty() && sealed == Waiting::EMPTY);
 }
