@@ -2,7 +2,7 @@
 
 use super::contents::{Freed, free_page_table, hide, remove_frames, stale_with};
 use super::own::{put, put_under, with_own};
-use super::ranges::{COST_AT_ONCE, Demand, Popped, RETIRED, Sweep, Waiting};
+use super::ranges::{COST_AT_ONCE, Demand, Popped, RETIRED, Sweep, Waiting, retire_free_segments};
 use super::region::{RegionEntries, segment_entry, with_shared};
 use super::slots::{SEGMENT_PAGES, Slot};
 use super::tlb::{self, GENERATION};
@@ -232,19 +232,19 @@ pub(crate) fn trim() {
         with_shared(|shared| ranges.drain(&RegionEntries, &mut shared.depot));
     });
     // A segment that was cut after the count was made is beyond its end, or has a slot that is not in the depot.
-    with_shared(|shared| shared.retire_free_segments(&RegionEntries, &mut counts));
+    retire_free_segments(&RegionEntries, &mut counts, |access| {
+        with_shared(|shared| access(&mut shared.depot))
+    });
     let retired = || {
         counts.iter().enumerate().filter(|(_, count)| **count == RETIRED).map(|(segment, _)| segment as u32)
     };
     if retired().next().is_none() {
         return;
     }
-    {
-        // The audit walks the tables under this lock.
+    for segment in retired() {
+        // The audit walks the tables under this lock. Interrupts are off meanwhile.
         let _tables = tables().lock();
-        for segment in retired() {
-            segment_entry(segment).fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
-        }
+        segment_entry(segment).fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
     }
     // Processors may cache the entries that led to the tables, and walk through them when they wake. So idle CPUs have to flush too.
     let generation = GENERATION.advance();

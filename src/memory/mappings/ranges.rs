@@ -362,36 +362,43 @@ impl FreeSlots {
     }
 }
 
-impl Shared<'_> {
-    /// Removes the segments of which every slot is free. All free slots are in the depot. `free_slots` has a counter for each segment
-    /// that may be removed, 0 at first; it is [`RETIRED`] for those that were. They are still in use for [`Segments`].
-    pub(super) fn retire_free_segments(&mut self, entries: &impl Entries, free_slots: &mut [u32]) {
-        for order in 1..=MAX_ORDER {
-            let whole = SEGMENT_PAGES >> order;
-            let mut all = Chain::EMPTY;
-            while let Some(mut chain) = self.depot.pop(entries, order) {
-                while let Some(slot) = chain.pop(entries) {
-                    if let Some(count) = free_slots.get_mut((slot.first / SEGMENT_PAGES) as usize) {
-                        *count += 1;
-                    }
-                    all.push(entries, slot);
+/// Removes the segments of which every slot is free. All free slots are in the depot, which `with_depot` gives access to, under a lock: each
+/// call moves one chain, or all chains of an order as one. `free_slots` has a counter for each segment that may be removed, 0 at first;
+/// it is [`RETIRED`] for those that were. They are still in use for [`Segments`].
+pub(super) fn retire_free_segments(
+    entries: &impl Entries,
+    free_slots: &mut [u32],
+    mut with_depot: impl FnMut(&mut dyn FnMut(&mut Depot)),
+) {
+    for order in 1..=MAX_ORDER {
+        let whole = SEGMENT_PAGES >> order;
+        // Meanwhile CPUs that need slots of this order cut new segments.
+        let mut taken = Depot::new();
+        with_depot(&mut |depot| taken = depot.take(order));
+        let mut all = Chain::EMPTY;
+        while let Some(mut chain) = taken.pop(entries, order) {
+            while let Some(slot) = chain.pop(entries) {
+                if let Some(count) = free_slots.get_mut((slot.first / SEGMENT_PAGES) as usize) {
+                    *count += 1;
                 }
+                all.push(entries, slot);
             }
-            let mut kept = Chain::EMPTY;
-            while let Some(slot) = all.pop(entries) {
-                if let Some(count) = free_slots.get_mut((slot.first / SEGMENT_PAGES) as usize)
-                    && (*count == whole || *count == RETIRED)
-                {
-                    *count = RETIRED;
-                    continue;
-                }
-                kept.push(entries, slot);
-                if kept.count == chain_limit(order) {
-                    self.depot.push(entries, order, core::mem::take(&mut kept));
-                }
-            }
-            self.depot.push(entries, order, kept);
         }
+        let mut kept = Chain::EMPTY;
+        while let Some(slot) = all.pop(entries) {
+            if let Some(count) = free_slots.get_mut((slot.first / SEGMENT_PAGES) as usize)
+                && (*count == whole || *count == RETIRED)
+            {
+                *count = RETIRED;
+                continue;
+            }
+            kept.push(entries, slot);
+            if kept.count == chain_limit(order) {
+                let full = core::mem::take(&mut kept);
+                with_depot(&mut |depot| depot.push(entries, order, full));
+            }
+        }
+        with_depot(&mut |depot| depot.push(entries, order, kept));
     }
 }
 

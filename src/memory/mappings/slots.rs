@@ -208,6 +208,13 @@ impl Depot {
         *top = chain;
     }
 
+    /// Removes all chains of this order.
+    pub(super) fn take(&mut self, order: u8) -> Depot {
+        let mut taken = Depot::new();
+        core::mem::swap(&mut taken.stacks[usize::from(order)], &mut self.stacks[usize::from(order)]);
+        taken
+    }
+
     /// Removes a chain.
     pub(super) fn pop(&mut self, entries: &impl Entries, order: u8) -> Option<Chain> {
         let top = &mut self.stacks[usize::from(order)];

@@ -2,21 +2,28 @@
 
 extern crate std;
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::vec;
 use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::ranges::{BATCH, COST_AT_ONCE, CpuRanges, Demand, Popped, RETIRED, ROUND, Shared, Sweep, Waiting};
+use super::ranges::{
+    BATCH, COST_AT_ONCE, CpuRanges, Demand, Popped, RETIRED, ROUND, Shared, Sweep, Waiting,
+    retire_free_segments,
+};
 use super::segments::Segments;
 use super::slots::{Chain, Depot, Entries, MAX_ORDER, SEGMENT_PAGES, Slot, order_for, segments_for};
 use crate::sync::tlb::Stale;
 
 /// Entries as a table; an entry that was never written is 0.
 #[derive(Default)]
-struct Table(RefCell<HashMap<usize, u64>>);
+struct Table {
+    words: RefCell<HashMap<usize, u64>>,
+    /// The reads and writes so far.
+    accesses: Cell<usize>,
+}
 
 impl Entries for Table {
     fn place(&self, page: u32) -> usize {
@@ -24,12 +31,14 @@ impl Entries for Table {
     }
 
     fn get(&self, place: usize) -> u64 {
-        self.0.borrow().get(&place).copied().unwrap_or(0)
+        self.accesses.set(self.accesses.get() + 1);
+        self.words.borrow().get(&place).copied().unwrap_or(0)
     }
 
     fn set(&self, place: usize, word: u64) {
+        self.accesses.set(self.accesses.get() + 1);
         assert_eq!(word & 1, 0, "the processor would read the word as a present entry");
-        self.0.borrow_mut().insert(place, word);
+        self.words.borrow_mut().insert(place, word);
     }
 }
 
@@ -218,7 +227,7 @@ impl Machine {
         }
         self.cpus.iter_mut().for_each(|cpu| cpu.drain(&self.table, &mut self.shared.depot));
         let mut counts = vec![0; self.shared.segments.end() as usize];
-        self.shared.retire_free_segments(&self.table, &mut counts);
+        retire(&self.table, &mut counts, &mut self.shared.depot);
         for (segment, _) in counts.iter().enumerate().filter(|(_, count)| **count == RETIRED) {
             self.shared.segments.release(segment as u32, 1);
         }
@@ -383,4 +392,28 @@ fn a_slot_of_many_pages_is_not_freed_under_the_lock() {
     let expected = [Popped::Few(first), Popped::Few(second), Popped::Many(third)];
     assert_eq!(popped, [&expected[..], &[Popped::Many(fourth), Popped::Many(fifth)]].concat());
     assert!(stale.is_empty() && sealed == Waiting::EMPTY);
+}
+
+/// The most accesses to entries under the lock of what the CPUs share, for one chain.
+const ACCESSES_AT_ONCE: usize = 4;
+
+fn retire(table: &Table, counts: &mut [u32], depot: &mut Depot) {
+    retire_free_segments(table, counts, |access| {
+        let before = table.accesses.get();
+        access(depot);
+        let accesses = table.accesses.get() - before;
+        assert!(accesses <= ACCESSES_AT_ONCE, "{accesses} entries are accessed under the lock");
+    });
+}
+
+#[test]
+fn many_free_slots_are_retired_in_short_steps() {
+    let mut machine = Machine::new();
+    (0..20 * BATCH).for_each(|_| machine.map(0, 1));
+    while !machine.live.is_empty() {
+        machine.unmap(1, 0);
+    }
+    assert!(machine.shared.segments.used() > 10);
+    machine.trim();
+    assert_eq!(machine.shared.segments.used(), 0);
 }
