@@ -131,17 +131,10 @@ impl PhysicalLayout<'_> {
         bytes: u64,
         purpose: Purpose,
     ) -> Result<PhysRange, AddressFault> {
-        let end = address.checked_add(bytes).filter(|_| bytes > 0).ok_or(AddressFault::NoRange)?;
-        if self.address_bits < 64 && end > 1 << self.address_bits {
-            return Err(AddressFault::TooHigh { bits: self.address_bits });
-        }
-        if end > 1 << REACH_BITS {
-            return Err(AddressFault::OutOfReach);
-        }
+        let range = self.checked_range(address, bytes)?;
         if address < FRAME_BYTES {
             return Err(AddressFault::FirstPage);
         }
-        let range = PhysRange::new(address, end);
         match purpose {
             Purpose::Registers(device) => self.check_device(range, IoRegion::Device(device))?,
             Purpose::Screen => self.check_device(range, IoRegion::Screen)?,
@@ -220,6 +213,35 @@ impl PhysicalLayout<'_> {
         let mut in_page =
             self.regions_from(page).take_while(|region| region.range.start < page + FRAME_BYTES);
         in_page.any(|region| region.owner.is_memory()).then_some(Backing::Memory)
+    }
+
+    /// Returns the first of so many whole pages that contains memory or is in a used range, if there is one.
+    ///
+    /// # Errors
+    /// [`AddressFault::NoRange`], [`AddressFault::TooHigh`] or [`AddressFault::OutOfReach`]: the pages do not exist.
+    pub(crate) fn first_in_use(&self, address: u64, pages: u64) -> Result<Option<u64>, AddressFault> {
+        let bytes = pages.checked_mul(FRAME_BYTES).ok_or(AddressFault::NoRange)?;
+        let range = self.checked_range(address, bytes)?;
+        let first_page = |used: PhysRange| used.rounded_out().start.max(address);
+        let memory = self
+            .regions_from(address)
+            .take_while(|region| region.range.start < range.end)
+            .find(|region| region.owner.is_memory());
+        let memory = memory.map(|region| first_page(region.range));
+        let used = self.io_regions.overlapping(range).map(|(used, _)| first_page(used)).min();
+        Ok(memory.into_iter().chain(used).min())
+    }
+
+    /// Returns the range, if the processor and the direct map have room for it.
+    fn checked_range(&self, address: u64, bytes: u64) -> Result<PhysRange, AddressFault> {
+        let end = address.checked_add(bytes).filter(|_| bytes > 0).ok_or(AddressFault::NoRange)?;
+        if self.address_bits < 64 && end > 1 << self.address_bits {
+            return Err(AddressFault::TooHigh { bits: self.address_bits });
+        }
+        if end > 1 << REACH_BITS {
+            return Err(AddressFault::OutOfReach);
+        }
+        Ok(PhysRange::new(address, end))
     }
 
     /// Returns the regions whose last page ends above an address, in ascending order.

@@ -209,8 +209,8 @@ fn rights() -> CheckResult {
 
 /// Physical addresses at which no device is: the memory type is what is asked for, and no frame is freed with the mapping.
 fn device() -> CheckResult {
-    // Above the RAM of any machine of the tests, and below the end of the direct map.
-    const NOWHERE: u64 = (1 << 45) + (2 << 20);
+    // Above the RAM of any machine of the tests, and within the 40 bits of QEMU's processors.
+    const NOWHERE: u64 = (1 << 38) + (2 << 20);
     for (pages, memory) in
         [(1, DeviceMemory::Uncacheable), (3, DeviceMemory::WriteCombining), (513, DeviceMemory::WriteBack)]
     {
@@ -221,6 +221,14 @@ fn device() -> CheckResult {
         check(
             "a device mapping is data",
             access.is_some_and(|(access, _)| access.writable && !access.executable),
+        )?;
+    }
+    for (physical, pages) in [(1 << 52, 1), (NOWHERE, usize::MAX)] {
+        // SAFETY: accesses must change nothing that Rust code relies on. There are none, as the call is refused.
+        let refused = unsafe { DeviceMapping::new(physical, pages, DeviceMemory::Uncacheable) };
+        check(
+            "an address beyond those of the processor is refused",
+            matches!(refused, Err(DeviceMappingError::TooHigh { .. })),
         )?;
     }
     let frame = OwnedFrame::alloc().ok_or_else(no_memory)?;

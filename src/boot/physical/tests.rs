@@ -247,4 +247,32 @@ proptest! {
             prop_assert_eq!(io_regions.at(number * 4096).is_some(), pages.contains(&number), "{}", number);
         }
     }
+
+    /// The first page in use is the one that a search page by page finds.
+    #[test]
+    fn the_first_page_in_use_is_found(
+        page in prop_oneof![0..0x300u64, 0x4000..0x4200u64, 0xb_ff00..0x10_0010u64],
+        pages in prop_oneof![1..3u64, 1..0x400u64],
+    ) {
+        let (map, io_regions) = (map(), io_regions());
+        let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
+        let each = (page..page + pages).map(|page| page * 4096).find(|page| layout.backing(*page).is_some());
+        prop_assert_eq!(layout.first_in_use(page * 4096, pages), Ok(each));
+    }
+}
+
+#[test]
+fn pages_beyond_the_addresses_are_refused_without_a_search() {
+    let (map, io_regions) = (map(), io_regions());
+    let layout =
+        |address_bits| PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits };
+    let last = (1 << BITS) - 4096;
+    assert_eq!(layout(BITS).first_in_use(last, 1), Ok(None));
+    for (address, pages) in [(last, 2), (1 << BITS, 1), (1 << 45, 1 << 20)] {
+        assert_eq!(layout(BITS).first_in_use(address, pages), Err(AddressFault::TooHigh { bits: BITS }));
+    }
+    assert_eq!(layout(52).first_in_use(1 << REACH_BITS, 1), Err(AddressFault::OutOfReach));
+    for (address, pages) in [(last, u64::MAX), (last, u64::MAX / 4096), (last, 0)] {
+        assert_eq!(layout(BITS).first_in_use(address, pages), Err(AddressFault::NoRange));
+    }
 }

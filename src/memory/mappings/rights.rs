@@ -11,6 +11,7 @@ use super::own::put;
 use super::region::address_of;
 use super::slots::Slot;
 use crate::boot::memory_map::FRAME_BYTES;
+use crate::boot::physical::{AddressFault, REACH_BITS};
 use crate::cpu::ControlRegisters;
 use crate::memory::mmio;
 use crate::memory::paging::entry::{MemoryType as PatType, SMALL_PAGE_PAT};
@@ -114,6 +115,11 @@ pub enum DeviceMappingError {
         /// Its physical address.
         physical: u64,
     },
+    /// The pages exceed the processor's physical addresses, or those that the kernel can map.
+    TooHigh {
+        /// The width of the addresses, in bits.
+        bits: u8,
+    },
     /// The addresses or the page tables.
     Map(VmapError),
 }
@@ -123,6 +129,9 @@ impl fmt::Display for DeviceMappingError {
         match self {
             DeviceMappingError::InUse { physical } => {
                 write!(f, "physical address {physical:#x} is RAM, or a device's that the kernel uses")
+            }
+            DeviceMappingError::TooHigh { bits } => {
+                write!(f, "physical pages beyond the {bits} bits of addresses that can be mapped")
             }
             DeviceMappingError::Map(error) => error.fmt(f),
         }
@@ -151,8 +160,14 @@ impl DeviceMapping {
         memory: DeviceMemory,
     ) -> Result<DeviceMapping, DeviceMappingError> {
         assert!(physical.is_multiple_of(FRAME_BYTES), "{physical:#x} is not the address of a page");
-        if let Some(physical) = mmio::first_in_use(physical, pages as u64) {
-            return Err(DeviceMappingError::InUse { physical });
+        if pages == 0 {
+            return Err(DeviceMappingError::Map(VmapError::Empty));
+        }
+        match mmio::first_in_use(physical, pages as u64) {
+            Ok(None) => {}
+            Ok(Some(physical)) => return Err(DeviceMappingError::InUse { physical }),
+            Err(AddressFault::TooHigh { bits }) => return Err(DeviceMappingError::TooHigh { bits }),
+            Err(_) => return Err(DeviceMappingError::TooHigh { bits: REACH_BITS }),
         }
         let flags = Flags::WRITABLE | Flags::NO_EXECUTE | BORROWED | memory.flags();
         let slot = take_slot(pages).map_err(DeviceMappingError::Map)?;

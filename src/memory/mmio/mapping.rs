@@ -67,14 +67,14 @@ fn layout(io_regions: &IoRegions) -> PhysicalLayout<'_> {
     PhysicalLayout { regions, io_regions, address_bits }
 }
 
-/// The first of so many physical pages that is RAM, or a device's that the kernel uses.
+/// The first of so many physical pages that is RAM, or a device's that the kernel uses, if there is one.
 ///
 /// **Context:** any but NMI; waits for a lock.
-pub(in crate::memory) fn first_in_use(physical: u64, pages: u64) -> Option<u64> {
-    let io_regions = IO_REGIONS.lock();
-    let layout = layout(&io_regions);
-    let all = (0..pages).map(|page| physical.saturating_add(page * FRAME_BYTES));
-    all.into_iter().find(|page| *page >= direct_map::MAX_PHYSICAL || layout.backing(*page).is_some())
+///
+/// # Errors
+/// [`AddressFault`]: the processor has no such pages, or the kernel cannot address them.
+pub(in crate::memory) fn first_in_use(physical: u64, pages: u64) -> Result<Option<u64>, AddressFault> {
+    layout(&IO_REGIONS.lock()).first_in_use(physical, pages)
 }
 
 /// Reserves the pages of a device's registers for that device, without mapping them.
