@@ -112,44 +112,49 @@ pub(super) fn with_shared<R>(f: impl FnOnce(&mut Shared<'static>) -> R) -> R {
 /// If the GiB has no page directory.
 #[inline(always)]
 pub(super) fn segment_entry(segment: u32) -> &'static AtomicU64 {
+    // SAFETY: `segment_place` returns an entry of a page directory, which is never freed; its entries are accessed by atomic operations.
+    unsafe { AtomicU64::from_ptr(segment_place(segment)) }
+}
+
+/// Where the entry of a segment is.
+///
+/// # Panics
+/// As [`segment_entry`].
+#[inline(always)]
+fn segment_place(segment: u32) -> *mut u64 {
     // Acquire: the directory was filled before `add_directory` stored its address.
     let directory = DIRECTORIES[(segment / SEGMENTS_PER_DIRECTORY) as usize].load(Ordering::Acquire);
     assert!(directory != 0, "a segment without a page directory is in use");
-    // SAFETY: `directory` is a page directory of the kernel's tree, which `PageTables` has made and never frees.
-    unsafe { entry_at(directory, segment) }
+    entry_at(directory, segment)
 }
 
-/// An entry of the table at an address in the direct map.
-///
-/// # Safety
-/// A page table of the kernel is there, and stays one while the reference is used. Its entries are accessed by atomic operations alone.
+/// Where an entry of the table at an address in the direct map is. The pointer may be used for the whole table.
 #[inline(always)]
-unsafe fn entry_at(table: u64, index: u32) -> &'static AtomicU64 {
-    let entry =
-        core::ptr::with_exposed_provenance_mut::<u64>(table as usize).wrapping_add((index % 512) as usize);
-    // SAFETY: `table` is a page of 512 words, guaranteed by the caller (see # Safety), and the index is below 512.
-    unsafe { AtomicU64::from_ptr(entry) }
+fn entry_at(table: u64, index: u32) -> *mut u64 {
+    core::ptr::with_exposed_provenance_mut::<u64>(table as usize).wrapping_add((index % 512) as usize)
 }
 
 /// The entry that holds a page's frame, or a guard's word: that of the page, or of its segment if the segment has no page table.
 #[inline(always)]
 pub(super) fn page_entry(page: u32) -> &'static AtomicU64 {
-    let place = segment_entry(page / SEGMENT_PAGES);
-    let entry = Entry(place.load(Ordering::Acquire));
-    if is_table(entry) {
-        // SAFETY: the segment's entry leads to a page table. Only the owner of all slots of the segment removes it (`trim`, or the
-        // end of a large mapping), and the caller owns one.
-        unsafe { entry_at(DIRECT_MAP.load(Ordering::Relaxed) + entry.address(), page) }
-    } else {
-        place
-    }
+    // SAFETY: `page_place` returns an entry of a page directory, or of a page table that only the owner of all slots of the segment
+    // removes (`trim`, or the end of a large mapping), and the caller owns one. Entries are accessed by atomic operations.
+    unsafe { AtomicU64::from_ptr(page_place(page)) }
+}
+
+/// Where the entry of [`page_entry`] is. The pointer may be used for the whole table.
+#[inline(always)]
+fn page_place(page: u32) -> *mut u64 {
+    let place = segment_place(page / SEGMENT_PAGES);
+    let entry = Entry(segment_entry(page / SEGMENT_PAGES).load(Ordering::Acquire));
+    if is_table(entry) { entry_at(DIRECT_MAP.load(Ordering::Relaxed) + entry.address(), page) } else { place }
 }
 
 /// The entries of adjacent pages of one segment, which has a page table.
 #[inline(always)]
 pub(super) fn page_entries(first: u32, pages: u32) -> &'static [AtomicU64] {
     debug_assert!(first % SEGMENT_PAGES + pages <= SEGMENT_PAGES, "the pages are in several tables");
-    let entry: *const AtomicU64 = page_entry(first);
+    let entry = page_place(first).cast_const().cast::<AtomicU64>();
     // SAFETY: the entries of a segment are in one page table, one after the other, and all pages are of one segment: a small slot is
     // aligned to its size, which is at most a segment. The table stays while the caller owns the slot (see `page_entry`).
     unsafe { core::slice::from_raw_parts(entry, pages as usize) }
@@ -196,7 +201,7 @@ pub(super) struct RegionEntries;
 impl Entries for RegionEntries {
     #[inline(always)]
     fn place(&self, page: u32) -> usize {
-        core::ptr::from_ref(page_entry(page)).expose_provenance()
+        page_place(page).expose_provenance()
     }
 
     #[inline(always)]
