@@ -101,13 +101,8 @@ pub(super) fn take_slot(pages: usize) -> Result<Slot, VmapError> {
     }
     let pages = pages as u32;
     let order = order_for(pages);
-    if order == 0 {
-        return take_segments(pages);
-    }
-    if pages == 0 {
-        return Err(VmapError::Empty);
-    }
-    take_small(pages, order)
+    // Also where there are no pages.
+    if order == 0 { take_segments(pages) } else { take_small(pages, order) }
 }
 
 /// Takes a slot of this order.
