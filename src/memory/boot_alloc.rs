@@ -59,7 +59,8 @@ pub(crate) fn alloc_uninit<T>() -> Option<&'static mut MaybeUninit<T>> {
     Some(unsafe { &mut *start.cast::<MaybeUninit<T>>() })
 }
 
-/// A frame for a page table of the kernel: its physical address. Page tables are never freed.
+/// A frame for a page table of the kernel: its physical address. The tables of [`mappings`](super::mappings) are freed when no mapping uses
+/// them, all others never.
 pub(super) fn table_frame() -> Option<u64> {
     alloc_nowait(Order::FRAME).map(|frame| frame.address() as u64)
 }
