@@ -16,16 +16,24 @@ use core::sync::atomic::Ordering;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Unmaps a slot, whose frames and addresses are used again after a later flush.
+///
+/// # Safety
+/// The caller owns the slot and gives it up. Nothing refers to its pages any more.
 #[inline(always)]
-pub(super) fn unmap_lazily(slot: Slot) {
-    hide(slot);
+pub(super) unsafe fn unmap_lazily(slot: Slot) {
+    // SAFETY: guaranteed by the caller (see # Safety).
+    unsafe { hide(slot) };
     let stale = if slot.is_large() { stale_with(slot) } else { Stale::Pages };
-    add_hidden(slot, stale);
+    // SAFETY: `hide` has unmapped the slot, which the caller gives up (see # Safety).
+    unsafe { add_hidden(slot, stale) };
 }
 
 /// Adds a slot whose entries are not present any more to those that wait for a flush. `stale` is what is freed with it.
+///
+/// # Safety
+/// The caller owns the slot, which [`hide`] has unmapped, and gives it up. [`stale_with`] returns `stale` for it.
 #[inline(always)]
-pub(super) fn add_hidden(slot: Slot, stale: Stale) {
+pub(super) unsafe fn add_hidden(slot: Slot, stale: Stale) {
     if with_own(|ranges| ranges.add_stale(&RegionEntries, slot, stale)) {
         settle();
     }
@@ -256,7 +264,8 @@ pub(crate) fn trim() {
     let mut freed = Freed::new();
     for segment in retired() {
         let entry = Entry(segment_entry(segment).swap(0, Ordering::Relaxed));
-        free_page_table(entry, &mut freed);
+        // SAFETY: `add_page_table` has stored the entry. It is cleared, and every CPU covers the generation that began afterwards, for tables.
+        unsafe { free_page_table(entry, &mut freed) };
         with_shared(|shared| shared.segments.release(segment, 1));
     }
     let _ = freed.finish();

@@ -39,8 +39,11 @@ impl Freed {
     }
 
     /// Adds the frame of an entry.
+    ///
+    /// # Safety
+    /// The frame is the caller's, allocated as a single one, unless the entry has [`BORROWED`]. Nothing leads to it, and no TLB has it.
     #[inline(always)]
-    fn add(&mut self, entry: Entry) {
+    unsafe fn add(&mut self, entry: Entry) {
         if entry.has(BORROWED) {
             return;
         }
@@ -53,8 +56,7 @@ impl Freed {
 
     #[inline(never)]
     fn free(&mut self) {
-        // SAFETY: the slots owned these frames. Their entries are cleared, and no TLB has them, which the callers of `remove_frames`
-        // guarantee.
+        // SAFETY: `add` alone fills the buffer, and its callers have given up frames of their own that nothing leads to (see its # Safety).
         let freed = unsafe { free_bulk(&self.buffer[..self.len]) };
         self.len = 0;
         self.note(freed);
@@ -77,29 +79,41 @@ impl Freed {
 }
 
 /// Enters frames from a page on, without making them present. The pages have a page table.
-fn enter(first: u32, frames: &[FrameNumber], flags: Flags) {
+///
+/// # Safety
+/// The caller owns the pages' slot, no page of it is present, and it owns the frames.
+unsafe fn enter(first: u32, frames: &[FrameNumber], flags: Flags) {
     for (place, frame) in page_entries(first, frames.len() as u32).iter().zip(frames) {
         place.store(Entry::new(frame.address() as u64, flags).0, Ordering::Relaxed);
     }
 }
 
 /// Maps frames to a small slot, which has as many pages.
+///
+/// # Safety
+/// The caller owns the slot, no page of it is present, and it owns the frames.
 #[inline(always)]
-pub(super) fn enter_all(slot: Slot, frames: &[FrameNumber], flags: Flags) {
+pub(super) unsafe fn enter_all(slot: Slot, frames: &[FrameNumber], flags: Flags) {
     for (place, frame) in slot_entries(slot).iter().zip(frames) {
         place.store(Entry::new(frame.address() as u64, flags | Flags::PRESENT).0, Ordering::Relaxed);
     }
 }
 
 /// Maps a frame to a slot of one page.
+///
+/// # Safety
+/// As for [`enter_all`].
 #[inline(always)]
-pub(super) fn enter_one(slot: Slot, frame: FrameNumber, flags: Flags) {
+pub(super) unsafe fn enter_one(slot: Slot, frame: FrameNumber, flags: Flags) {
     only_entry(slot).store(Entry::new(frame.address() as u64, flags | Flags::PRESENT).0, Ordering::Relaxed);
 }
 
 /// Maps contiguous frames, which were allocated together, to a small slot of as many pages.
+///
+/// # Safety
+/// As for [`enter_all`]. The run has half as many frames as the slot has pages with its guard.
 #[inline(always)]
-pub(super) fn enter_run(slot: Slot, run: FrameNumber, flags: Flags) {
+pub(super) unsafe fn enter_run(slot: Slot, run: FrameNumber, flags: Flags) {
     let entries = slot_entries(slot);
     let mut entry = Entry::new(run.address() as u64, flags | Flags::PRESENT).0;
     for place in entries {
@@ -116,7 +130,10 @@ pub(super) fn enter_run(slot: Slot, run: FrameNumber, flags: Flags) {
 ///
 /// # Errors
 /// The number of pages that have frames.
-fn allocate_into(first: u32, pages: u32, flags: Flags) -> Result<(), u32> {
+///
+/// # Safety
+/// The caller owns the pages' slot, and no page of it is present.
+unsafe fn allocate_into(first: u32, pages: u32, flags: Flags) -> Result<(), u32> {
     let mut done = 0;
     while done < pages {
         let mut buffer = [FrameNumber::new(0); BULK];
@@ -128,7 +145,8 @@ fn allocate_into(first: u32, pages: u32, flags: Flags) -> Result<(), u32> {
             buffer[0] = frame;
             taken = 1;
         }
-        enter(first + done, &buffer[..taken], flags);
+        // SAFETY: the caller owns the slot (see # Safety), and the frames were allocated above.
+        unsafe { enter(first + done, &buffer[..taken], flags) };
         done += taken as u32;
     }
     Ok(())
@@ -138,10 +156,15 @@ fn allocate_into(first: u32, pages: u32, flags: Flags) -> Result<(), u32> {
 ///
 /// # Errors
 /// Too few frames. All are free again.
-pub(super) fn allocate_small(slot: Slot, flags: Flags) -> Result<(), MapError> {
-    if let Err(entered) = allocate_into(slot.first, slot.pages, flags) {
+///
+/// # Safety
+/// The caller owns the slot, and no page of it is present.
+pub(super) unsafe fn allocate_small(slot: Slot, flags: Flags) -> Result<(), MapError> {
+    // SAFETY: the caller owns the slot (see # Safety).
+    if let Err(entered) = unsafe { allocate_into(slot.first, slot.pages, flags) } {
         let mut freed = Freed::new();
-        remove_pages(Slot { pages: entered, ..slot }, &mut freed);
+        // SAFETY: `allocate_into` has entered frames of the slot's own for so many pages, none of which was ever present.
+        unsafe { remove_pages(Slot { pages: entered, ..slot }, &mut freed) };
         let _ = freed.finish();
         return Err(MapError::OutOfFrames);
     }
@@ -165,17 +188,25 @@ pub(super) enum Source<'a> {
 ///
 /// # Errors
 /// Too few frames. New frames are free again, given ones are not touched.
-pub(super) fn map_large(slot: Slot, source: &Source<'_>, flags: Flags) -> Result<(), MapError> {
+///
+/// # Safety
+/// The caller owns the slot, and its segments' entries are 0. It owns the given frames, which are as many as the slot has pages.
+/// Accesses to physical memory by the mapping are its user's responsibility.
+pub(super) unsafe fn map_large(slot: Slot, source: &Source<'_>, flags: Flags) -> Result<(), MapError> {
     let first = slot.first / SEGMENT_PAGES;
     let segments = slot.pages.div_ceil(SEGMENT_PAGES);
     for index in 0..segments {
         let done = index * SEGMENT_PAGES;
         let pages = (slot.pages - done).min(SEGMENT_PAGES);
-        if let Err(error) = enter_segment(first + index, done, pages, source, flags) {
+        // SAFETY: the segment is the slot's, which the caller owns (see # Safety).
+        if let Err(error) = unsafe { enter_segment(first + index, done, pages, source, flags) } {
             // Nothing is present yet, so no flush is needed.
             let mut freed = Freed::new();
             let is_given = matches!(source, Source::Given(_));
-            (0..index).for_each(|index| remove_segment(first + index, is_given, &mut freed));
+            for segment in first..first + index {
+                // SAFETY: `enter_segment` has filled the segment, whose entry was never present, with what it has allocated.
+                unsafe { remove_segment(segment, is_given, &mut freed) };
+            }
             let _ = freed.finish();
             return Err(error);
         }
@@ -189,7 +220,10 @@ pub(super) fn map_large(slot: Slot, source: &Source<'_>, flags: Flags) -> Result
 }
 
 /// Fills a segment of a large mapping. Its entry is not present yet. If it fails, the entry is 0.
-fn enter_segment(
+///
+/// # Safety
+/// As for [`map_large`], for this segment.
+unsafe fn enter_segment(
     segment: u32,
     done: u32,
     pages: u32,
@@ -260,7 +294,8 @@ fn enter_segment(
     place.store(table.0 & !Flags::PRESENT.bits(), Ordering::Relaxed);
     if entered < pages {
         let mut freed = Freed::new();
-        remove_segment(segment, false, &mut freed);
+        // SAFETY: only new frames can be too few. The segment's entry, stored above, was never present.
+        unsafe { remove_segment(segment, false, &mut freed) };
         let _ = freed.finish();
         return Err(MapError::OutOfFrames);
     }
@@ -274,7 +309,10 @@ const RUN: Flags = Flags::BIT_11;
 const SINGLES: Flags = Flags::BIT_10;
 
 /// Maps contiguous physical memory, which is not the mapping's own, to a small slot.
-pub(super) fn enter_physical(slot: Slot, physical: u64, flags: Flags) {
+///
+/// # Safety
+/// The caller owns the slot, no page of it is present, and the flags have [`BORROWED`].
+pub(super) unsafe fn enter_physical(slot: Slot, physical: u64, flags: Flags) {
     for (index, place) in (0..).zip(slot_entries(slot)) {
         let entry = Entry::new(physical + index * FRAME_BYTES, flags | Flags::PRESENT);
         place.store(entry.0, Ordering::Relaxed);
@@ -282,7 +320,10 @@ pub(super) fn enter_physical(slot: Slot, physical: u64, flags: Flags) {
 }
 
 /// Clears and sets flags of all pages of a slot that is mapped.
-pub(super) fn change_flags(slot: Slot, clear: Flags, set: Flags) {
+///
+/// # Safety
+/// The caller owns the slot, and what it allows its users agrees with the new flags. The frames and sizes of pages stay as they are.
+pub(super) unsafe fn change_flags(slot: Slot, clear: Flags, set: Flags) {
     let change = |place: &AtomicU64| {
         // One operation: a processor may set the accessed or the dirty bit at the same time.
         place.fetch_and(!clear.bits(), Ordering::Relaxed);
@@ -300,10 +341,14 @@ pub(super) fn change_flags(slot: Slot, clear: Flags, set: Flags) {
 }
 
 /// Makes a slot's entries not present. They keep the frames.
+///
+/// # Safety
+/// The caller owns the slot, and nothing refers to its pages any more.
 #[inline(always)]
-pub(super) fn hide(slot: Slot) {
+pub(super) unsafe fn hide(slot: Slot) {
     if slot.is_large() {
-        hide_large(slot);
+        // SAFETY: guaranteed by the caller (see # Safety).
+        unsafe { hide_large(slot) };
         return;
     }
     if slot.order == 1 {
@@ -317,8 +362,10 @@ pub(super) fn hide(slot: Slot) {
     }
 }
 
+/// # Safety
+/// As for [`hide`].
 #[inline(never)]
-fn hide_large(slot: Slot) {
+unsafe fn hide_large(slot: Slot) {
     let first = slot.first / SEGMENT_PAGES;
     let end = first + slot.pages.div_ceil(SEGMENT_PAGES);
     for from in (first..end).step_by(SEGMENTS_AT_ONCE) {
@@ -356,21 +403,27 @@ const RUN_COST: u32 = 4;
 pub(super) unsafe fn remove_frames(slot: Slot, freed: &mut Freed) -> u32 {
     if slot.is_large() {
         let first = slot.first / SEGMENT_PAGES;
-        (first..first + slot.pages.div_ceil(SEGMENT_PAGES))
-            .for_each(|segment| remove_segment(segment, false, freed));
+        for segment in first..first + slot.pages.div_ceil(SEGMENT_PAGES) {
+            // SAFETY: the segment is the slot's, guaranteed by the caller (see # Safety).
+            unsafe { remove_segment(segment, false, freed) };
+        }
         slot.pages
     } else {
-        remove_pages(slot, freed)
+        // SAFETY: guaranteed by the caller (see # Safety).
+        unsafe { remove_pages(slot, freed) }
     }
 }
 
+/// # Safety
+/// As for [`remove_frames`]; the slot is small.
 #[inline(always)]
-fn remove_pages(slot: Slot, freed: &mut Freed) -> u32 {
+unsafe fn remove_pages(slot: Slot, freed: &mut Freed) -> u32 {
     if slot.order == 1 {
         let place = only_entry(slot);
         let entry = Entry(place.load(Ordering::Relaxed));
         place.store(0, Ordering::Relaxed);
-        freed.add(entry);
+        // SAFETY: the slot owned the frame, its entry is cleared, and no TLB has it, guaranteed by the caller (see # Safety).
+        unsafe { freed.add(entry) };
         return 1;
     }
     let entries = slot_entries(slot);
@@ -389,14 +442,18 @@ fn remove_pages(slot: Slot, freed: &mut Freed) -> u32 {
     for place in entries {
         let entry = Entry(place.load(Ordering::Relaxed));
         place.store(0, Ordering::Relaxed);
-        freed.add(entry);
+        // SAFETY: the slot owned the frame, its entry is cleared, and no TLB has it, guaranteed by the caller (see # Safety).
+        unsafe { freed.add(entry) };
     }
     slot.pages
 }
 
 /// Takes the frames out of a segment whose entry is not present, frees its page table, and clears the entry. `keeps_frames` leaves the
 /// frames to the caller.
-fn remove_segment(segment: u32, keeps_frames: bool, freed: &mut Freed) {
+///
+/// # Safety
+/// The caller owns the large slot of the segment, whose entry was never present, or every CPU covers a later generation for its tables.
+unsafe fn remove_segment(segment: u32, keeps_frames: bool, freed: &mut Freed) {
     let place = segment_entry(segment);
     let entry = Entry(place.swap(0, Ordering::Relaxed));
     if entry.is_unused() {
@@ -409,7 +466,8 @@ fn remove_segment(segment: u32, keeps_frames: bool, freed: &mut Freed) {
         let block = FrameNumber::containing(entry.page_address(2) as usize);
         if entry.has(SINGLES) {
             for index in 0..SEGMENT_PAGES as usize {
-                freed.add(Entry::new((block + index).address() as u64, Flags::empty()));
+                // SAFETY: they are the slot's frames, allocated one by one (`SINGLES`). The entry is cleared, and no TLB has them.
+                unsafe { freed.add(Entry::new((block + index).address() as u64, Flags::empty())) };
             }
         } else {
             // SAFETY: `enter_segment` has allocated the block for this mapping. Its entry is cleared, and no TLB has it.
@@ -421,14 +479,20 @@ fn remove_segment(segment: u32, keeps_frames: bool, freed: &mut Freed) {
         // SAFETY: the segment's entry led to this table, which `enter_segment` has made, and which nothing else leads to.
         let page = Entry(unsafe { entry_of(entry.address(), index) }.load(Ordering::Relaxed));
         if !page.is_unused() && !keeps_frames {
-            freed.add(page);
+            // SAFETY: it is the slot's frame. The entry that led to the table is cleared, and no TLB has the page.
+            unsafe { freed.add(page) };
         }
     }
-    free_page_table(entry, freed);
+    // SAFETY: `enter_segment` has made the table. Its entry is cleared, and no processor walks it, guaranteed by the caller (see # Safety).
+    unsafe { free_page_table(entry, freed) };
 }
 
-/// Frees a page table that nothing leads to any more.
-pub(super) fn free_page_table(entry: Entry, freed: &mut Freed) {
+/// Frees a page table.
+///
+/// # Safety
+/// The entry led to a table of `new_page_table`. Nothing leads to it any more, and no processor caches that something did.
+pub(super) unsafe fn free_page_table(entry: Entry, freed: &mut Freed) {
     page_table_freed();
-    freed.add(Entry::new(entry.address(), Flags::empty()));
+    // SAFETY: `new_page_table` has allocated the frame as a single one, and nothing leads to it, guaranteed by the caller (see # Safety).
+    unsafe { freed.add(Entry::new(entry.address(), Flags::empty())) };
 }

@@ -81,12 +81,14 @@ pub fn vmap(frames: FrameBatch<'_>) -> Result<Mapping, (VmapError, FrameBatch<'_
         Err(error) => return Err((error, frames)),
     };
     if slot.is_large() {
-        if let Err(error) = map_large(slot, &Source::Given(frames.numbers()), DATA) {
+        // SAFETY: `take_slot` has given the slot to this call alone, for as many pages as the batch has frames, which it owns.
+        if let Err(error) = unsafe { map_large(slot, &Source::Given(frames.numbers()), DATA) } {
             put(slot);
             return Err((VmapError::Map(error), frames));
         }
     } else {
-        enter_all(slot, frames.numbers(), DATA);
+        // SAFETY: `take_slot` has given the slot to this call alone, unmapped, and the batch owns its frames until `into_raw` below.
+        unsafe { enter_all(slot, frames.numbers(), DATA) };
     }
     frames.into_raw();
     Ok(Mapping(slot))
@@ -183,7 +185,9 @@ impl Mapping {
             // The slot has the run's pages and a guard: its order is one more.
             return match take_small(pages as u32, order.get() + 1) {
                 Ok(slot) => {
-                    enter_run(slot, run, DATA);
+                    // SAFETY: `take_small` has given the slot to this call alone, unmapped, and the run was allocated above. The slot's order
+                    // is one more than the run's.
+                    unsafe { enter_run(slot, run, DATA) };
                     Ok(Mapping(slot))
                 }
                 Err(error) => {
@@ -196,7 +200,8 @@ impl Mapping {
         let frames = alloc_frames(&mut buffer, pages).ok_or(VmapError::Map(MapError::OutOfFrames))?;
         match take_slot(pages) {
             Ok(slot) => {
-                enter_all(slot, frames, DATA);
+                // SAFETY: `take_slot` has given the slot to this call alone, unmapped, and the frames were allocated above.
+                unsafe { enter_all(slot, frames, DATA) };
                 Ok(Mapping(slot))
             }
             Err(error) => {
@@ -212,7 +217,8 @@ impl Mapping {
         let frame = alloc(Order::FRAME).ok_or(VmapError::Map(MapError::OutOfFrames))?;
         match take_small(1, 1) {
             Ok(slot) => {
-                enter_one(slot, frame, DATA);
+                // SAFETY: `take_small` has given the slot to this call alone, unmapped, and the frame was allocated above.
+                unsafe { enter_one(slot, frame, DATA) };
                 Ok(Mapping(slot))
             }
             Err(error) => {
@@ -225,8 +231,13 @@ impl Mapping {
     #[inline(never)]
     fn new_large(pages: usize) -> Result<Mapping, VmapError> {
         let slot = take_slot(pages)?;
-        let mapped =
-            if slot.is_large() { map_large(slot, &Source::New, DATA) } else { allocate_small(slot, DATA) };
+        let mapped = if slot.is_large() {
+            // SAFETY: `take_slot` has given the slot to this call alone, unmapped.
+            unsafe { map_large(slot, &Source::New, DATA) }
+        } else {
+            // SAFETY: `take_slot` has given the slot to this call alone, unmapped.
+            unsafe { allocate_small(slot, DATA) }
+        };
         match mapped {
             Ok(()) => Ok(Mapping(slot)),
             Err(error) => {
@@ -277,7 +288,8 @@ impl Mapping {
     /// Unmaps it, for `smp::shootdown`, which frees frames and addresses at once.
     pub fn unmap(self) -> StaleRange {
         let slot = ManuallyDrop::new(self).0;
-        hide(slot);
+        // SAFETY: this mapping owned the slot and ends here, and every borrow of its pages with it.
+        unsafe { hide(slot) };
         StaleRange(slot)
     }
 }
@@ -285,7 +297,8 @@ impl Mapping {
 impl Drop for Mapping {
     #[inline]
     fn drop(&mut self) {
-        unmap_lazily(self.0);
+        // SAFETY: this mapping owned the slot and ends here, and every borrow of its pages with it.
+        unsafe { unmap_lazily(self.0) };
     }
 }
 
@@ -323,7 +336,8 @@ impl StaleRange {
 
 impl Drop for StaleRange {
     fn drop(&mut self) {
-        add_hidden(self.0, stale_with(self.0));
+        // SAFETY: this stale range owned the slot, which `Mapping::unmap` has unmapped, and ends here.
+        unsafe { add_hidden(self.0, stale_with(self.0)) };
     }
 }
 

@@ -146,7 +146,8 @@ pub(super) fn page_entry(page: u32) -> &'static AtomicU64 {
 #[inline(always)]
 fn page_place(page: u32) -> *mut u64 {
     let place = segment_place(page / SEGMENT_PAGES);
-    let entry = Entry(segment_entry(page / SEGMENT_PAGES).load(Ordering::Acquire));
+    // SAFETY: `segment_place` returns an entry of a page directory, which is never freed; its entries are accessed by atomic operations.
+    let entry = Entry(unsafe { AtomicU64::from_ptr(place) }.load(Ordering::Acquire));
     if is_table(entry) { entry_at(DIRECT_MAP.load(Ordering::Relaxed) + entry.address(), page) } else { place }
 }
 

@@ -30,7 +30,8 @@ pub struct CodeMapping(Mapping);
 impl ReadOnlyMapping {
     /// The read-only form of a mapping. Until every CPU has flushed its TLB, some may still write.
     pub(crate) fn begin(mapping: Mapping) -> ReadOnlyMapping {
-        change_flags(mapping.slot(), Flags::WRITABLE, Flags::empty());
+        // SAFETY: the mapping owns its slot. It is consumed, and its successor lets nothing be written.
+        unsafe { change_flags(mapping.slot(), Flags::WRITABLE, Flags::empty()) };
         ReadOnlyMapping(mapping)
     }
 
@@ -53,7 +54,8 @@ impl ReadOnlyMapping {
 impl CodeMapping {
     /// The executable form of a mapping that no TLB has as writable. Until every CPU has flushed its TLB, some may refuse to execute it.
     pub(crate) fn begin(mapping: ReadOnlyMapping) -> CodeMapping {
-        change_flags(mapping.0.slot(), Flags::NO_EXECUTE, Flags::empty());
+        // SAFETY: the mapping owns its slot. It is consumed, and its successor is not writable either; only execution becomes possible.
+        unsafe { change_flags(mapping.0.slot(), Flags::NO_EXECUTE, Flags::empty()) };
         CodeMapping(mapping.0)
     }
 
@@ -172,12 +174,14 @@ impl DeviceMapping {
         let flags = Flags::WRITABLE | Flags::NO_EXECUTE | BORROWED | memory.flags();
         let slot = take_slot(pages).map_err(DeviceMappingError::Map)?;
         if slot.is_large() {
-            if let Err(error) = map_large(slot, &Source::Physical(physical), flags) {
+            // SAFETY: `take_slot` has given the slot to this call alone, unmapped. The caller is responsible for accesses (see # Safety).
+            if let Err(error) = unsafe { map_large(slot, &Source::Physical(physical), flags) } {
                 put(slot);
                 return Err(DeviceMappingError::Map(VmapError::Map(error)));
             }
         } else {
-            enter_physical(slot, physical, flags);
+            // SAFETY: `take_slot` has given the slot to this call alone, unmapped, and the flags above have `BORROWED`.
+            unsafe { enter_physical(slot, physical, flags) };
         }
         Ok(DeviceMapping { slot, physical })
     }
@@ -200,7 +204,8 @@ impl DeviceMapping {
 
 impl Drop for DeviceMapping {
     fn drop(&mut self) {
-        unmap_lazily(self.slot);
+        // SAFETY: this mapping owned the slot and ends here. Its pointer is valid while the mapping lives (`as_ptr`).
+        unsafe { unmap_lazily(self.slot) };
     }
 }
 
