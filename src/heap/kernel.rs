@@ -30,10 +30,6 @@ per_cpu! {
     static MAGAZINES: Magazines = Magazines::new();
     /// Whether this CPU may have cached objects.
     static NONEMPTY: AtomicU64 = AtomicU64::new(0);
-    /// Allocations that failed.
-    static FAILURES: AtomicU64 = AtomicU64::new(0);
-    /// Allocations that the loaded magazine could not serve, and frees that it had no room for.
-    static SLOW: AtomicU64 = AtomicU64::new(0);
 }
 
 const _: () = assert!(size_of::<Magazines>() <= MAGAZINES_BYTES && align_of::<Magazines>() <= 128);
@@ -219,7 +215,6 @@ const TRIES: usize = 3;
 #[cold]
 #[inline(never)]
 fn alloc_slow(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
-    SLOW.increment();
     if arena::is_active() {
         return arena::alloc(layout);
     }
@@ -238,7 +233,6 @@ fn alloc_slow(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
             break;
         }
     }
-    FAILURES.increment();
     null_mut()
 }
 
@@ -246,7 +240,6 @@ fn alloc_slow(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn dealloc_slow(guard: IrqGuard, class: SizeClass, object: NonNull<u8>) {
-    SLOW.increment();
     let Some(cpu) = activate(&guard) else { refuse(Misuse::Disabled { address: object.addr().get() }) };
     let freed = HEAP.put(cpu, class, object);
     drop(guard);

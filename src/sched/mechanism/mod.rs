@@ -26,7 +26,7 @@ pub(super) use placing::{place, switch_after, wake, wake_under};
 pub(super) use slicing::slice_ended;
 pub(super) use switching::{finish_switch, leave, switch_if_better, yield_cpu};
 
-use super::cpu_scheduler::CpuScheduler;
+use super::cpu_scheduler::{CpuScheduler, SwitchCounts};
 use super::policies::Policy;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{self, PerCpu};
@@ -86,8 +86,27 @@ static STRANDED: AtomicU64 = AtomicU64::new(0);
 
 crate::panic_context! {
     "scheduler" => |out| {
-        let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
-        for (cpu, me) in all.filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
+        let all = || smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
+        let sum = |count: fn(&SwitchCounts) -> &AtomicU64| {
+            all().map(|(_, me)| count(&me.counts).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        writeln!(
+            out,
+            "{} switches, {} threads preempted, {} yielded, {} parked",
+            sum(|counts| &counts.switches),
+            sum(|counts| &counts.preempted),
+            sum(|counts| &counts.yielded),
+            sum(|counts| &counts.parked)
+        )?;
+        writeln!(
+            out,
+            "{} threads stolen, {} notices, {} slices ended, {} threads on a CPU outside their affinity",
+            sum(|counts| &counts.stolen),
+            sum(|counts| &counts.notices),
+            sum(|counts| &counts.slices),
+            STRANDED.load(Ordering::Relaxed)
+        )?;
+        for (cpu, me) in all().filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
             let queued = me.backlog.queued();
             let inbox = if me.backlog.inbox.has_threads() { ", inbox not empty" } else { "" };
             writeln!(out, "cpu {cpu}: {:?}, {queued} threads queued{inbox}", me.notice.get())?;
