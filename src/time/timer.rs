@@ -58,6 +58,13 @@ pub struct TimerId {
     key: Key,
 }
 
+impl TimerId {
+    /// Returns whether the timer was armed on this CPU.
+    pub(super) fn is_of_this_cpu(&self, guard: &IrqGuard) -> bool {
+        core::ptr::eq(self.queue, own(guard))
+    }
+}
+
 /// Why a timer was not armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerError {

@@ -72,7 +72,7 @@ fn halt(
     }
 }
 
-/// Halts until the condition holds or the deadline has passed. Returns whether the condition holds.
+/// Halts until the condition holds, the deadline has passed, or the thread has moved to another CPU. Returns whether the condition holds.
 fn halt_once(until: &Deadline, condition: &impl Fn() -> bool) -> bool {
     // The timer's interrupt ends the halt; its callback does nothing.
     let alarm = timer::after(Duration::from_nanos(until.remaining_ns()), |_| {}, 0);
@@ -82,11 +82,12 @@ fn halt_once(until: &Deadline, condition: &impl Fn() -> bool) -> bool {
         if holds || passed {
             break holds;
         }
-        if alarm.is_ok() {
+        match &alarm {
             // An interrupt that has arrived since the condition was evaluated ends the halt.
-            memory::halt(&mut guard);
-        } else {
-            guard.window(core::hint::spin_loop);
+            Ok(alarm) if alarm.is_of_this_cpu(&guard) => memory::halt(&mut guard),
+            // The thread has moved: the alarm would end a halt of the CPU that it has left. The caller arms another.
+            Ok(_) => break false,
+            Err(_) => guard.window(core::hint::spin_loop),
         }
     };
     if let Ok(alarm) = alarm {

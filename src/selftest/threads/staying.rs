@@ -1,12 +1,15 @@
-//! Checks that a thread stays on its CPU while it waits for a call to other CPUs. Called by the part `threads`.
+//! Checks threads that wait in a halt: one that waits for a call to other CPUs stays on its CPU, and one that waits for a time may move.
+//! Called by the part `threads`.
 
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use crate::cpu::CpuSet;
+use crate::cpu::{self, CpuId, CpuSet};
 use crate::smp;
 use crate::sync::Deadline;
 use crate::thread::{self, Builder, Class};
+use crate::time;
 
 /// How long a call gives another thread of the caller's CPU to run, in milliseconds.
 const CALL_MS: u64 = 20;
@@ -18,9 +21,50 @@ const WAITING: u32 = 0;
 const WANTED: u32 = 1;
 const RUNNING: u32 = 2;
 
-/// While a thread of one CPU waits for a call to another, the call makes a real-time thread of the first CPU ready. It must not run before
-/// the call has ended: it may call as well, and the caller could move. Returns the number of threads.
+/// Runs both checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
+    Ok(waits_for_a_call()? + wakes_after_a_move()?)
+}
+
+/// How long a thread halts that is moved meanwhile.
+const HALT: Duration = Duration::from_millis(50);
+
+/// The time in which it wakes.
+const WAKES_IN: Duration = Duration::from_secs(10);
+
+/// A thread halts until a time. Meanwhile a real-time thread takes its CPU until the first one has moved and woken.
+fn wakes_after_a_move() -> CheckResult<u64> {
+    static HALTS_ON: AtomicU32 = AtomicU32::new(0);
+    static HAS_WOKEN: AtomicU32 = AtomicU32::new(0);
+    HALTS_ON.store(0, Ordering::SeqCst);
+    HAS_WOKEN.store(0, Ordering::SeqCst);
+    let halting = Builder::new().name("halting").spawn(|| {
+        HALTS_ON.store(cpu::current().0 + 1, Ordering::Release);
+        time::sleep(HALT);
+        HAS_WOKEN.store(1, Ordering::Release);
+    })?;
+    while HALTS_ON.load(Ordering::Acquire) == 0 {
+        thread::yield_now();
+    }
+    let from = CpuId(HALTS_ON.load(Ordering::Acquire) - 1);
+    let taking =
+        Builder::new().name("taking").pinned(from).class(Class::RealTime { priority: 1 }).spawn(|| {
+            let has_woken = || HAS_WOKEN.load(Ordering::Acquire) == 1;
+            let _ = Deadline::after_ms(1000).wait_until(has_woken);
+        })?;
+    let woken = halting.join_timeout(WAKES_IN).is_ok();
+    if !woken {
+        // An interrupt ends the halt of the CPU that the thread has moved to.
+        let _ = smp::wake_others();
+    }
+    taking.join();
+    ensure!(woken, "a thread that has moved from cpu {from} while it halts has not woken in {WAKES_IN:?}");
+    Ok(2)
+}
+
+/// While a thread of one CPU waits for a call to another, the call makes a real-time thread of the first CPU ready. It must not run before
+/// the call has ended: it may call as well, and the caller could move.
+fn waits_for_a_call() -> CheckResult<u64> {
     let mut online = smp::online().map(smp::Cpu::id);
     let (Some(to), Some(from)) = (online.next(), online.next()) else { return Ok(0) };
     RIVAL.store(WAITING, Ordering::SeqCst);
