@@ -168,8 +168,9 @@ fn switch_if_allowed() {
 
 #[inline(always)]
 fn switch(guard: &IrqGuard) {
-    // The thread may have moved between the check and the guard.
-    if word() == 0
+    // The thread may have moved between the check and the guard. The completion of a switch may want the next one: it queues the
+    // previous thread if that was woken meanwhile.
+    while word() == 0
         && let Some(switch) = SWITCH.get()
     {
         switch(guard);

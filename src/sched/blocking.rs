@@ -88,6 +88,19 @@ pub(super) fn block_until(
     true
 }
 
+/// Parks with a wake-up that comes before the CPU has left the thread, for the self-test.
+///
+/// **Context:** as for `park`.
+#[cfg(feature = "selftest")]
+pub(crate) fn park_and_wake() {
+    let (guard, me) = begin_block("park");
+    if me.state.begin(Wait::Unpark) {
+        mechanism::wake_under(&guard, me, Wait::Unpark);
+        mechanism::leave(&guard, me, Leave::Parking);
+    }
+    mechanism::switch_after(guard);
+}
+
 /// The timer that ends a thread's wait. Its drop cancels it.
 pub(super) struct WakeTimer {
     /// `None` if there was no memory for it.

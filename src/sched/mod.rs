@@ -58,12 +58,12 @@ pub mod thread;
 
 #[cfg(target_os = "none")]
 pub(crate) use mechanism::policy;
-#[cfg(all(target_os = "none", feature = "selftest"))]
-pub(crate) use mechanism::queued;
 #[cfg(target_os = "none")]
 pub(crate) use stack::{deepest_use as deepest_stack_use, release_cached as release_stacks};
 #[cfg(target_os = "none")]
 pub(crate) use start::start;
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use {blocking::park_and_wake, mechanism::queued};
 
 #[cfg(all(test, loom))]
 mod models;

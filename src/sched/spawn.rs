@@ -150,7 +150,7 @@ where
     // SAFETY: the switch to this thread is under way: interrupts are off, by the guard of the thread that this CPU has left.
     let guard = unsafe { IrqGuard::of_switch() };
     finish_switch(&guard);
-    drop(guard);
+    switch_after(guard);
     // SAFETY: `spawn` has written the function at the beginning of the packet, and no other code reads it.
     let function = unsafe { packet.cast::<F>().read() };
     let ended = packet.wrapping_byte_add(offset_of!(Packet<F, T, E>, ended)).cast::<E>();

@@ -17,7 +17,6 @@ use core::time::Duration;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
 use super::blocking::{WakeTimer, begin_block, block_until, deadline_after};
-use super::cpu_scheduler::Leave;
 use super::entity::{Affinity, Attributes};
 pub use super::entity::{Class, ThreadId};
 use super::mechanism;
@@ -337,7 +336,7 @@ pub fn current() -> Thread {
 pub fn park() {
     let (guard, me) = begin_block("park");
     if me.state.begin(Wait::Unpark) {
-        mechanism::leave(&guard, me, Leave::Parking);
+        mechanism::leave_and_return(guard, me);
     }
 }
 
@@ -353,6 +352,7 @@ pub fn park_timeout(timeout: Duration) {
     if !me.state.take_token() {
         WakeTimer::arm(me, deadline_after(timeout), Wait::Unpark).leave(&guard, me);
     }
+    mechanism::switch_after(guard);
 }
 
 /// Waits for at least `duration`. Where no thread runs, the CPU halts meanwhile.
@@ -380,6 +380,7 @@ pub fn sleep(duration: Duration) {
 pub fn sleep_until(deadline_ns: u64) {
     let (guard, me) = begin_block("sleep");
     block_until(&guard, me, Some(deadline_ns), || false);
+    mechanism::switch_after(guard);
 }
 
 /// Lets another thread of this CPU run, if there is one and the policy agrees.
@@ -391,5 +392,7 @@ pub fn sleep_until(deadline_ns: u64) {
 #[track_caller]
 pub fn yield_now() {
     let (guard, me) = begin_block("yield_now");
-    mechanism::yield_cpu(&guard, me);
+    if mechanism::yield_cpu(&guard, me) {
+        mechanism::switch_after(guard);
+    }
 }

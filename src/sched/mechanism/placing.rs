@@ -6,7 +6,7 @@ use super::slicing::keep_slicing;
 use super::{STRANDED, of, own, policy};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
-use crate::sched::cpu_scheduler::{CpuScheduler, Queue};
+use crate::sched::cpu_scheduler::{CpuScheduler, Leave, Queue};
 use crate::sched::entity::{Affinity, Class, Runnable};
 use crate::sched::notice::Attention;
 use crate::sched::policy::{Enqueue, Placement, Running};
@@ -203,6 +203,14 @@ pub(in crate::sched) fn wake(tcb: &Tcb, wait: Wait) {
     // SAFETY: `wake` has given the waiting thread to the caller.
     let token = unsafe { tcb.token() };
     place(&guard, token, Enqueue::Woken);
+    switch_after(guard);
+}
+
+/// Leaves the CPU as [`leave`](super::switching::leave), and switches again if that has become wanted meanwhile. Returns when the thread
+/// runs again.
+#[inline(never)]
+pub(in crate::sched) fn leave_and_return(guard: IrqGuard, current: &'static Tcb) {
+    super::switching::leave(&guard, current, Leave::Parking);
     switch_after(guard);
 }
 

@@ -53,19 +53,19 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
     }
 }
 
-/// Lets another thread of this CPU run, if the policy agrees. Returns when the calling thread runs again.
+/// Lets another thread of this CPU run, if the policy agrees. Returns when the calling thread runs again, and whether threads waited.
 ///
 /// **Context:** a thread of the scheduler, which may block; `guard` alone keeps interrupts off.
 #[inline]
-pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) {
+pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bool {
     let me = own(guard);
     if me.backlog.is_empty() {
-        return;
+        return false;
     }
     preempt::clear_wanted(guard);
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
-    let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return };
+    let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return false };
     let has_collected = me.collect(policy.as_mut(), now);
     count(&me.counts.yielded);
     current.state.set_queued();
@@ -77,6 +77,7 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) {
     if has_collected {
         kick_idle_for_rest(guard, me);
     }
+    true
 }
 
 /// Switches from a thread that was put on this CPU's queue to the one that was taken from it, or to the CPU's own.

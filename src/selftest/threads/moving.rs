@@ -8,7 +8,7 @@ use super::super::check::{CheckResult, ensure};
 use crate::cpu::{self, CpuId};
 use crate::sched;
 use crate::smp::{self, hotplug};
-use crate::thread::{self, Builder, JoinHandle};
+use crate::thread::{self, Builder, Class, JoinHandle};
 
 /// Threads that wait for the CPU that goes offline.
 const THREADS: u64 = 3;
@@ -22,8 +22,11 @@ pub(super) fn run() -> CheckResult<u64> {
     if last == CpuId::BSP {
         return Ok(0);
     }
-    let spawned = pinned_to_an_offline_cpu(last)?;
+    let mut spawned = pinned_to_an_offline_cpu(last)?;
     check_counts()?;
+    if sched::policy().is_some_and(|policy| policy.name == "fair") {
+        spawned += woken_while_it_leaves(last)?;
+    }
     Ok(spawned)
 }
 
@@ -66,6 +69,52 @@ fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
     busy.into_iter().for_each(JoinHandle::join);
     hotplug::online(cpu)?;
     Ok(THREADS + 1)
+}
+
+/// A thread that is woken while it leaves the CPU, and should run before the one that the CPU has switched to, runs at once.
+fn woken_while_it_leaves(cpu: CpuId) -> CheckResult<u64> {
+    const RUNS: u64 = 1;
+    const ENDED: u64 = 2;
+    /// What the urgent thread does. All threads are on one CPU, so another thread that sees that it runs has run before it.
+    static URGENT: AtomicU64 = AtomicU64::new(0);
+    static LATE: AtomicU64 = AtomicU64::new(0);
+    fn look() {
+        if URGENT.load(Ordering::SeqCst) == RUNS {
+            LATE.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    URGENT.store(0, Ordering::SeqCst);
+    LATE.store(0, Ordering::SeqCst);
+    let pinned = move || Builder::new().pinned(cpu);
+    let urgent = move || {
+        URGENT.store(RUNS, Ordering::SeqCst);
+        let fresh = pinned().spawn(look);
+        for _ in 0..20 {
+            sched::park_and_wake();
+        }
+        URGENT.store(ENDED, Ordering::SeqCst);
+        fresh.map(JoinHandle::join)
+    };
+    let others = move || {
+        let yields = pinned().spawn(|| {
+            while URGENT.load(Ordering::SeqCst) != ENDED {
+                thread::yield_now();
+                look();
+            }
+        })?;
+        thread::yield_now();
+        let urgent = pinned().class(Class::RealTime { priority: 1 }).spawn(urgent)?;
+        look();
+        yields.join();
+        urgent.join()
+    };
+    pinned().spawn(others)?.join()?;
+    let late = LATE.load(Ordering::SeqCst);
+    ensure!(
+        late == 0,
+        "threads: a real-time thread that was woken waited {late} times for others of its CPU"
+    );
+    Ok(4)
 }
 
 /// Waits until the threads that count have had their turns.
