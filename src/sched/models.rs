@@ -62,7 +62,8 @@ impl Sleeper {
 
     fn wake(&self) {
         self.condition.store(1, Ordering::Release);
-        if self.state.wake(Wait::Unpark) == Wake::Enqueue {
+        // In the steps of `mechanism::unpark`.
+        if !self.state.leave_token(Wait::Unpark) && self.state.wake(Wait::Unpark) == Wake::Enqueue {
             assert_eq!(self.saved.load(Ordering::Relaxed), 1, "queued before its registers are saved");
             self.enqueued.fetch_add(1, Ordering::Relaxed);
         }

@@ -168,6 +168,23 @@ impl ThreadState {
         self.0.store(Exited as u32, Ordering::Release);
     }
 
+    /// Leaves a token if the thread does not wait so. Returns `false` if it waits: then [`wake`](Self::wake) wakes it. **Context:** any.
+    #[inline(always)]
+    pub(crate) fn leave_token(&self, wait: Wait) -> bool {
+        let (begun, token) = wait.begun();
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & PHASE != begun + LEFT {
+            if word & PHASE == Exited as u32 {
+                return true;
+            }
+            match self.0.compare_exchange(word, word | token, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
     /// Wakes the thread if it waits so, or leaves a token. **Context:** any.
     #[inline(always)]
     pub(crate) fn wake(&self, wait: Wait) -> Wake {

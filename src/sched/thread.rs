@@ -48,7 +48,7 @@ impl Thread {
     ///
     /// **Context:** thread or interrupt; not NMI. May switch to the thread.
     pub fn unpark(&self) {
-        mechanism::wake(&self.0, Wait::Unpark);
+        mechanism::unpark(&self.0);
     }
 }
 

@@ -192,17 +192,21 @@ pub(in crate::sched) fn wake_under(guard: &IrqGuard, tcb: &Tcb, wait: Wait) {
     }
 }
 
-/// Wakes a thread that waits so, or leaves a token. Switches to it if it should run instead of the caller.
+/// Wakes a thread that is parked, or leaves a token. Switches to it if it should run instead of the caller.
 ///
 /// **Context:** thread or interrupt; not NMI.
-pub(in crate::sched) fn wake(tcb: &Tcb, wait: Wait) {
-    if tcb.state.wake(wait) == Wake::Nothing {
-        return;
+#[inline]
+pub(in crate::sched) fn unpark(tcb: &Tcb) {
+    if !tcb.state.leave_token(Wait::Unpark) {
+        wake_parked(tcb);
     }
+}
+
+#[inline(never)]
+fn wake_parked(tcb: &Tcb) {
+    // Before the wake-up: if another thread ran between it and the enqueuing, the woken one would wait for that thread as well.
     let guard = IrqGuard::new();
-    // SAFETY: `wake` has given the waiting thread to the caller.
-    let token = unsafe { tcb.token() };
-    place(&guard, token, Enqueue::Woken);
+    wake_under(&guard, tcb, Wait::Unpark);
     switch_after(guard);
 }
 
