@@ -254,6 +254,14 @@ pub(crate) fn set_slice_hook(ended: fn(&IrqGuard)) {
     SLICE_ENDED.set(ended);
 }
 
+/// Returns whether this CPU runs callbacks of its timers: the caller is one of them.
+///
+/// **Context:** any but NMI, not with the CPU's timers locked.
+#[cold]
+pub(crate) fn is_expiring(guard: &IrqGuard) -> bool {
+    own(guard).lock_under(guard).armed_ns == EXPIRING
+}
+
 /// The number of timers that this CPU has armed.
 ///
 /// **Context:** any but NMI.

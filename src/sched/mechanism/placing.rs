@@ -15,7 +15,7 @@ use crate::sched::tcb::Tcb;
 use crate::sched::{idle_set, retry};
 use crate::smp::{self, Cpu};
 use crate::time::now_ns;
-use crate::time::timer::Expiry;
+use crate::time::timer::{self, Expiry};
 
 /// Puts a thread, which may run on this CPU, on its queue.
 pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable, reason: Enqueue) {
@@ -218,12 +218,13 @@ pub(in crate::sched) fn leave_and_return(guard: IrqGuard, current: &'static Tcb)
     switch_after(guard);
 }
 
-/// Switches if that has become wanted under `guard`: now, or, in a section with interrupts off or a handler, at its end.
+/// Switches if that has become wanted under `guard`: now, or, in a section with interrupts off or a handler, at its end. The exit of
+/// the timer interrupt switches anyway, so its callbacks send no interrupt.
 pub(in crate::sched) fn switch_after(guard: IrqGuard) {
     if guard.were_enabled() {
         drop(guard);
         preempt::switch_if_wanted();
-    } else if preempt::is_switch_wanted() {
+    } else if preempt::is_switch_wanted() && !timer::is_expiring(&guard) {
         // The interrupt is pending until interrupts are on again. If it cannot be sent, the next one switches.
         let _ = crate::apic::send_to_self(&guard, Vector::RESCHEDULE);
     }
