@@ -46,6 +46,8 @@ pub(crate) struct CpuScheduler {
     pub(crate) notice: Notice,
     /// Whether the CPU's own thread has something to do, and so runs before all others. Only the CPU uses it.
     pub(crate) is_own_due: Cell<bool>,
+    /// The time for which the slice timer was last set. Only the CPU uses it.
+    pub(crate) slice_end_ns: Cell<u64>,
     /// The CPU's own thread. Only the CPU uses it.
     pub(crate) own: OwnThread,
     /// The thread that the CPU is switching away from, if something remains to be done with it. Only the CPU uses it.
@@ -73,7 +75,7 @@ pub(crate) struct SwitchCounts {
     pub(crate) slices: AtomicU64,
 }
 
-// SAFETY: `is_own_due`, `own` and `previous` are used by the CPU that they belong to only, with interrupts off (`mechanism`). The
+// SAFETY: `is_own_due`, `slice_end_ns`, `own` and `previous` are used by the CPU that they belong to only, with interrupts off (`mechanism`). The
 // rest is atomics and a lock.
 unsafe impl Sync for CpuScheduler {}
 
@@ -87,6 +89,7 @@ impl CpuScheduler {
             backlog: Backlog::new(),
             notice: Notice::new(),
             is_own_due: Cell::new(false),
+            slice_end_ns: Cell::new(0),
             own: OwnThread { saved_rsp: Cell::new(0), header: Cell::new(core::ptr::null()) },
             previous: Cell::new(None),
             counts: SwitchCounts {

@@ -63,7 +63,7 @@ pub(crate) use stack::{deepest_use as deepest_stack_use, release_cached as relea
 #[cfg(target_os = "none")]
 pub(crate) use start::start;
 #[cfg(all(target_os = "none", feature = "selftest"))]
-pub(crate) use {blocking::park_and_wake, mechanism::queued};
+pub(crate) use {blocking::park_and_wake, mechanism::queued, mechanism::slice_end_ns};
 
 #[cfg(all(test, loom))]
 mod models;

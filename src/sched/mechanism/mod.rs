@@ -23,6 +23,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
 pub(super) use idle::run_threads;
 pub(super) use placing::{leave_and_return, place, switch_after, unpark, wake_under};
+#[cfg(feature = "selftest")]
+pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;
 pub(super) use switching::{finish_switch, leave, switch_if_better, yield_cpu};
 

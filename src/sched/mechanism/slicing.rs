@@ -10,7 +10,8 @@ use crate::sched::policy::RunQueue;
 use crate::smp;
 use crate::time::timer;
 
-/// Sets the timer that ends the slice of the thread that runs from now on, if others wait.
+/// Sets the timer that ends the slice of the thread that runs from now on, if others wait. A timer that was set for another thread
+/// stays if it ends within the slice: the policy is asked then.
 #[inline(always)]
 pub(super) fn keep_slicing(
     guard: &IrqGuard,
@@ -19,7 +20,10 @@ pub(super) fn keep_slicing(
     running: &Runnable,
     now_ns: u64,
 ) {
-    if me.notice.get() != Attention::Slicing && me.backlog.queued() != 0 {
+    let latest_ns = now_ns + u64::from(running.attributes().slice_ns);
+    if me.backlog.queued() != 0
+        && (me.notice.get() != Attention::Slicing || me.slice_end_ns.get() > latest_ns)
+    {
         begin_slicing(guard, me, policy, running, now_ns);
     }
 }
@@ -34,7 +38,9 @@ fn begin_slicing(
     now_ns: u64,
 ) {
     if let Some(slice_ns) = policy.slice_ns(running) {
-        timer::set_slice(guard, now_ns.saturating_add(slice_ns));
+        let end_ns = now_ns.saturating_add(slice_ns);
+        me.slice_end_ns.set(end_ns);
+        timer::set_slice(guard, end_ns);
         me.notice.set_slicing();
     }
 }
@@ -43,8 +49,15 @@ fn begin_slicing(
 pub(in crate::sched) fn slice_ended(guard: &IrqGuard) {
     let me = own(guard);
     count(&me.counts.slices);
-    // The timer does not run any more: from here on wakers send an interrupt. `reschedule` then looks into the inbox.
+    // The timer does not run any more: from here on wakers send an interrupt. `switch_if_better` then looks into the inbox.
     me.notice.set(Attention::Running);
     smp::look_again(guard);
     preempt::want_switch(guard);
+}
+
+/// Returns until when this CPU's slice timer runs, if it does. **Context:** thread or interrupt.
+#[cfg(feature = "selftest")]
+pub(crate) fn slice_end_ns() -> Option<u64> {
+    let me = own(&IrqGuard::new());
+    (me.notice.get() == Attention::Slicing).then(|| me.slice_end_ns.get())
 }

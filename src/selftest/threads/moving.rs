@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use crate::cpu::{self, CpuId};
+use crate::cpu::{self, CpuId, IrqGuard};
 use crate::sched;
 use crate::smp::{self, hotplug};
-use crate::thread::{self, Builder, Class, JoinHandle};
+use crate::thread::{self, Builder, Class, JoinHandle, SpawnError};
 
 /// Threads that wait for the CPU that goes offline.
 const THREADS: u64 = 3;
@@ -26,6 +26,7 @@ pub(super) fn run() -> CheckResult<u64> {
     check_counts()?;
     if sched::policy().is_some_and(|policy| policy.name == "fair") {
         spawned += woken_while_it_leaves(last)?;
+        spawned += slices(last)?;
     }
     Ok(spawned)
 }
@@ -115,6 +116,35 @@ fn woken_while_it_leaves(cpu: CpuId) -> CheckResult<u64> {
         "threads: a real-time thread that was woken waited {late} times for others of its CPU"
     );
     Ok(4)
+}
+
+/// The slice timer of a thread with a long slice does not stay for one with a short slice.
+fn slices(cpu: CpuId) -> CheckResult<u64> {
+    const LONG_SLICE: Duration = Duration::from_secs(4);
+    const SHORT_SLICE: Duration = Duration::from_millis(2);
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    ENDS.store(false, Ordering::SeqCst);
+    let pinned = move |slice| Builder::new().pinned(cpu).slice(slice);
+    let long = move || {
+        // It waits, so the timer is set for this thread.
+        let other = pinned(LONG_SLICE).spawn(|| {
+            while !ENDS.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        })?;
+        let short = pinned(SHORT_SLICE).spawn(|| {
+            let _guard = IrqGuard::new();
+            sched::slice_end_ns().map(|end_ns| end_ns.saturating_sub(crate::time::now_ns()))
+        })?;
+        let left_ns = short.join();
+        ENDS.store(true, Ordering::Release);
+        other.join();
+        Ok::<_, SpawnError>(left_ns)
+    };
+    let left_ns = pinned(LONG_SLICE).spawn(long)?.join()?;
+    let is_short = left_ns.is_none_or(|left_ns| u128::from(left_ns) <= SHORT_SLICE.as_nanos());
+    ensure!(is_short, "threads: a slice of {SHORT_SLICE:?} ends after {left_ns:?} ns");
+    Ok(3)
 }
 
 /// Waits until the threads that count have had their turns.
