@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::backlog::Backlog;
 use super::entity::Runnable;
-use super::notice::Notice;
-use super::policy::{Enqueue, RunQueue};
+use super::notice::{Attention, Notice};
+use super::policy::RunQueue;
 use super::tcb::Tcb;
 use crate::cpu::CpuId;
 use crate::cpu::thread::Thread as Header;
@@ -46,6 +46,8 @@ pub(crate) struct CpuScheduler {
     pub(crate) notice: Notice,
     /// Whether the CPU's own thread has something to do, and so runs before all others. Only the CPU uses it.
     pub(crate) is_own_due: Cell<bool>,
+    /// Whether the CPU was claimed to steal a thread, and has not looked for it yet. Only the CPU uses it.
+    pub(crate) is_claimed: Cell<bool>,
     /// The time for which the slice timer was last set. Only the CPU uses it.
     pub(crate) slice_end_ns: Cell<u64>,
     /// The CPU's own thread. Only the CPU uses it.
@@ -75,7 +77,7 @@ pub(crate) struct SwitchCounts {
     pub(crate) slices: AtomicU64,
 }
 
-// SAFETY: `is_own_due`, `slice_end_ns`, `own` and `previous` are used by the CPU that they belong to only, with interrupts off (`mechanism`). The
+// SAFETY: `is_own_due`, `is_claimed`, `slice_end_ns`, `own` and `previous` are used by the CPU that they belong to only, with interrupts off (`mechanism`). The
 // rest is atomics and a lock.
 unsafe impl Sync for CpuScheduler {}
 
@@ -89,6 +91,7 @@ impl CpuScheduler {
             backlog: Backlog::new(),
             notice: Notice::new(),
             is_own_due: Cell::new(false),
+            is_claimed: Cell::new(false),
             slice_end_ns: Cell::new(0),
             own: OwnThread { saved_rsp: Cell::new(0), header: Cell::new(core::ptr::null()) },
             previous: Cell::new(None),
@@ -104,27 +107,12 @@ impl CpuScheduler {
         }
     }
 
-    /// Moves what other CPUs have put into the inbox to the queue. Returns whether that were any.
-    ///
-    /// **Context:** the queue is locked, as `queue`.
+    /// Takes what [`Notice::set`](super::notice::Notice::set) has returned.
     #[inline(always)]
-    pub(crate) fn collect(&self, queue: &mut dyn RunQueue, now_ns: u64) -> bool {
-        let has_threads = self.backlog.inbox.has_threads();
-        if has_threads {
-            self.collect_some(queue, now_ns);
+    pub(crate) fn note_claim(&self, was: Attention) {
+        if was == Attention::Claimed {
+            self.is_claimed.set(true);
         }
-        has_threads
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn collect_some(&self, queue: &mut dyn RunQueue, now_ns: u64) {
-        let mut count = 0;
-        for thread in self.backlog.inbox.take_all() {
-            queue.enqueue(thread, Enqueue::Woken, now_ns);
-            count += 1;
-        }
-        self.backlog.add_queued(count);
     }
 }
 

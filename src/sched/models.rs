@@ -263,8 +263,34 @@ fn loom_one_of_two_wakers_claims_an_idle_cpu() {
             let target = target.clone();
             thread::spawn(move || target.notice.claim_idle())
         });
-        let claimed = claims.into_iter().filter(|_| true).map(|claim| claim.join().unwrap());
-        assert_eq!(claimed.filter(|is_so| *is_so).count(), 1);
+        let claimed = claims.map(|claim| claim.join().unwrap());
+        assert_ne!(claimed[0], claimed[1]);
+    });
+}
+
+#[test]
+fn loom_a_cpu_that_runs_a_thread_of_its_own_knows_whether_it_was_claimed() {
+    check(|| {
+        let target = Target::new();
+        target.notice.set(Attention::Idle);
+        let claim = thread::spawn({
+            let target = target.clone();
+            move || target.notice.claim_idle()
+        });
+        let sender = thread::spawn({
+            let target = target.clone();
+            move || target.send(1)
+        });
+        // In the steps of `mechanism::take_own`.
+        let was = target.notice.set(Attention::Running);
+        target.look();
+        let (is_claimed, ()) = (claim.join().unwrap(), sender.join().unwrap());
+        assert_eq!(
+            was == Attention::Claimed,
+            is_claimed,
+            "a claim is lost, or one is passed on that was not made"
+        );
+        assert!(!target.inbox.has_threads() || target.is_notified());
     });
 }
 

@@ -19,18 +19,21 @@ pub(crate) enum Attention {
     Slicing,
     /// It has nothing to run, and halts.
     Idle,
-    /// An interrupt is pending at it.
+    /// An interrupt is pending at it, for a thread in its inbox.
     Notified,
+    /// An interrupt is pending at it, for a thread on another CPU's queue, which it should steal.
+    Claimed,
 }
 
-use Attention::{Idle, Notified, Running, Slicing};
+use Attention::{Claimed, Idle, Notified, Running, Slicing};
 
 const fn attention(word: u32) -> Attention {
     match word {
         0 => Running,
         1 => Slicing,
         2 => Idle,
-        _ => Notified,
+        3 => Notified,
+        _ => Claimed,
     }
 }
 
@@ -57,11 +60,13 @@ impl Notice {
         attention(self.0.load(Ordering::Relaxed))
     }
 
-    /// Changes what the CPU does. It then looks into its inbox. **Context:** the CPU itself, interrupts off.
+    /// Changes what the CPU does, and returns what it did. It then looks into its inbox, and at all queues if it was [`Claimed`]: if it
+    /// runs a thread of its own instead, another CPU has to. **Context:** the CPU itself, interrupts off.
     #[inline]
-    pub(crate) fn set(&self, to: Attention) {
-        self.0.swap(to as u32, Ordering::SeqCst);
+    pub(crate) fn set(&self, to: Attention) -> Attention {
+        let was = self.0.swap(to as u32, Ordering::SeqCst);
         order_sequentially();
+        attention(was)
     }
 
     /// Notes that the CPU's timer was started while it ran. Without the look into the inbox: a notice that this replaces has a
@@ -81,7 +86,7 @@ impl Notice {
         order_sequentially();
         let mut word = self.0.load(Ordering::SeqCst);
         while match attention(word) {
-            Notified => false,
+            Notified | Claimed => false,
             Slicing => is_urgent,
             Running | Idle => true,
         } {
@@ -96,13 +101,28 @@ impl Notice {
     /// Claims an idle CPU, which the caller then interrupts, to let it steal. Returns whether it was idle and not claimed.
     #[must_use]
     pub(crate) fn claim_idle(&self) -> bool {
-        let (from, to) = (Idle as u32, Notified as u32);
+        self.change(Idle, Claimed)
+    }
+
+    /// As [`notify`](Self::notify), if the CPU is idle: a thread was put on its queue.
+    #[must_use]
+    pub(crate) fn notify_idle(&self) -> bool {
+        self.change(Idle, Notified)
+    }
+
+    fn change(&self, from: Attention, to: Attention) -> bool {
+        let (from, to) = (from as u32, to as u32);
         self.0.load(Ordering::Relaxed) == from
             && self.0.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// The interrupt could not be sent: the CPU does what it did, so the next waker tries again.
+    /// The interrupt for a notice could not be sent: the CPU does what it did, so the next waker tries again.
     pub(crate) fn withdraw(&self, was: Attention) {
-        let _ = self.0.compare_exchange(Notified as u32, was as u32, Ordering::SeqCst, Ordering::Relaxed);
+        let _ = self.change(Notified, was);
+    }
+
+    /// The interrupt for a claim could not be sent: the CPU is idle, as it was.
+    pub(crate) fn withdraw_claim(&self) {
+        let _ = self.change(Claimed, Idle);
     }
 }

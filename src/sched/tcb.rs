@@ -126,8 +126,8 @@ impl Tcb {
     pub(crate) fn current(_: &IrqGuard) -> Option<&'static Tcb> {
         let address = thread::current_scheduled();
         // SAFETY: the address is 0 or that of a block that `init_in_place` has stored, which lives while its thread runs. The
-        // guard keeps that thread on this CPU, so the reference ends before the thread does: `reschedule` alone keeps it
-        // across a switch, and then the thread runs again.
+        // guard keeps that thread on this CPU, so the reference ends before the thread does: `mechanism::switching` alone keeps
+        // it across a switch, and then the thread runs again.
         unsafe { core::ptr::with_exposed_provenance::<Tcb>(address).as_ref() }
     }
 

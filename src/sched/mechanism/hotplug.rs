@@ -1,6 +1,6 @@
 //! A CPU gets its queue, goes offline, comes back, or is interrupted by another.
 
-use super::placing::place;
+use super::placing::{pass_claim_on, place};
 use super::{of, own};
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::preempt;
@@ -30,6 +30,8 @@ pub(in crate::sched) fn open(guard: &IrqGuard) {
 pub(in crate::sched) fn evacuate(guard: &IrqGuard) {
     let me = own(guard);
     idle_set::remove(cpu::current());
+    me.note_claim(me.notice.set(Attention::Running));
+    pass_claim_on(guard, me);
     for token in me.backlog.inbox.close() {
         place(guard, token, Enqueue::Migrated);
     }
@@ -48,7 +50,7 @@ pub(in crate::sched) fn evacuate(guard: &IrqGuard) {
 /// The CPU is in the set of online CPUs again.
 pub(in crate::sched) fn reopen(guard: &IrqGuard) {
     let me = own(guard);
-    me.notice.set(Attention::Running);
+    me.note_claim(me.notice.set(Attention::Running));
     me.backlog.inbox.open();
 }
 
@@ -59,6 +61,6 @@ pub(in crate::sched) fn noticed(guard: &IrqGuard) {
     if smp::is_own_thread_due() {
         me.is_own_due.set(true);
     }
-    me.notice.set(Attention::Running);
+    me.note_claim(me.notice.set(Attention::Running));
     preempt::want_switch(guard);
 }

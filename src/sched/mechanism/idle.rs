@@ -1,14 +1,13 @@
 //! A CPU without a thread: it looks for one on its queue, then on those of others, and halts if there is none.
 
-use super::picking::{pick, tcb_of};
-use super::placing::{enqueue_here, kick_idle, kick_idle_for_rest, send_again, send_to};
+use super::picking::{collect, pick, tcb_of};
+use super::placing::{enqueue_here, pass_claim_on, send_again, send_to};
 use super::slicing::keep_slicing;
 use super::switching::{finish_switch, switch_to};
 use super::{of, own};
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, count};
-use crate::sched::entity::Affinity;
 use crate::sched::notice::Attention;
 use crate::sched::policy::Enqueue;
 use crate::sched::tcb::Tcb;
@@ -38,12 +37,14 @@ fn take_next(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb
     if let Some(next) = take_own(guard, me) {
         return Some(next);
     }
-    me.notice.set(Attention::Idle);
+    me.note_claim(me.notice.set(Attention::Idle));
     idle_set::insert(cpu::current());
     // Again: a thread may have come before the line above.
     if let Some(next) = take_own(guard, me) {
         return Some(next);
     }
+    // The look at all queues for which the CPU was claimed.
+    me.is_claimed.set(false);
     steal(guard, me);
     if let Some(next) = take_own(guard, me) {
         return Some(next);
@@ -68,16 +69,14 @@ fn take_own(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb>
     locked.charged_ns = now;
     let policy = locked.policy.as_deref_mut()?;
     if me.notice.get() != Attention::Slicing {
-        me.notice.set(Attention::Running);
+        me.note_claim(me.notice.set(Attention::Running));
     }
-    let has_collected = me.collect(policy, now);
+    collect(guard, me, policy, now, true);
     let token = pick(me, policy, now)?;
     idle_set::remove(cpu::current());
     keep_slicing(guard, me, policy, &token, now);
+    pass_claim_on(guard, me);
     core::mem::forget(locked);
-    if has_collected {
-        kick_idle_for_rest(guard, me);
-    }
     Some(tcb_of(token))
 }
 
@@ -92,21 +91,19 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) {
         }
         let mut locked = victim.queue.lock(guard);
         let Some(policy) = locked.policy.as_deref_mut() else { continue };
-        victim.collect(policy, now_ns());
+        collect(guard, victim, policy, now_ns(), true);
         let stolen = policy.steal(here);
         if stolen.is_some() {
             victim.backlog.remove_queued();
         }
         drop(locked);
-        if victim.backlog.queued() > 0 {
-            // The victim may have seen its inbox empty, and its queue not yet longer.
-            if victim.notice.claim_idle() && smp::interrupt_own_thread(guard, cpu).is_err() {
-                victim.notice.withdraw(Attention::Idle);
-                retry::arm(send_again);
-            }
-            if stolen.is_some() {
-                kick_idle(guard, Affinity::Any);
-            }
+        // The victim may have seen its inbox empty, and its queue not yet longer.
+        if victim.backlog.queued() > 0
+            && victim.notice.notify_idle()
+            && smp::interrupt_own_thread(guard, cpu).is_err()
+        {
+            victim.notice.withdraw(Attention::Idle);
+            retry::arm(send_again);
         }
         match stolen {
             Some(token) if token.may_run_on(here) => {

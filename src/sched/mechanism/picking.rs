@@ -1,10 +1,50 @@
-//! The next thread of a CPU's queue.
+//! The threads of a CPU's inbox, which go to its queue, and the next thread of that.
 
-use crate::cpu;
+use super::placing::offer;
+use crate::cpu::{self, IrqGuard};
 use crate::sched::cpu_scheduler::{CpuScheduler, note_cpu};
 use crate::sched::entity::Runnable;
-use crate::sched::policy::RunQueue;
+use crate::sched::policy::{Enqueue, RunQueue};
 use crate::sched::tcb::Tcb;
+
+/// Moves the threads of a CPU's inbox to its queue. `takes_one`: a CPU that has no thread takes one of them next. Idle CPUs may steal the
+/// others: their wakers may have seen this CPU idle, and so have interrupted no other.
+///
+/// **Context:** the queue is locked, as `policy`.
+#[inline(always)]
+pub(super) fn collect(
+    guard: &IrqGuard,
+    from: &CpuScheduler,
+    policy: &mut dyn RunQueue,
+    now_ns: u64,
+    takes_one: bool,
+) {
+    if from.backlog.inbox.has_threads() {
+        collect_some(guard, from, policy, now_ns, takes_one);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn collect_some(
+    guard: &IrqGuard,
+    from: &CpuScheduler,
+    policy: &mut dyn RunQueue,
+    now_ns: u64,
+    takes_one: bool,
+) {
+    let mut only = None;
+    for thread in from.backlog.inbox.take_all() {
+        let affinity = thread.affinity();
+        policy.enqueue(thread, Enqueue::Woken, now_ns);
+        from.backlog.add_queued(1);
+        if takes_one && from.backlog.queued() == 1 {
+            only = Some(affinity);
+        } else {
+            only.take().into_iter().chain([affinity]).for_each(|affinity| offer(guard, affinity));
+        }
+    }
+}
 
 /// Takes the next thread from the queue. It may run here: no other is put on the queue, and the queue gives out no other.
 ///

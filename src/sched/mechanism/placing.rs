@@ -8,7 +8,6 @@ use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
 use crate::sched::cpu_scheduler::{CpuScheduler, Leave, Queue};
 use crate::sched::entity::{Affinity, Class, Runnable};
-use crate::sched::notice::Attention;
 use crate::sched::policy::{Enqueue, Placement, Running};
 use crate::sched::state::{Phase, Wait, Wake};
 use crate::sched::tcb::Tcb;
@@ -79,7 +78,7 @@ pub(super) fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished
     };
     let affinity = token.affinity();
     enqueue_here(guard, own(guard), token, reason);
-    kick_idle(guard, affinity);
+    offer(guard, affinity);
 }
 
 /// Returns whether this CPU takes threads: not while it goes offline.
@@ -128,23 +127,56 @@ fn push_to(guard: &IrqGuard, token: Runnable, cpu: CpuId) -> Result<(), Runnable
         retry::arm(send_again);
     }
     if !idle_set::contains(cpu) {
-        kick_idle(guard, affinity);
+        offer(guard, affinity);
     }
     Ok(())
 }
 
+/// A thread was put on a queue, and does not run next: interrupts an idle CPU on which it may run, if there is one.
+#[inline(always)]
+pub(super) fn offer(guard: &IrqGuard, affinity: Affinity) {
+    if !matches!(affinity, Affinity::Pinned(_)) && idle_set::is_any() {
+        kick_idle(guard, affinity);
+    }
+}
+
 /// Interrupts an idle CPU on which a thread may run, if there is one, so that it steals the thread.
-pub(super) fn kick_idle(guard: &IrqGuard, affinity: Affinity) {
-    let claims =
-        |cpu: CpuId| smp::cpus().get(cpu.index()).and_then(of).is_some_and(|other| other.notice.claim_idle());
-    if let Some(cpu) = idle_set::nearest(cpu::current(), affinity, claims) {
-        let to = &smp::cpus()[cpu.index()];
-        if smp::interrupt_own_thread(guard, to).is_err()
-            && let Some(other) = of(to)
-        {
-            other.notice.withdraw(Attention::Idle);
-            retry::arm(send_again);
-        }
+#[cold]
+#[inline(never)]
+fn kick_idle(guard: &IrqGuard, affinity: Affinity) {
+    let here = cpu::current();
+    let claims = |cpu: CpuId| cpu != here && claim(cpu).is_some();
+    if let Some(cpu) = idle_set::nearest(here, affinity, claims) {
+        interrupt_claimed(guard, &smp::cpus()[cpu.index()]);
+    }
+}
+
+fn claim(cpu: CpuId) -> Option<()> {
+    let other = smp::cpus().get(cpu.index()).and_then(of)?;
+    other.notice.claim_idle().then_some(())
+}
+
+fn interrupt_claimed(guard: &IrqGuard, cpu: &Cpu) {
+    if smp::interrupt_own_thread(guard, cpu).is_err()
+        && let Some(other) = of(cpu)
+    {
+        other.notice.withdraw_claim();
+        retry::arm(send_again);
+    }
+}
+
+/// Interrupts all idle CPUs: one of them may run a thread that is on some queue.
+#[cold]
+#[inline(never)]
+pub(super) fn kick_all_idle(guard: &IrqGuard) {
+    smp::online().filter(|cpu| claim(cpu.id()).is_some()).for_each(|cpu| interrupt_claimed(guard, cpu));
+}
+
+/// This CPU runs a thread of its own, or goes offline. If it was claimed to steal one before, others have to.
+#[inline(always)]
+pub(super) fn pass_claim_on(guard: &IrqGuard, me: &CpuScheduler) {
+    if me.is_claimed.take() {
+        kick_all_idle(guard);
     }
 }
 
@@ -154,8 +186,8 @@ pub(super) fn send_again(_: &Expiry) {
     notify_again(&IrqGuard::new());
 }
 
-/// Sends again what could not be sent: interrupts every CPU that has threads in its inbox and no pending interrupt, and an idle
-/// one, which may steal.
+/// Sends again what could not be sent: interrupts every CPU that has threads in its inbox and no pending interrupt, and the idle
+/// ones, which may steal.
 ///
 /// **Context:** a timer callback.
 fn notify_again(guard: &IrqGuard) {
@@ -168,15 +200,7 @@ fn notify_again(guard: &IrqGuard) {
             retry::arm(send_again);
         }
     }
-    kick_idle(guard, Affinity::Any);
-}
-
-/// After threads came from the inbox: if more than one did, an idle CPU may steal the rest.
-#[cold]
-pub(super) fn kick_idle_for_rest(guard: &IrqGuard, me: &CpuScheduler) {
-    if me.backlog.queued() > 0 {
-        kick_idle(guard, Affinity::Any);
-    }
+    kick_all_idle(guard);
 }
 
 /// Wakes a thread that waits so, or leaves a token. The caller switches afterwards if that is wanted, by [`switch_after`] or by the exit

@@ -50,7 +50,7 @@ pub(in crate::sched) fn slice_ended(guard: &IrqGuard) {
     let me = own(guard);
     count(&me.counts.slices);
     // The timer does not run any more: from here on wakers send an interrupt. `switch_if_better` then looks into the inbox.
-    me.notice.set(Attention::Running);
+    me.note_claim(me.notice.set(Attention::Running));
     smp::look_again(guard);
     preempt::want_switch(guard);
 }

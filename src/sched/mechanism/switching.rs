@@ -4,13 +4,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::own;
-use super::picking::{pick, tcb_of};
-use super::placing::{kick_idle_for_rest, place, wake_under};
+use super::picking::{collect, pick, tcb_of};
+use super::placing::{offer, place, wake_under};
 use super::slicing::keep_slicing;
 use crate::cpu::{self, IrqGuard, fs_base};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, Leave, Queue, count, note_cpu};
-use crate::sched::entity::Runnable;
+use crate::sched::entity::{Affinity, Runnable};
 use crate::sched::policy::{Enqueue, Running};
 use crate::sched::state::{AfterSwitch, Wait};
 use crate::sched::switch::switch_context;
@@ -27,7 +27,7 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
     let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return };
-    let has_collected = me.collect(policy.as_mut(), now);
+    collect(guard, me, policy.as_mut(), now, false);
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU.
     let mut token = unsafe { current.token() };
     let ran_ns = current.charge(charged_ns, now);
@@ -40,16 +40,14 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
     } else {
         count(&me.counts.preempted);
         current.state.set_queued();
+        let affinity = token.affinity();
         let next = if me.is_own_due.get() {
             policy.enqueue(token, Enqueue::Preempted, now);
             None
         } else {
             policy.switch(token, 0, Enqueue::Preempted, now)
         };
-        leave_queued(guard, me, current, next, locked, now);
-    }
-    if has_collected {
-        kick_idle_for_rest(guard, me);
+        leave_queued(guard, me, (current, affinity), next, locked, now);
     }
 }
 
@@ -66,17 +64,15 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bo
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
     let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return false };
-    let has_collected = me.collect(policy.as_mut(), now);
+    collect(guard, me, policy.as_mut(), now, false);
     count(&me.counts.yielded);
     current.state.set_queued();
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which puts it on the queue.
     let token = unsafe { current.token() };
     let ran_ns = current.charge(charged_ns, now);
+    let affinity = token.affinity();
     let next = policy.switch(token, ran_ns, Enqueue::Yielded, now);
-    leave_queued(guard, me, current, next, locked, now);
-    if has_collected {
-        kick_idle_for_rest(guard, me);
-    }
+    leave_queued(guard, me, (current, affinity), next, locked, now);
     true
 }
 
@@ -85,7 +81,7 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bo
 fn leave_queued(
     guard: &IrqGuard,
     me: &'static CpuScheduler,
-    current: &'static Tcb,
+    (current, affinity): (&'static Tcb, Affinity),
     next: Option<Runnable>,
     locked: SpinLockGuard<'_, Queue>,
     now: u64,
@@ -93,6 +89,7 @@ fn leave_queued(
     let Some(mut token) = next else {
         // The policy gives out none, or the CPU's own thread is due. `current` is on the queue, and no thread left it.
         me.backlog.add_queued(1);
+        offer(guard, affinity);
         core::mem::forget(locked);
         switch_to(guard, me, current.saved_rsp().as_ptr(), None);
         return finish_switch(guard);
@@ -106,6 +103,7 @@ fn leave_queued(
         current.state.set_running();
         return;
     }
+    offer(guard, affinity);
     // The next thread unlocks the queue.
     core::mem::forget(locked);
     switch_to(guard, me, current.saved_rsp().as_ptr(), Some(next));
@@ -122,7 +120,7 @@ pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, leave: Le
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
     let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return };
-    let has_collected = me.collect(policy.as_mut(), now);
+    collect(guard, me, policy.as_mut(), now, !me.is_own_due.get());
     // SAFETY: until the switch is completed (`finish_switch`), the thread belongs to this CPU.
     let mut token = unsafe { current.token() };
     let ran_ns = current.charge(charged_ns, now);
@@ -140,9 +138,6 @@ pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, leave: Le
     core::mem::forget(locked);
     switch_to(guard, me, current.saved_rsp().as_ptr(), next);
     finish_switch(guard);
-    if has_collected {
-        kick_idle_for_rest(guard, own(guard));
-    }
 }
 
 /// Switches to a thread, or to the CPU's own if there is none. The queue is locked on both sides.
@@ -175,7 +170,7 @@ pub(in crate::sched) fn finish_switch(guard: &IrqGuard) {
     // Read again: this thread may have been on another CPU before.
     let me = own(guard);
     let previous = me.previous.take();
-    // SAFETY: this CPU holds the lock: `reschedule` or `run_threads` has forgotten the guard and switched to this thread.
+    // SAFETY: this CPU holds the lock: a function of this module or `take_own` has forgotten the guard and switched to this thread.
     unsafe { me.queue.unlock_forgotten() };
     let Some((previous, leave)) = previous else { return };
     let after = if leave == Leave::Moving { AfterSwitch::Enqueue } else { previous.state.complete_switch() };

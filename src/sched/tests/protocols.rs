@@ -55,6 +55,20 @@ fn a_wake_on_the_way_off_the_cpu_lets_the_cpu_queue_the_thread() {
 }
 
 #[test]
+fn a_token_is_left_unless_the_thread_waits_for_it() {
+    let state = ThreadState::new(Phase::Running);
+    assert!(state.leave_token(Wait::Unpark) && state.take_token());
+    assert!(state.begin(Wait::Event) && state.leave_token(Wait::Unpark), "it waits for another wake-up");
+    assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
+    assert!(!state.leave_token(Wait::Event), "it waits");
+    assert_eq!((state.wake(Wait::Event), state.phase()), (Wake::Enqueue, Phase::Queued));
+    state.set_running();
+    assert!(state.take_token());
+    state.set_exited();
+    assert!(state.leave_token(Wait::Unpark) && state.phase() == Phase::Exited);
+}
+
+#[test]
 fn a_wake_of_a_parked_thread_gives_it_to_one_waker() {
     let state = ThreadState::new(Phase::Running);
     assert!(state.begin(Wait::Unpark));
@@ -133,7 +147,16 @@ fn a_cpu_is_interrupted_once_and_not_at_all_while_its_slice_timer_runs() {
     notice.withdraw(Attention::Slicing);
     assert_eq!(notice.get(), Attention::Slicing);
     notice.set(Attention::Idle);
-    assert!(notice.claim_idle() && !notice.claim_idle());
+    assert!(notice.claim_idle() && !notice.claim_idle() && !notice.notify_idle());
+    assert_eq!(notice.notify(true), None, "the interrupt of the claim is pending");
+    assert_eq!(notice.set(Attention::Idle), Attention::Claimed, "the CPU knows of the claim");
+    assert!(notice.claim_idle());
+    notice.withdraw_claim();
+    assert!(notice.notify_idle() && !notice.claim_idle());
+    assert_eq!(notice.set(Attention::Running), Attention::Notified);
+    assert!(!notice.claim_idle() && !notice.notify_idle(), "only an idle CPU");
+    notice.set(Attention::Idle);
+    assert!(notice.claim_idle());
 }
 
 #[test]
