@@ -153,12 +153,17 @@ pub(crate) fn release_cached() {
     }
 }
 
-/// Sends what was mapped and unmapped, if anything was, and how deep the stacks of threads were used.
+/// Sends what was mapped and unmapped, if anything was, and, if there were threads, how deep their stacks were used and what the scheduler
+/// has counted.
 pub(super) fn mapping_counts() {
     sched::release_stacks();
     match sched::deepest_stack_use() {
         0 => {}
-        bytes => console::send(&Record::number("sched.stacks", "deepest_bytes", bytes as u64)),
+        bytes => {
+            console::send(&Record::number("sched.stacks", "deepest_bytes", bytes as u64));
+            let send = |(name, value)| console::send(&Record::number("sched.counts", name, value));
+            sched::counts().into_iter().for_each(send);
+        }
     }
     let memory::MappingStatistics { maps, unmaps, batches, .. } = memory::mapping_statistics();
     if maps == 0 {

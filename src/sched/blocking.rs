@@ -3,7 +3,6 @@
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::time::Duration;
 
-use super::cpu_scheduler::Leave;
 use super::mechanism;
 use super::state::Wait;
 use super::tcb::{Tcb, ThreadRef};
@@ -72,7 +71,7 @@ pub(super) fn block_until(
     let Some(deadline_ns) = deadline_ns else {
         while !is_over() {
             if me.state.begin(Wait::Event) {
-                mechanism::leave(guard, me, Leave::Parking);
+                mechanism::leave(guard, me);
             }
         }
         return true;
@@ -96,7 +95,7 @@ pub(crate) fn park_and_wake() {
     let (guard, me) = begin_block("park");
     if me.state.begin(Wait::Unpark) {
         mechanism::wake_under(&guard, me, Wait::Unpark);
-        mechanism::leave(&guard, me, Leave::Parking);
+        mechanism::leave(&guard, me);
     }
     mechanism::switch_after(guard);
 }
@@ -133,7 +132,7 @@ impl WakeTimer {
             if self.timer.is_none() {
                 mechanism::wake_under(guard, me, self.wait);
             }
-            mechanism::leave(guard, me, Leave::Parking);
+            mechanism::leave(guard, me);
         }
     }
 }

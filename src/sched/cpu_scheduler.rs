@@ -21,17 +21,6 @@ pub(crate) struct Queue {
     pub(crate) charged_ns: u64,
 }
 
-/// Why a thread leaves the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leave {
-    /// It waits for a wake-up.
-    Parking,
-    /// It must not run on this CPU any more.
-    Moving,
-    /// It has ended.
-    Exiting,
-}
-
 /// The context of the thread that a CPU runs when it has no other: its own, which is never queued.
 pub(crate) struct OwnThread {
     pub(crate) saved_rsp: Cell<u64>,
@@ -53,7 +42,7 @@ pub(crate) struct CpuScheduler {
     /// The CPU's own thread. Only the CPU uses it.
     pub(crate) own: OwnThread,
     /// The thread that the CPU is switching away from, if something remains to be done with it. Only the CPU uses it.
-    pub(crate) previous: Cell<Option<(&'static Tcb, Leave)>>,
+    pub(crate) previous: Cell<Option<&'static Tcb>>,
     /// How often a CPU did what: it adds to them itself, others read them.
     pub(crate) counts: SwitchCounts,
 }
@@ -61,14 +50,10 @@ pub(crate) struct CpuScheduler {
 /// How often a CPU did what.
 #[derive(Debug)]
 pub(crate) struct SwitchCounts {
-    /// Switches to a thread.
+    /// Switches to a thread, or to the CPU's own.
     pub(crate) switches: AtomicU64,
     /// Threads that another one ran before.
     pub(crate) preempted: AtomicU64,
-    /// Threads that gave up the CPU.
-    pub(crate) yielded: AtomicU64,
-    /// Threads that parked, moved or ended.
-    pub(crate) parked: AtomicU64,
     /// Threads taken from other CPUs' queues.
     pub(crate) stolen: AtomicU64,
     /// Interrupts of other CPUs.
@@ -98,8 +83,6 @@ impl CpuScheduler {
             counts: SwitchCounts {
                 switches: AtomicU64::new(0),
                 preempted: AtomicU64::new(0),
-                yielded: AtomicU64::new(0),
-                parked: AtomicU64::new(0),
                 stolen: AtomicU64::new(0),
                 notices: AtomicU64::new(0),
                 slices: AtomicU64::new(0),
@@ -114,6 +97,14 @@ impl CpuScheduler {
             self.is_claimed.set(true);
         }
     }
+}
+
+/// Returns the time since `charged_ns`, for which the running thread is not charged yet. `charged_ns` becomes `now_ns`.
+#[inline(always)]
+pub(crate) fn charge(charged_ns: &mut u64, now_ns: u64) -> u64 {
+    let ran_ns = now_ns.saturating_sub(*charged_ns);
+    *charged_ns = now_ns;
+    ran_ns
 }
 
 /// Adds one to a count of this CPU.

@@ -4,7 +4,7 @@
 //! take turns. The fair threads share the remaining time by weight: see [`eevdf`](super::eevdf).
 
 use super::eevdf::Eevdf;
-use super::entity::{Runnable, ThreadId};
+use super::entity::Runnable;
 use super::policy::{Enqueue, RunQueue, Running};
 use super::real_time::{RealTime, priority_of};
 use crate::cpu::CpuId;
@@ -84,10 +84,6 @@ unsafe impl RunQueue for FairQueue {
         self.real_time.take_first(&mut is_allowed).or_else(|| self.fair.take_first(is_allowed))
     }
 
-    fn remove(&mut self, thread: ThreadId) -> Option<Runnable> {
-        self.real_time.remove(thread).or_else(|| self.fair.take_first(|candidate| candidate.id() == thread))
-    }
-
     fn remove_any(&mut self) -> Option<Runnable> {
         self.real_time.pick().or_else(|| self.fair.take_first(|_| true))
     }
@@ -100,6 +96,12 @@ unsafe impl RunQueue for FairQueue {
 
 #[cfg(test)]
 impl FairQueue {
+    /// Gives out a certain thread.
+    pub(super) fn remove(&mut self, thread: super::entity::ThreadId) -> Option<Runnable> {
+        let is_it = |candidate: &Runnable| candidate.id() == thread;
+        self.real_time.take_first(is_it).or_else(|| self.fair.take_first(is_it))
+    }
+
     /// Returns the average of the fair class, relative to that of a new queue.
     pub(super) fn average(&self) -> i64 {
         self.fair.average()

@@ -1,6 +1,6 @@
 //! A queue of threads in the order of their arrival, linked through their policy words.
 
-use super::entity::{PolicyWords, Runnable, ThreadId};
+use super::entity::{PolicyWords, Runnable};
 use super::node::{self, Node};
 
 /// The link to the thread behind.
@@ -63,12 +63,7 @@ impl List {
         Some(self.unlink(first))
     }
 
-    /// Gives out a certain thread. It takes time in proportion to the length.
-    pub(super) fn remove(&mut self, thread: ThreadId) -> Option<Runnable> {
-        self.take_first(|candidate| candidate.id() == thread)
-    }
-
-    /// Gives out the first thread for which the condition holds.
+    /// Gives out the first thread for which the condition holds. It takes time in proportion to the length.
     pub(super) fn take_first(&mut self, mut condition: impl FnMut(&Runnable) -> bool) -> Option<Runnable> {
         let mut next = self.head;
         while let Some(member) = next {

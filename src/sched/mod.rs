@@ -57,7 +57,7 @@ mod tcb;
 pub mod thread;
 
 #[cfg(target_os = "none")]
-pub(crate) use mechanism::policy;
+pub(crate) use mechanism::{counts, policy};
 #[cfg(target_os = "none")]
 pub(crate) use stack::{deepest_use as deepest_stack_use, release_cached as release_stacks};
 #[cfg(target_os = "none")]

@@ -10,7 +10,7 @@
 
 use core::ops::Deref;
 
-use super::entity::{Affinity, PolicyWords, Runnable, ThreadId};
+use super::entity::{Affinity, PolicyWords, Runnable};
 use crate::cpu::CpuId;
 
 /// Why a thread is put on a run queue.
@@ -102,9 +102,6 @@ pub unsafe trait RunQueue: Send {
     /// Gives a thread to another CPU, which has none to run. The thread must be allowed there
     /// ([`Runnable::may_run_on`]).
     fn steal(&mut self, thief: CpuId) -> Option<Runnable>;
-
-    /// Gives out a certain thread: its attributes or its affinity change, or its CPU goes offline.
-    fn remove(&mut self, thread: ThreadId) -> Option<Runnable>;
 
     /// Gives out any thread: the CPU goes offline. Returns `None` only if the queue is empty.
     fn remove_any(&mut self) -> Option<Runnable>;

@@ -1,14 +1,13 @@
 //! The policy `random`, for tests of the mechanism: it answers at random wherever the interface lets a policy be wrong.
 //!
 //! It picks any thread or none, gives thieves a thread that may not run there, refuses them, and is wrong about preemption and
-//! slices. It loses no thread, and answers truly what hotplug and changes of affinity rely on: `remove`, `remove_any` and
-//! `len`. Answers follow from the seed and the calls.
+//! slices. It loses no thread, and answers truly what hotplug relies on: `remove_any` and `len`. Answers follow from the seed and the calls.
 
 use core::cell::RefCell;
 
 use fastrand::Rng;
 
-use super::entity::{Runnable, ThreadId};
+use super::entity::Runnable;
 use super::list::List;
 use super::policy::{Enqueue, Placement, RunQueue, Running};
 use crate::cpu::CpuId;
@@ -91,10 +90,6 @@ unsafe impl RunQueue for RandomQueue {
 
     fn steal(&mut self, _thief: CpuId) -> Option<Runnable> {
         if self.one_in(4) { None } else { self.take_any() }
-    }
-
-    fn remove(&mut self, thread: ThreadId) -> Option<Runnable> {
-        self.threads.remove(thread)
     }
 
     fn remove_any(&mut self) -> Option<Runnable> {

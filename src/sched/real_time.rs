@@ -1,6 +1,6 @@
 //! The real-time class: fixed priorities, and turns of a slice within a priority.
 
-use super::entity::{Attributes, Class, MAX_PRIORITY, Runnable, ThreadId};
+use super::entity::{Attributes, Class, MAX_PRIORITY, Runnable};
 use super::list::List;
 use super::policy::{Enqueue, Running};
 
@@ -99,11 +99,6 @@ impl RealTime {
             }
         }
         None
-    }
-
-    /// Gives out a certain thread.
-    pub(super) fn remove(&mut self, thread: ThreadId) -> Option<Runnable> {
-        self.take_first(|candidate| candidate.id() == thread)
     }
 
     #[inline]

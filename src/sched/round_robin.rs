@@ -2,7 +2,7 @@
 //!
 //! It shows how small a policy can be.
 
-use super::entity::{Runnable, ThreadId};
+use super::entity::Runnable;
 use super::list::List;
 use super::policy::{Enqueue, RunQueue, Running};
 use crate::cpu::CpuId;
@@ -56,10 +56,6 @@ unsafe impl RunQueue for RoundRobinQueue {
 
     fn steal(&mut self, thief: CpuId) -> Option<Runnable> {
         self.0.take_first(|thread| thread.may_run_on(thief))
-    }
-
-    fn remove(&mut self, thread: ThreadId) -> Option<Runnable> {
-        self.0.remove(thread)
     }
 
     fn remove_any(&mut self) -> Option<Runnable> {

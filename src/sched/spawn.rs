@@ -8,7 +8,6 @@ use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
 
 use super::blocking::begin_block;
-use super::cpu_scheduler::Leave;
 use super::entity::{Affinity, Attributes};
 use super::join::End;
 use super::mechanism::{self, finish_switch, place, switch_after};
@@ -183,6 +182,6 @@ where
 fn leave_forever(guard: IrqGuard, me: &'static Tcb, ended: impl FnOnce()) -> ! {
     ended();
     me.state.set_exited();
-    mechanism::leave(&guard, me, Leave::Exiting);
+    mechanism::leave(&guard, me);
     unreachable!("a thread that has ended does not run")
 }

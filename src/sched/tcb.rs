@@ -41,10 +41,6 @@ pub(crate) struct Tcb {
     pub(crate) joining: JoinWord,
     /// The thread that waits for the end of this one, by the address of a reference; 0 for none. Written by the thread at its end.
     pub(crate) waiter: Cell<usize>,
-    /// The time that the thread has run, in nanoseconds. Its CPU writes it.
-    pub(crate) ran_ns: AtomicU64,
-    /// How often a CPU has switched to the thread.
-    pub(crate) switches: AtomicU64,
     /// `None` for the BSP's first thread.
     stack: Cell<Option<Stack>>,
     name: [u8; NAME_BYTES],
@@ -80,8 +76,6 @@ impl Tcb {
             entity: Entity::new(id, attributes, affinity),
             joining: JoinWord::new(true),
             waiter: Cell::new(0),
-            ran_ns: AtomicU64::new(0),
-            switches: AtomicU64::new(0),
             stack: Cell::new(stack),
             name: stored,
             name_bytes: cut as u8,
@@ -155,17 +149,6 @@ impl Tcb {
     /// Returns what FS base has to address while the thread runs.
     pub(crate) fn fs_base(&self) -> *const Header {
         self.fs_base
-    }
-
-    /// Adds the time since `charged_ns` to what the thread has run, and returns it. `charged_ns` becomes `now_ns`.
-    ///
-    /// **Context:** the CPU that runs the thread; its queue is locked.
-    #[inline(always)]
-    pub(crate) fn charge(&self, charged_ns: &mut u64, now_ns: u64) -> u64 {
-        let ran_ns = now_ns.saturating_sub(*charged_ns);
-        *charged_ns = now_ns;
-        self.ran_ns.store(self.ran_ns.load(Ordering::Relaxed) + ran_ns, Ordering::Relaxed);
-        ran_ns
     }
 
     pub(crate) fn id(&self) -> ThreadId {

@@ -36,10 +36,6 @@ mod attempt {
             None
         }
 
-        fn remove(&mut self, _: octopod::sched::entity::ThreadId) -> Option<Runnable> {
-            None
-        }
-
         fn remove_any(&mut self) -> Option<Runnable> {
             None
         }

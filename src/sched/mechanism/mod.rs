@@ -83,32 +83,32 @@ pub(crate) fn queued(cpu: &Cpu) -> Option<(u32, usize)> {
     Some((scheduler.backlog.queued(), locked.policy.as_deref()?.len()))
 }
 
-/// Threads that may run on no CPU that is online, and so ran on another.
+/// Returns how often the CPUs did what, by name. **Context:** any; the counts may be old.
+pub(crate) fn counts() -> [(&'static str, u64); 6] {
+    let sum = |of_cpu: fn(&SwitchCounts) -> &AtomicU64| {
+        let all = smp::cpus().iter().filter_map(of);
+        all.map(|cpu| of_cpu(&cpu.counts).load(Ordering::Relaxed)).sum()
+    };
+    [
+        ("switches", sum(|counts| &counts.switches)),
+        ("preempted", sum(|counts| &counts.preempted)),
+        ("stolen", sum(|counts| &counts.stolen)),
+        ("notices", sum(|counts| &counts.notices)),
+        ("slices", sum(|counts| &counts.slices)),
+        ("stranded", STRANDED.load(Ordering::Relaxed)),
+    ]
+}
+
+/// Threads that may run on no CPU that is online, and so lost their affinity.
 static STRANDED: AtomicU64 = AtomicU64::new(0);
 
 crate::panic_context! {
     "scheduler" => |out| {
-        let all = || smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
-        let sum = |count: fn(&SwitchCounts) -> &AtomicU64| {
-            all().map(|(_, me)| count(&me.counts).load(Ordering::Relaxed)).sum::<u64>()
-        };
-        writeln!(
-            out,
-            "{} switches, {} threads preempted, {} yielded, {} parked",
-            sum(|counts| &counts.switches),
-            sum(|counts| &counts.preempted),
-            sum(|counts| &counts.yielded),
-            sum(|counts| &counts.parked)
-        )?;
-        writeln!(
-            out,
-            "{} threads stolen, {} notices, {} slices ended, {} threads on a CPU outside their affinity",
-            sum(|counts| &counts.stolen),
-            sum(|counts| &counts.notices),
-            sum(|counts| &counts.slices),
-            STRANDED.load(Ordering::Relaxed)
-        )?;
-        for (cpu, me) in all().filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
+        let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
+        for (name, count) in counts() {
+            writeln!(out, "{name}: {count}")?;
+        }
+        for (cpu, me) in all.filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
             let queued = me.backlog.queued();
             let inbox = if me.backlog.inbox.has_threads() { ", inbox not empty" } else { "" };
             writeln!(out, "cpu {cpu}: {:?}, {queued} threads queued{inbox}", me.notice.get())?;

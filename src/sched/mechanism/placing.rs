@@ -6,7 +6,7 @@ use super::slicing::keep_slicing;
 use super::{STRANDED, of, own, policy};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
-use crate::sched::cpu_scheduler::{CpuScheduler, Leave, Queue};
+use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
 use crate::sched::entity::{Affinity, Class, Runnable};
 use crate::sched::policy::{Enqueue, Placement, Running};
 use crate::sched::state::{Phase, Wait, Wake};
@@ -31,7 +31,7 @@ pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable,
     if current.state.phase() == Phase::Running {
         // SAFETY: the thread runs on this CPU, to which it belongs; the token is given up below.
         let mut running = unsafe { current.token() };
-        let ran_ns = current.charge(charged_ns, now);
+        let ran_ns = charge(charged_ns, now);
         policy.charge(&mut Running::new(&mut running), ran_ns);
         let is_preempted = policy.is_preempted(&running);
         if is_preempted {
@@ -238,7 +238,7 @@ fn wake_parked(tcb: &Tcb) {
 /// runs again.
 #[inline(never)]
 pub(in crate::sched) fn leave_and_return(guard: IrqGuard, current: &'static Tcb) {
-    super::switching::leave(&guard, current, Leave::Parking);
+    super::switching::leave(&guard, current);
     switch_after(guard);
 }
 

@@ -1,7 +1,6 @@
 //! Switches between threads. A CPU leaves a thread with its queue locked, and the next thread unlocks it.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
 
 use super::own;
 use super::picking::{collect, pick, tcb_of};
@@ -9,7 +8,7 @@ use super::placing::{offer, place, wake_under};
 use super::slicing::keep_slicing;
 use crate::cpu::{self, IrqGuard, fs_base};
 use crate::interrupts::preempt;
-use crate::sched::cpu_scheduler::{CpuScheduler, Leave, Queue, count, note_cpu};
+use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge, count, note_cpu};
 use crate::sched::entity::{Affinity, Runnable};
 use crate::sched::policy::{Enqueue, Running};
 use crate::sched::state::{AfterSwitch, Wait};
@@ -30,7 +29,7 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
     collect(guard, me, policy.as_mut(), now, false);
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU.
     let mut token = unsafe { current.token() };
-    let ran_ns = current.charge(charged_ns, now);
+    let ran_ns = charge(charged_ns, now);
     policy.charge(&mut Running::new(&mut token), ran_ns);
     if !me.is_own_due.get() && !policy.is_preempted(&token) {
         keep_slicing(guard, me, policy.as_ref(), &token, now);
@@ -65,11 +64,10 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bo
     let now = now_ns();
     let Queue { policy: Some(policy), charged_ns } = &mut *locked else { return false };
     collect(guard, me, policy.as_mut(), now, false);
-    count(&me.counts.yielded);
     current.state.set_queued();
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which puts it on the queue.
     let token = unsafe { current.token() };
-    let ran_ns = current.charge(charged_ns, now);
+    let ran_ns = charge(charged_ns, now);
     let affinity = token.affinity();
     let next = policy.switch(token, ran_ns, Enqueue::Yielded, now);
     leave_queued(guard, me, (current, affinity), next, locked, now);
@@ -114,7 +112,7 @@ fn leave_queued(
 /// again, maybe on another CPU; not if it has ended.
 ///
 /// **Context:** a thread of the scheduler, which may block; `guard` alone keeps interrupts off.
-pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, leave: Leave) {
+pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb) {
     let me = own(guard);
     preempt::clear_wanted(guard);
     let mut locked = me.queue.lock(guard);
@@ -123,17 +121,16 @@ pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, leave: Le
     collect(guard, me, policy.as_mut(), now, !me.is_own_due.get());
     // SAFETY: until the switch is completed (`finish_switch`), the thread belongs to this CPU.
     let mut token = unsafe { current.token() };
-    let ran_ns = current.charge(charged_ns, now);
+    let ran_ns = charge(charged_ns, now);
     policy.charge(&mut Running::new(&mut token), ran_ns);
     let _ = token.into_entity();
-    count(&me.counts.parked);
     let next =
         if me.is_own_due.get() || me.backlog.queued() == 0 { None } else { pick(me, policy.as_mut(), now) };
     let next = next.map(|token| {
         keep_slicing(guard, me, policy.as_ref(), &token, now);
         tcb_of(token)
     });
-    me.previous.set(Some((current, leave)));
+    me.previous.set(Some(current));
     // The next thread unlocks the queue.
     core::mem::forget(locked);
     switch_to(guard, me, current.saved_rsp().as_ptr(), next);
@@ -152,7 +149,6 @@ pub(super) fn switch_to(
     let (header, load) = match next {
         Some(next) => {
             next.state.set_running();
-            next.switches.store(next.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             (next.fs_base(), next.saved_rsp().get())
         }
         None => (me.own.header.get(), me.own.saved_rsp.get()),
@@ -172,15 +168,13 @@ pub(in crate::sched) fn finish_switch(guard: &IrqGuard) {
     let previous = me.previous.take();
     // SAFETY: this CPU holds the lock: a function of this module or `take_own` has forgotten the guard and switched to this thread.
     unsafe { me.queue.unlock_forgotten() };
-    let Some((previous, leave)) = previous else { return };
-    let after = if leave == Leave::Moving { AfterSwitch::Enqueue } else { previous.state.complete_switch() };
-    match after {
+    let Some(previous) = previous else { return };
+    match previous.state.complete_switch() {
         AfterSwitch::Nothing => {}
         AfterSwitch::Enqueue => {
             // SAFETY: the state says that the thread belongs to this CPU, which puts it on a queue.
             let token = unsafe { previous.token() };
-            let reason = if leave == Leave::Moving { Enqueue::Migrated } else { Enqueue::Woken };
-            place(guard, token, reason);
+            place(guard, token, Enqueue::Woken);
         }
         AfterSwitch::Release => release(guard, previous),
     }

@@ -15,6 +15,10 @@ fn drain(list: &mut List) -> Vec<u64> {
     core::iter::from_fn(|| list.pop_front()).map(|thread| thread.id().0).collect()
 }
 
+fn take(list: &mut List, id: ThreadId) -> Option<Runnable> {
+    list.take_first(|thread| thread.id() == id)
+}
+
 #[test]
 fn threads_come_out_in_the_order_of_push_back() {
     let mut entities = Entities::default();
@@ -33,12 +37,12 @@ fn push_front_puts_a_thread_before_all() {
 }
 
 #[test]
-fn remove_takes_first_middle_and_last_and_no_stranger() {
+fn the_first_a_middle_one_and_the_last_are_taken_and_no_stranger() {
     let mut entities = Entities::default();
     let mut list = filled(&mut entities, 5);
     for id in [0, 4, 2] {
-        assert_eq!(list.remove(ThreadId(id)).unwrap().id().0, id);
-        assert!(list.remove(ThreadId(id)).is_none());
+        assert_eq!(take(&mut list, ThreadId(id)).unwrap().id().0, id);
+        assert!(take(&mut list, ThreadId(id)).is_none());
     }
     assert_eq!(list.len(), 2);
     assert_eq!(drain(&mut list), [1, 3]);
@@ -79,7 +83,7 @@ proptest! {
                 2 => (list.pop_front(), model.pop_front()),
                 3 => {
                     let at = model.iter().position(|&id| id == n);
-                    (list.remove(ThreadId(n)), at.and_then(|at| model.remove(at)))
+                    (take(&mut list, ThreadId(n)), at.and_then(|at| model.remove(at)))
                 }
                 _ => {
                     let at = model.iter().position(|id| id % 4 == n % 4);
