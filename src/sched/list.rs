@@ -1,18 +1,20 @@
-//! A queue of threads in the order of their arrival, linked through their policy words.
+//! Queues of threads, linked through their policy words: in the order of their arrival ([`List`]), or by deadline ([`Sorted`]).
+
+mod sorted;
+
+pub(super) use sorted::Sorted;
 
 use super::entity::{PolicyWords, Runnable};
 use super::node::{self, Node};
 
-/// The link to the thread behind.
+/// The link to the thread behind. The other links are not used.
 const NEXT: usize = 0;
-/// The link to the thread before.
-const PREVIOUS: usize = 1;
 
-/// A doubly linked list that owns its threads. It uses the words' first two links.
+/// A singly linked list that owns its threads.
 ///
 /// Invariant: the threads that `head` and the `NEXT` links lead to are those that came in and did not go out. `tail` is the last
-/// of them, and each `PREVIOUS` link leads to the one before. Functions of this module only use a [`Node`] that such a link
-/// led to since the list last changed, or that they link themselves.
+/// of them. Functions of this module and of `sorted` only use a [`Node`] that such a link led to since the list last changed, or that
+/// they link themselves.
 ///
 /// **Context** of all functions: any; they neither block nor allocate. A list that is dropped unlinks its threads and loses them.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl List {
     }
 
     /// Returns the number of threads.
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -45,52 +47,64 @@ impl List {
     }
 
     /// Puts a thread behind all others.
-    #[inline]
-    pub(super) fn push_back(&mut self, thread: Runnable) {
-        self.link(thread, self.tail, None);
+    #[inline(always)]
+    pub(super) fn push_back(&mut self, mut thread: Runnable) {
+        thread.words_mut().links[NEXT] = None;
+        let new = thread.into_entity();
+        *self.link_behind(self.tail) = Some(new);
+        self.tail = Some(new);
+        self.len += 1;
     }
 
     /// Puts a thread before all others.
     #[inline]
     pub(super) fn push_front(&mut self, thread: Runnable) {
-        self.link(thread, None, self.head);
+        self.insert_behind(None, thread);
     }
 
     /// Gives out the first thread.
     #[inline]
     pub(super) fn pop_front(&mut self) -> Option<Runnable> {
         let first = self.head?;
-        Some(self.unlink(first))
+        Some(self.unlink(None, first))
     }
 
     /// Gives out the first thread for which the condition holds. It takes time in proportion to the length.
     pub(super) fn take_first(&mut self, mut condition: impl FnMut(&Runnable) -> bool) -> Option<Runnable> {
-        let mut next = self.head;
+        let (mut previous, mut next) = (None, self.head);
         while let Some(member) = next {
             // SAFETY: the list must contain the member and be borrowed: a link led to it, and `self` is borrowed.
             let token = unsafe { node::token(member) };
             if condition(&token) {
-                return Some(self.unlink(member));
+                return Some(self.unlink(previous, member));
             }
+            previous = next;
             next = self.words(member).links[NEXT];
         }
         None
     }
 
+    /// Puts a thread behind a member, or before all others.
     #[inline(always)]
-    fn link(&mut self, mut thread: Runnable, previous: Option<Node>, next: Option<Node>) {
-        thread.words_mut().links = [next, previous, None];
-        let member = thread.into_entity();
-        *self.next_of(previous) = Some(member);
-        *self.previous_of(next) = Some(member);
+    fn insert_behind(&mut self, previous: Option<Node>, mut thread: Runnable) {
+        let next = *self.link_behind(previous);
+        thread.words_mut().links[NEXT] = next;
+        let new = thread.into_entity();
+        *self.link_behind(previous) = Some(new);
+        if next.is_none() {
+            self.tail = Some(new);
+        }
         self.len += 1;
     }
 
+    /// Takes a member out, which is behind `previous` or the first.
     #[inline(always)]
-    fn unlink(&mut self, member: Node) -> Runnable {
-        let [next, previous, _] = core::mem::take(&mut self.words_mut(member).links);
-        *self.next_of(previous) = next;
-        *self.previous_of(next) = previous;
+    fn unlink(&mut self, previous: Option<Node>, member: Node) -> Runnable {
+        let next = self.words_mut(member).links[NEXT].take();
+        *self.link_behind(previous) = next;
+        if next.is_none() {
+            self.tail = previous;
+        }
         self.len -= 1;
         // SAFETY: no other token may exist, and the entity must be valid. The list owned the thread, and no link of the
         // list leads to it any more.
@@ -99,19 +113,10 @@ impl List {
 
     /// Returns the link to what is behind a member, or to the first one.
     #[inline(always)]
-    fn next_of(&mut self, member: Option<Node>) -> &mut Option<Node> {
+    fn link_behind(&mut self, member: Option<Node>) -> &mut Option<Node> {
         match member {
             Some(member) => &mut self.words_mut(member).links[NEXT],
             None => &mut self.head,
-        }
-    }
-
-    /// Returns the link to what is before a member, or to the last one.
-    #[inline(always)]
-    fn previous_of(&mut self, member: Option<Node>) -> &mut Option<Node> {
-        match member {
-            Some(member) => &mut self.words_mut(member).links[PREVIOUS],
-            None => &mut self.tail,
         }
     }
 

@@ -24,7 +24,6 @@ mod node;
 mod random;
 mod real_time;
 mod round_robin;
-mod sorted;
 mod tree;
 mod waiting;
 

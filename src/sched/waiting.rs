@@ -3,7 +3,7 @@
 //! A thread goes to the list while there is room, else to the tree, and stays where it is. The earliest of both is the earliest.
 
 use super::entity::Runnable;
-use super::sorted::Sorted;
+use super::list::Sorted;
 use super::tree::{Tree, is_before, min};
 
 /// How many threads the list takes: with more, the tree takes fewer instructions.

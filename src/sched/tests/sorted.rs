@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::sorted::Sorted;
+use super::super::list::Sorted;
 use super::*;
 
 #[test]
