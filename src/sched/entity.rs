@@ -24,8 +24,8 @@ impl fmt::Display for ThreadId {
 /// The scheduling class of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Runs before every fair thread and before every thread of a lower priority. Threads of one priority take turns, a
-    /// slice each.
+    /// Runs before every fair thread of its CPU and before every thread of a lower priority there. Threads of one priority take turns, a
+    /// slice each. Such a thread does not move to another CPU because a thread of a lower priority runs there.
     RealTime {
         /// From 0, the lowest, to [`MAX_PRIORITY`].
         priority: u8,
@@ -101,6 +101,21 @@ impl Affinity {
     }
 }
 
+/// Why a thread is put on a run queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueue {
+    /// It is new.
+    New,
+    /// It was woken.
+    Woken,
+    /// It ran, and another thread runs before it.
+    Preempted,
+    /// It ran, and gave up the CPU by `yield_now`.
+    Yielded,
+    /// It comes from another CPU's queue.
+    Migrated,
+}
+
 /// Words for the policy: links between queued threads and numbers to order them by. The mechanism does not use them. They keep
 /// their values while the thread runs and while it waits.
 #[derive(Debug)]
@@ -124,6 +139,8 @@ pub(crate) struct Scheduled {
     pub(crate) affinity: Affinity,
     /// The CPU on which the thread ran last.
     pub(crate) last_cpu: CpuId,
+    /// Why the thread is in an inbox, if it is in one.
+    pub(crate) reason: Enqueue,
     pub(crate) words: PolicyWords,
 }
 
@@ -139,7 +156,7 @@ impl Entity {
     pub(crate) fn new(id: ThreadId, attributes: Attributes, affinity: Affinity) -> Entity {
         let words =
             PolicyWords { links: [None; 3], virtual_ns: 0, deadline: 0, aggregate: 0, slice_left_ns: 0 };
-        let scheduled = Scheduled { attributes, affinity, last_cpu: CpuId(0), words };
+        let scheduled = Scheduled { attributes, affinity, last_cpu: CpuId(0), reason: Enqueue::New, words };
         Entity { id, inbox_link: AtomicUsize::new(0), scheduled: UnsafeCell::new(scheduled) }
     }
 

@@ -1,7 +1,7 @@
 //! The default policy: a real-time class with fixed priorities above a fair class.
 //!
-//! A real-time thread runs before every fair thread and before every real-time thread of a lower priority. Those of one priority
-//! take turns. The fair threads share the remaining time by weight: see [`eevdf`](super::eevdf).
+//! A real-time thread runs before every fair thread of its CPU and before every real-time thread of a lower priority there. Those of one
+//! priority take turns. The fair threads share the remaining time by weight: see [`eevdf`](super::eevdf).
 
 use super::eevdf::Eevdf;
 use super::entity::Runnable;

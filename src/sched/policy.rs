@@ -10,23 +10,9 @@
 
 use core::ops::Deref;
 
+pub use super::entity::Enqueue;
 use super::entity::{Affinity, PolicyWords, Runnable};
 use crate::cpu::CpuId;
-
-/// Why a thread is put on a run queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enqueue {
-    /// It is new.
-    New,
-    /// It was woken.
-    Woken,
-    /// It ran, and another thread runs before it.
-    Preempted,
-    /// It ran, and gave up the CPU by `yield_now`.
-    Yielded,
-    /// It comes from another CPU's queue.
-    Migrated,
-}
 
 /// The running thread, lent to a policy. It gives no access to the [`Runnable`], so that a policy cannot exchange it for one that
 /// it queues.

@@ -9,7 +9,11 @@
 //! the next thread completes its state, and queues it if it was woken meanwhile (`finish_switch`).
 //!
 //! **No CPU idles beside work.** A CPU that has nothing to run first notes that it is idle, then looks at every queue. A CPU
-//! that queues a thread first queues it, then looks for idle CPUs. So one of both sees the other.
+//! that queues a thread first queues it, then looks for idle CPUs that may run it, and claims one. So one of both sees the other. A
+//! claimed CPU that runs another thread passes the claim on.
+//!
+//! **Affinity.** A thread is put only on the queue of a CPU on which it may run (`placing`), and a queue gives out only threads that it
+//! has. So no CPU has to check what it picks.
 
 mod hotplug;
 mod idle;

@@ -4,7 +4,7 @@ use super::placing::offer;
 use crate::cpu::{self, IrqGuard};
 use crate::sched::cpu_scheduler::{CpuScheduler, note_cpu};
 use crate::sched::entity::Runnable;
-use crate::sched::policy::{Enqueue, RunQueue};
+use crate::sched::policy::RunQueue;
 use crate::sched::tcb::Tcb;
 
 /// Moves the threads of a CPU's inbox to its queue. `takes_one`: a CPU that has no thread takes one of them next. Idle CPUs may steal the
@@ -35,8 +35,8 @@ fn collect_some(
 ) {
     let mut only = None;
     for thread in from.backlog.inbox.take_all() {
-        let affinity = thread.affinity();
-        policy.enqueue(thread, Enqueue::Woken, now_ns);
+        let (affinity, reason) = (thread.affinity(), thread.scheduled().reason);
+        policy.enqueue(thread, reason, now_ns);
         from.backlog.add_queued(1);
         if takes_one && from.backlog.queued() == 1 {
             only = Some(affinity);

@@ -61,16 +61,16 @@ pub(in crate::sched) fn place(guard: &IrqGuard, token: Runnable, reason: Enqueue
 pub(super) fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
     let here = cpu::current();
     let refused = if wished != here && wished.index() < smp::cpus().len() && token.may_run_on(wished) {
-        push_to(guard, token, wished)
+        push_to(guard, token, reason, wished)
     } else {
         Err(token)
     };
     let token = match refused {
         Ok(()) => return,
         Err(token) if token.may_run_on(here) && is_open(guard) => token,
-        Err(token) => match send_elsewhere(guard, token, here) {
+        Err(token) => match send_elsewhere(guard, token, reason, here) {
             Ok(()) => return,
-            Err(token) => match strand(guard, token, here) {
+            Err(token) => match strand(guard, token, reason, here) {
                 Some(token) => token,
                 None => return,
             },
@@ -88,23 +88,28 @@ fn is_open(guard: &IrqGuard) -> bool {
 
 /// No CPU on which a thread may run takes it. It must run somewhere, so it loses its affinity. Returns it if this CPU is to run it.
 #[cold]
-fn strand(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Option<Runnable> {
+fn strand(guard: &IrqGuard, mut token: Runnable, reason: Enqueue, here: CpuId) -> Option<Runnable> {
     token.scheduled_mut().affinity = Affinity::Any;
     STRANDED.fetch_add(1, Ordering::Relaxed);
     if is_open(guard) {
         return Some(token);
     }
     // This CPU goes offline, so it is not the BSP, which never does.
-    let sent = send_elsewhere(guard, token, here);
+    let sent = send_elsewhere(guard, token, reason, here);
     assert!(sent.is_ok(), "no CPU takes a thread of cpu {here}, which goes offline");
     None
 }
 
 /// Puts a thread into the inbox of a CPU other than `here`, on which it may run. Returns it if there is none.
-fn send_elsewhere(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Result<(), Runnable> {
+fn send_elsewhere(
+    guard: &IrqGuard,
+    mut token: Runnable,
+    reason: Enqueue,
+    here: CpuId,
+) -> Result<(), Runnable> {
     for cpu in smp::online().map(Cpu::id).filter(|cpu| *cpu != here) {
         if token.may_run_on(cpu) {
-            match push_to(guard, token, cpu) {
+            match push_to(guard, token, reason, cpu) {
                 Ok(()) => return Ok(()),
                 Err(refused) => token = refused,
             }
@@ -114,11 +119,12 @@ fn send_elsewhere(guard: &IrqGuard, mut token: Runnable, here: CpuId) -> Result<
 }
 
 /// Puts a thread into the inbox of another CPU, and interrupts the CPU if it has to be. Returns it if the CPU takes none.
-fn push_to(guard: &IrqGuard, token: Runnable, cpu: CpuId) -> Result<(), Runnable> {
+fn push_to(guard: &IrqGuard, mut token: Runnable, reason: Enqueue, cpu: CpuId) -> Result<(), Runnable> {
     let to = &smp::cpus()[cpu.index()];
     let Some(other) = of(to) else { return Err(token) };
     let is_urgent = matches!(token.attributes().class, Class::RealTime { .. });
     let affinity = token.affinity();
+    token.scheduled_mut().reason = reason;
     other.backlog.inbox.push(token)?;
     if let Some(was) = other.notice.notify(is_urgent)
         && smp::interrupt_own_thread(guard, to).is_err()
