@@ -1,6 +1,7 @@
 //! The same code on threads of the host, and step by step.
 
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::vec::Vec;
 
@@ -17,6 +18,36 @@ const SHORT: Duration = Duration::from_micros(50);
 
 /// How often a thread does something: seldom in Miri, which is slow.
 const ROUNDS: usize = if cfg!(miri) { 5 } else { 500 };
+
+/// A bound that only a test exceeds whose thread was not woken.
+const HANGS: Duration = Duration::from_secs(120);
+
+/// Runs a test whose threads wait for each other. If they do not end, the test fails; its threads are left.
+#[track_caller]
+fn in_time(test: impl FnOnce() + Send + 'static) {
+    in_time_of(HANGS, test);
+}
+
+#[track_caller]
+fn in_time_of(limit: Duration, test: impl FnOnce() + Send + 'static) {
+    let (ended, waits) = mpsc::channel();
+    let test = thread::spawn(move || {
+        test();
+        let _ = ended.send(());
+    });
+    if waits.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+        panic!("a thread was not woken in {limit:?}");
+    }
+    if let Err(panic) = test.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+#[should_panic = "a thread was not woken"]
+fn a_test_that_hangs_fails() {
+    in_time_of(Duration::from_millis(1), thread::park);
+}
 
 fn waiter(kind: usize) -> Waiter {
     let (_, me) = platform::begin_block("test");
@@ -51,140 +82,154 @@ fn a_list_gives_out_its_entries_in_their_order_without_those_that_were_removed()
 
 #[test]
 fn a_mutex_that_is_locked_is_not_locked_again() {
-    let mutex = Mutex::new(5);
-    let guard = mutex.lock();
-    assert!(mutex.is_locked() && mutex.try_lock().is_none());
-    thread::scope(|scope| {
-        let late = scope.spawn(|| mutex.lock_timeout(SHORT).map(drop));
-        assert_eq!(late.join().unwrap(), Err(TimedOut));
+    in_time(|| {
+        let mutex = Mutex::new(5);
+        let guard = mutex.lock();
+        assert!(mutex.is_locked() && mutex.try_lock().is_none());
+        thread::scope(|scope| {
+            let late = scope.spawn(|| mutex.lock_timeout(SHORT).map(drop));
+            assert_eq!(late.join().unwrap(), Err(TimedOut));
+        });
+        MutexGuard::unlock_fair(guard);
+        assert!(!mutex.is_locked() && mutex.lock_timeout(SHORT).is_ok());
+        assert_eq!(mutex.into_inner(), 5);
     });
-    MutexGuard::unlock_fair(guard);
-    assert!(!mutex.is_locked() && mutex.lock_timeout(SHORT).is_ok());
-    assert_eq!(mutex.into_inner(), 5);
 }
 
 #[test]
 fn threads_use_a_mutex_one_after_the_other() {
-    let mutex = Mutex::new([0; 2]);
-    thread::scope(|scope| {
-        for number in 0..4 {
-            let mutex = &mutex;
-            scope.spawn(move || {
-                for _ in 0..ROUNDS {
-                    let mut halves = mutex.lock();
-                    assert_eq!(halves[0], halves[1]);
-                    halves[0] += 1;
-                    thread::yield_now();
-                    halves[1] += 1;
-                    if number == 0 {
-                        MutexGuard::unlock_fair(halves);
+    in_time(|| {
+        let mutex = Mutex::new([0; 2]);
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let mutex = &mutex;
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        let mut halves = mutex.lock();
+                        assert_eq!(halves[0], halves[1]);
+                        halves[0] += 1;
+                        thread::yield_now();
+                        halves[1] += 1;
+                        if number == 0 {
+                            MutexGuard::unlock_fair(halves);
+                        }
                     }
-                }
-            });
-        }
+                });
+            }
+        });
+        assert_eq!(*mutex.lock(), [4 * ROUNDS; 2]);
     });
-    assert_eq!(*mutex.lock(), [4 * ROUNDS; 2]);
 }
 
 #[test]
 fn a_condition_is_waited_for() {
-    let (mutex, changed) = (Mutex::new(0), Condvar::new());
-    thread::scope(|scope| {
-        for turn in 0..2 {
-            let (mutex, changed) = (&mutex, &changed);
-            scope.spawn(move || {
-                for _ in 0..ROUNDS {
-                    let mut value = changed.wait_while(mutex.lock(), |value| *value % 2 != turn);
-                    *value += 1;
-                    changed.notify_all();
-                }
-            });
-        }
+    in_time(|| {
+        let (mutex, changed) = (Mutex::new(0), Condvar::new());
+        thread::scope(|scope| {
+            for turn in 0..2 {
+                let (mutex, changed) = (&mutex, &changed);
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        let mut value = changed.wait_while(mutex.lock(), |value| *value % 2 != turn);
+                        *value += 1;
+                        changed.notify_all();
+                    }
+                });
+            }
+        });
+        assert_eq!(*mutex.lock(), 2 * ROUNDS);
+        let (guard, waited) = changed.wait_timeout(mutex.lock(), SHORT);
+        assert_eq!(waited, Err(TimedOut));
+        assert_eq!(changed.wait_timeout_while(guard, SHORT, |_| true).1, Err(TimedOut));
     });
-    assert_eq!(*mutex.lock(), 2 * ROUNDS);
-    let (guard, waited) = changed.wait_timeout(mutex.lock(), SHORT);
-    assert_eq!(waited, Err(TimedOut));
-    assert_eq!(changed.wait_timeout_while(guard, SHORT, |_| true).1, Err(TimedOut));
 }
 
 #[test]
 fn permits_are_neither_lost_nor_made() {
-    let semaphore = Semaphore::new(1);
-    let taken = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| (0..ROUNDS).for_each(|_| semaphore.release()));
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    if semaphore.acquire_timeout(Duration::from_nanos(500)).is_ok() {
-                        taken.fetch_add(1, Ordering::Relaxed);
+    in_time(|| {
+        let semaphore = Semaphore::new(1);
+        let taken = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..ROUNDS).for_each(|_| semaphore.release()));
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        if semaphore.acquire_timeout(Duration::from_nanos(500)).is_ok() {
+                            taken.fetch_add(1, Ordering::Relaxed);
+                        }
                     }
-                }
-            });
-        }
+                });
+            }
+        });
+        assert_eq!(semaphore.available() + taken.load(Ordering::Relaxed), 2 * ROUNDS + 1);
+        drop(semaphore.access());
     });
-    assert_eq!(semaphore.available() + taken.load(Ordering::Relaxed), 2 * ROUNDS + 1);
-    drop(semaphore.access());
 }
 
 #[test]
 fn an_event_stays_set_until_it_is_reset() {
-    let event = Event::new();
-    assert_eq!(event.wait_timeout(SHORT), Err(TimedOut));
-    thread::scope(|scope| {
-        let waits = [0, 1].map(|_| scope.spawn(|| event.wait()));
-        event.set();
-        waits.into_iter().for_each(|wait| wait.join().unwrap());
+    in_time(|| {
+        let event = Event::new();
+        assert_eq!(event.wait_timeout(SHORT), Err(TimedOut));
+        thread::scope(|scope| {
+            let waits = [0, 1].map(|_| scope.spawn(|| event.wait()));
+            event.set();
+            waits.into_iter().for_each(|wait| wait.join().unwrap());
+        });
+        event.wait();
+        event.reset();
+        assert!(!event.is_set() && event.wait_timeout(SHORT).is_err());
     });
-    event.wait();
-    event.reset();
-    assert!(!event.is_set() && event.wait_timeout(SHORT).is_err());
 }
 
 #[test]
 fn no_thread_passes_a_barrier_alone() {
-    let (barrier, come) = (Barrier::new(3), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                for round in 1..=ROUNDS {
-                    come.fetch_add(1, Ordering::SeqCst);
-                    barrier.wait();
-                    assert!(come.load(Ordering::SeqCst) >= 3 * round);
-                }
-            });
-        }
+    in_time(|| {
+        let (barrier, come) = (Barrier::new(3), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for round in 1..=ROUNDS {
+                        come.fetch_add(1, Ordering::SeqCst);
+                        barrier.wait();
+                        assert!(come.load(Ordering::SeqCst) >= 3 * round);
+                    }
+                });
+            }
+        });
+        assert_eq!(barrier.wait_timeout(SHORT), Err(TimedOut));
     });
-    assert_eq!(barrier.wait_timeout(SHORT), Err(TimedOut));
 }
 
 #[test]
 fn readers_share_a_lock_and_writers_do_not() {
-    let lock = RwLock::new([0; 2]);
-    {
-        let _reader = lock.read();
-        assert!(lock.try_read().is_some() && lock.try_write().is_none());
-        assert!(lock.write_timeout(SHORT).is_err() && lock.read_timeout(SHORT).is_ok());
-    }
-    thread::scope(|scope| {
-        for number in 0..4 {
-            let lock = &lock;
-            scope.spawn(move || {
-                for _ in 0..ROUNDS {
-                    if number == 0 {
-                        let mut halves = lock.write();
-                        halves[0] += 1;
-                        thread::yield_now();
-                        halves[1] += 1;
-                    } else {
-                        let halves = lock.read();
-                        assert_eq!(halves[0], halves[1]);
-                    }
-                }
-            });
+    in_time(|| {
+        let lock = RwLock::new([0; 2]);
+        {
+            let _reader = lock.read();
+            assert!(lock.try_read().is_some() && lock.try_write().is_none());
+            assert!(lock.write_timeout(SHORT).is_err() && lock.read_timeout(SHORT).is_ok());
         }
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let lock = &lock;
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        if number == 0 {
+                            let mut halves = lock.write();
+                            halves[0] += 1;
+                            thread::yield_now();
+                            halves[1] += 1;
+                        } else {
+                            let halves = lock.read();
+                            assert_eq!(halves[0], halves[1]);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(lock.into_inner(), [ROUNDS; 2]);
     });
-    assert_eq!(lock.into_inner(), [ROUNDS; 2]);
 }
 
 #[test]
@@ -209,29 +254,31 @@ fn a_channel_without_room_is_refused() {
 
 #[test]
 fn each_value_is_received_once_and_in_order_by_one_receiver() {
-    for (sender, receiver) in [channel::bounded(3), channel::unbounded()] {
-        thread::scope(|scope| {
-            let sums = [0, 1].map(|_| {
-                let receiver = receiver.clone();
-                scope.spawn(move || {
-                    let mut last = [0; 2];
-                    receiver.iter().fold(0, |sum, (sender, value): (usize, usize)| {
-                        assert!(value > last[sender], "values of one sender change places");
-                        last[sender] = value;
-                        sum + value
+    in_time(|| {
+        for (sender, receiver) in [channel::bounded(3), channel::unbounded()] {
+            thread::scope(|scope| {
+                let sums = [0, 1].map(|_| {
+                    let receiver = receiver.clone();
+                    scope.spawn(move || {
+                        let mut last = [0; 2];
+                        receiver.iter().fold(0, |sum, (sender, value): (usize, usize)| {
+                            assert!(value > last[sender], "values of one sender change places");
+                            last[sender] = value;
+                            sum + value
+                        })
                     })
-                })
+                });
+                for number in 0..2 {
+                    let sender = sender.clone();
+                    scope.spawn(move || (1..=ROUNDS).for_each(|value| sender.send((number, value)).unwrap()));
+                }
+                drop(sender);
+                drop(receiver);
+                let sum: usize = sums.into_iter().map(|sum| sum.join().unwrap()).sum();
+                assert_eq!(sum, ROUNDS * (ROUNDS + 1));
             });
-            for number in 0..2 {
-                let sender = sender.clone();
-                scope.spawn(move || (1..=ROUNDS).for_each(|value| sender.send((number, value)).unwrap()));
-            }
-            drop(sender);
-            drop(receiver);
-            let sum: usize = sums.into_iter().map(|sum| sum.join().unwrap()).sum();
-            assert_eq!(sum, ROUNDS * (ROUNDS + 1));
-        });
-    }
+        }
+    });
 }
 
 #[test]
