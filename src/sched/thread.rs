@@ -50,6 +50,12 @@ impl Thread {
     pub fn unpark(&self) {
         mechanism::unpark(&self.0);
     }
+
+    /// Returns whether it waits for an event, and its CPU has left it. **Context:** any; the result may be old.
+    #[cfg(feature = "selftest")]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.0.state.phase() == super::state::Phase::Blocked
+    }
 }
 
 impl fmt::Debug for Thread {

@@ -13,7 +13,10 @@ use crate::cpu::{self, CpuSet};
 use crate::memory::frames::FRAME_BYTES;
 use crate::sched;
 use crate::smp;
+use crate::sync::SpinLockIrq;
 use crate::thread::{self, Builder};
+use crate::time::now_ns;
+use blocking::{LONG, deadline, in_threads};
 
 /// The rounds of the self-test for which each check runs once.
 const ROUNDS_PER_LOOP: u32 = 200;
@@ -49,7 +52,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
 }
 
 /// Each thread's result reaches its handle.
-fn results() -> Result<u64, super::check::Failed> {
+fn results() -> CheckResult<u64> {
     let count = 64_u64;
     let handles: Vec<_> = (0..count).map(|number| thread::spawn(move || number * number)).collect();
     let sum: u64 = handles.into_iter().map(thread::JoinHandle::join).sum();
@@ -59,7 +62,7 @@ fn results() -> Result<u64, super::check::Failed> {
 }
 
 /// A thread uses most of its stack, which is seen when the stack is unmapped.
-fn deep_stack() -> Result<u64, super::check::Failed> {
+fn deep_stack() -> CheckResult<u64> {
     const STACK: usize = 128 * 1024;
     const USED: usize = 80 * 1024;
     let spawned = Builder::new().name("deep").stack_size(STACK).spawn(|| {
@@ -79,7 +82,7 @@ fn deep_stack() -> Result<u64, super::check::Failed> {
 }
 
 /// A pinned thread runs on its CPU.
-fn pinned() -> Result<u64, super::check::Failed> {
+fn pinned() -> CheckResult<u64> {
     let mut count = 0;
     for cpu in smp::online() {
         let id = cpu.id();
@@ -96,77 +99,77 @@ fn pinned() -> Result<u64, super::check::Failed> {
 }
 
 /// Two threads hand a number to and fro.
-fn ping_pong() -> Result<u64, super::check::Failed> {
+fn ping_pong() -> CheckResult<u64> {
     static TURN: AtomicU64 = AtomicU64::new(0);
+    /// Waits for a turn. Returns whether it has come.
+    fn wait_for(turn: u64) -> bool {
+        let until = deadline();
+        while TURN.load(Ordering::Acquire) != turn && now_ns() < until {
+            thread::park_timeout(LONG);
+        }
+        TURN.load(Ordering::Acquire) == turn
+    }
     TURN.store(0, Ordering::SeqCst);
     let main = thread::current();
     let other = thread::spawn(move || {
-        for round in 0..ROUNDS {
-            while TURN.load(Ordering::Acquire) != 2 * round + 1 {
-                thread::park();
-            }
+        (0..ROUNDS).all(|round| {
+            let has_come = wait_for(2 * round + 1);
             TURN.store(2 * round + 2, Ordering::Release);
             main.unpark();
-        }
+            has_come
+        })
     });
     for round in 0..ROUNDS {
         TURN.store(2 * round + 1, Ordering::Release);
         other.thread().unpark();
-        while TURN.load(Ordering::Acquire) != 2 * round + 2 {
-            thread::park();
-        }
+        ensure!(wait_for(2 * round + 2), "threads: hand-over {round} was lost on the way back");
     }
-    other.join();
-    ensure!(TURN.load(Ordering::Acquire) == 2 * ROUNDS, "threads: a hand-over was lost");
+    ensure!(other.join(), "threads: a hand-over was lost on the way there");
     Ok(1)
 }
 
-/// More threads than CPUs spin until all of them run: those that wait must be given their turn by the timer.
-fn spinners(cpus: u64) -> Result<u64, super::check::Failed> {
+/// More threads than CPUs spin until all of them run, and each CPU has run one: those that wait must be given their turn by the timer, and
+/// CPUs without a thread must steal.
+fn spinners(cpus: u64) -> CheckResult<u64> {
     static BEGUN: AtomicU64 = AtomicU64::new(0);
+    static RAN_ON: SpinLockIrq<CpuSet> = SpinLockIrq::new(CpuSet::EMPTY);
+    static CPUS: AtomicU64 = AtomicU64::new(0);
     BEGUN.store(0, Ordering::SeqCst);
+    CPUS.store(0, Ordering::SeqCst);
+    *RAN_ON.lock() = CpuSet::EMPTY;
     let count = 3 * cpus;
-    let limit_ns = crate::time::now_ns() + 60_000_000_000;
-    let handles: Vec<_> = (0..count)
-        .map(|_| {
-            thread::spawn(move || {
-                BEGUN.fetch_add(1, Ordering::AcqRel);
-                let mut ran_on = CpuSet::EMPTY;
-                while BEGUN.load(Ordering::Acquire) < count {
-                    ran_on.insert(cpu::current());
-                    if crate::time::now_ns() > limit_ns {
-                        panic!("{} of {count} spinners have begun", BEGUN.load(Ordering::Acquire));
-                    }
-                    core::hint::spin_loop();
-                }
-                ran_on
-            })
-        })
-        .collect();
-    let mut ran_on = CpuSet::EMPTY;
-    for handle in handles {
-        ran_on = handle.join().iter().chain(ran_on.iter()).collect();
-    }
-    ensure!(ran_on.len() as u64 <= cpus, "threads: there are fewer CPUs than spinners ran on");
+    let until = deadline();
+    let spin = move |_| {
+        BEGUN.fetch_add(1, Ordering::AcqRel);
+        let mut on = None;
+        let is_over = || BEGUN.load(Ordering::Acquire) == count && CPUS.load(Ordering::Acquire) == cpus;
+        while !is_over() && now_ns() < until {
+            let here = cpu::current();
+            if on.replace(here) != Some(here) {
+                let mut ran_on = RAN_ON.lock();
+                ran_on.insert(here);
+                CPUS.store(ran_on.len() as u64, Ordering::Release);
+            }
+            core::hint::spin_loop();
+        }
+        is_over()
+    };
+    let ended = in_threads(count, spin).into_iter().all(|is_so| is_so);
+    let (begun, ran_on) = (BEGUN.load(Ordering::Acquire), CPUS.load(Ordering::Acquire));
+    ensure!(ended, "threads: {begun} of {count} spinners have begun, on {ran_on} of {cpus} CPUs");
     Ok(count)
 }
 
 /// No sleep is too short.
-fn sleepers() -> Result<u64, super::check::Failed> {
+fn sleepers() -> CheckResult<u64> {
     let count = 32_u64;
-    let handles: Vec<_> = (0..count)
-        .map(|number| {
-            thread::spawn(move || {
-                let delay = Duration::from_micros(100 * (number % 8));
-                let before = crate::time::now_ns();
-                thread::sleep(delay);
-                u128::from(crate::time::now_ns() - before) >= delay.as_nanos()
-            })
-        })
-        .collect();
-    let in_time =
-        handles.into_iter().filter(|_| true).map(thread::JoinHandle::join).filter(|is_so| *is_so).count()
-            as u64;
-    ensure!(in_time == count, "threads: {} of {count} sleeps were too short", count - in_time);
+    let in_time = in_threads(count, |number| {
+        let delay = Duration::from_micros(100 * (number % 8));
+        let before = now_ns();
+        thread::sleep(delay);
+        u128::from(now_ns() - before) >= delay.as_nanos()
+    });
+    let short = in_time.into_iter().filter(|is_so| !is_so).count();
+    ensure!(short == 0, "threads: {short} of {count} sleeps were too short");
     Ok(count)
 }

@@ -1,13 +1,15 @@
 //! Checks what threads wait for: locks, conditions, channels and scopes. Called by the part `threads`.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
+use crate::cpu::CpuId;
+use crate::interrupts::PreemptGuard;
 use crate::thread::sync::channel::{self, RecvTimeoutError, TryRecvError, TrySendError};
 use crate::thread::sync::{Barrier, Condvar, Event, Mutex, MutexGuard, RwLock, Semaphore, TimedOut};
-use crate::thread::{self, JoinHandle};
+use crate::thread::{self, Builder, JoinHandle};
 use crate::time::now_ns;
 use crate::time::timer;
 
@@ -21,7 +23,7 @@ const ROUNDS: u64 = 200;
 const SHORT: Duration = Duration::from_micros(200);
 
 /// A time-out that does not pass.
-const LONG: Duration = Duration::from_secs(600);
+pub(super) const LONG: Duration = Duration::from_secs(600);
 
 /// Runs all checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
@@ -43,8 +45,16 @@ pub(super) fn run() -> CheckResult<u64> {
     checks.into_iter().map(|check| check()).sum()
 }
 
+/// Returns the time at which a wait that must end has failed.
+pub(super) fn deadline() -> u64 {
+    now_ns().saturating_add(LONG.as_nanos() as u64)
+}
+
 /// Runs a function in so many threads, and returns their results.
-fn in_threads<T: Send + 'static>(count: u64, run: fn(u64) -> T) -> Vec<T> {
+pub(super) fn in_threads<T: Send + 'static>(
+    count: u64,
+    run: impl Fn(u64) -> T + Copy + Send + 'static,
+) -> Vec<T> {
     let handles: Vec<_> = (0..count).map(|number| thread::spawn(move || run(number))).collect();
     handles.into_iter().map(JoinHandle::join).collect()
 }
@@ -84,31 +94,25 @@ fn mutex() -> CheckResult<u64> {
     Ok(THREADS + 2)
 }
 
-/// A thread that waits gets the mutex before the one that has unlocked it.
+/// A thread that waits has the mutex as soon as it is unlocked fairly, before it runs.
 fn mutex_is_handed_over() -> CheckResult<u64> {
     static MUTEX: Mutex<u64> = Mutex::new(0);
-    static WAITS: AtomicBool = AtomicBool::new(false);
-    WAITS.store(false, Ordering::SeqCst);
     let mut mine = MUTEX.lock();
     *mine = 0;
-    let other = thread::spawn(|| {
-        WAITS.store(true, Ordering::SeqCst);
-        *MUTEX.lock() += 1;
-    });
-    while !WAITS.load(Ordering::SeqCst) {
+    // On this CPU, so that it does not run before the check.
+    let other = Builder::new().pinned(CpuId::BSP).spawn(|| *MUTEX.lock() += 1)?;
+    let until = deadline();
+    while !other.thread().is_blocked() {
+        ensure!(now_ns() < until, "mutex: a thread does not wait for a locked one");
         thread::yield_now();
     }
-    // The thread may not wait yet, so this may take more than one turn.
-    let mut turns = 0;
-    while *mine == 0 && turns < 1_000_000 {
-        MutexGuard::unlock_fair(mine);
-        turns += 1;
-        thread::yield_now();
-        mine = MUTEX.lock();
-    }
-    ensure!(*mine == 1, "mutex: not handed over in {turns} turns");
-    drop(mine);
-    other.join();
+    let stay = PreemptGuard::new();
+    MutexGuard::unlock_fair(mine);
+    let is_free = MUTEX.try_lock().is_some();
+    drop(stay);
+    ensure!(!is_free, "mutex: free after it was handed over");
+    ensure!(other.join_timeout(LONG).is_ok(), "mutex: the thread to which it was handed over does not run");
+    ensure!(*MUTEX.lock() == 1, "mutex: not handed over");
     Ok(1)
 }
 
@@ -367,9 +371,11 @@ fn scope() -> CheckResult<u64> {
     let sum = thread::scope(|scope| {
         let handles: Vec<_> = values
             .iter_mut()
-            .zip(0..)
+            .zip(1..)
             .map(|(value, number)| {
                 scope.spawn(move || {
+                    // The dropped one is not the first to end.
+                    (number..=THREADS).for_each(|_| thread::yield_now());
                     *value = number;
                     number
                 })
@@ -378,8 +384,8 @@ fn scope() -> CheckResult<u64> {
         // One handle is dropped: the scope waits for its thread nevertheless.
         handles.into_iter().skip(1).map(thread::ScopedJoinHandle::join).sum::<u64>()
     });
-    let expected = THREADS * (THREADS - 1) / 2;
-    ensure!(sum == expected, "scope: the results add up to {sum}, not {expected}");
+    let expected = THREADS * (THREADS + 1) / 2;
+    ensure!(sum == expected - 1, "scope: the results add up to {sum}, not {}", expected - 1);
     ensure!(values.iter().sum::<u64>() == expected, "scope: a thread has not ended");
     let until = now_ns() + 100_000;
     thread::sleep_until(until);

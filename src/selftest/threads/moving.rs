@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
+use super::blocking::{LONG, deadline};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::sched;
 use crate::smp::{self, hotplug};
@@ -12,9 +13,6 @@ use crate::thread::{self, Builder, Class, JoinHandle, SpawnError};
 
 /// Threads that wait for the CPU that goes offline.
 const THREADS: u64 = 3;
-
-/// A time-out that does not pass.
-const LONG: Duration = Duration::from_secs(600);
 
 /// Runs all checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
@@ -150,7 +148,7 @@ fn slices(cpu: CpuId) -> CheckResult<u64> {
 /// Waits until the threads that count have had their turns.
 fn wait_for_turns(turns: &AtomicU64) -> CheckResult {
     let before = turns.load(Ordering::Acquire);
-    let until = crate::time::now_ns().saturating_add(LONG.as_nanos() as u64);
+    let until = deadline();
     while turns.load(Ordering::Acquire) < before + 100 {
         ensure!(crate::time::now_ns() < until, "threads: those of a CPU that went offline do not run");
         thread::sleep(Duration::from_micros(100));
