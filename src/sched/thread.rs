@@ -399,6 +399,6 @@ pub fn sleep_until(deadline_ns: u64) {
 pub fn yield_now() {
     let (guard, me) = begin_block("yield_now");
     if mechanism::yield_cpu(&guard, me) {
-        mechanism::switch_after(guard);
+        mechanism::switch_now(guard);
     }
 }

@@ -45,8 +45,9 @@ fn take_next(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb
     }
     // The look at all queues for which the CPU was claimed.
     me.is_claimed.set(false);
-    steal(guard, me);
-    if let Some(next) = take_own(guard, me) {
+    if steal(guard, me)
+        && let Some(next) = take_own(guard, me)
+    {
         return Some(next);
     }
     if me.backlog.queued() > 0 {
@@ -80,8 +81,8 @@ fn take_own(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb>
     Some(tcb_of(token))
 }
 
-/// Takes a thread from another CPU's queue to this CPU's, if there is one.
-fn steal(guard: &IrqGuard, me: &CpuScheduler) {
+/// Takes a thread from another CPU's queue to this CPU's. Returns whether there was one.
+fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
     let here = cpu::current();
     let (before, after) = smp::cpus().split_at(here.index());
     for cpu in after.iter().skip(1).chain(before).filter(|cpu| cpu.is_online()) {
@@ -108,11 +109,18 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) {
         match stolen {
             Some(token) if token.may_run_on(here) => {
                 count(&me.counts.stolen);
-                return enqueue_here(guard, me, token, Enqueue::Migrated);
+                enqueue_here(guard, me, token, Enqueue::Migrated);
+                return true;
             }
             // The policy should not do that. Back it goes.
-            Some(token) => send_to(guard, token, Enqueue::Migrated, cpu.id()),
+            Some(token) => {
+                send_to(guard, token, Enqueue::Migrated, cpu.id());
+                if !me.backlog.is_empty() {
+                    return true;
+                }
+            }
             None => {}
         }
     }
+    false
 }

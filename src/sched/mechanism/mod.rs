@@ -26,11 +26,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
 pub(super) use idle::run_threads;
-pub(super) use placing::{leave_and_return, place, switch_after, unpark, wake_under};
+pub(super) use placing::{place, switch_after, unpark, wake_under};
 #[cfg(feature = "selftest")]
 pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;
-pub(super) use switching::{finish_switch, leave, switch_if_better, yield_cpu};
+pub(super) use switching::{finish_switch, leave, leave_and_return, switch_if_better, switch_now, yield_cpu};
 
 use super::cpu_scheduler::{CpuScheduler, SwitchCounts};
 use super::policies::Policy;

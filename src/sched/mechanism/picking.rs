@@ -40,9 +40,12 @@ fn collect_some(
         from.backlog.add_queued(1);
         if takes_one && from.backlog.queued() == 1 {
             only = Some(affinity);
-        } else {
-            only.take().into_iter().chain([affinity]).for_each(|affinity| offer(guard, affinity));
+            continue;
         }
+        if let Some(first) = only.take() {
+            offer(guard, &first);
+        }
+        offer(guard, &affinity);
     }
 }
 

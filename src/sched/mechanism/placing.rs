@@ -78,7 +78,7 @@ pub(super) fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished
     };
     let affinity = token.affinity();
     enqueue_here(guard, own(guard), token, reason);
-    offer(guard, affinity);
+    offer(guard, &affinity);
 }
 
 /// Returns whether this CPU takes threads: not while it goes offline.
@@ -133,16 +133,16 @@ fn push_to(guard: &IrqGuard, mut token: Runnable, reason: Enqueue, cpu: CpuId) -
         retry::arm(send_again);
     }
     if !idle_set::contains(cpu) {
-        offer(guard, affinity);
+        offer(guard, &affinity);
     }
     Ok(())
 }
 
 /// A thread was put on a queue, and does not run next: interrupts an idle CPU on which it may run, if there is one.
 #[inline(always)]
-pub(super) fn offer(guard: &IrqGuard, affinity: Affinity) {
+pub(super) fn offer(guard: &IrqGuard, affinity: &Affinity) {
     if !matches!(affinity, Affinity::Pinned(_)) && idle_set::is_any() {
-        kick_idle(guard, affinity);
+        kick_idle(guard, *affinity);
     }
 }
 
@@ -237,14 +237,6 @@ fn wake_parked(tcb: &Tcb) {
     // Before the wake-up: if another thread ran between it and the enqueuing, the woken one would wait for that thread as well.
     let guard = IrqGuard::new();
     wake_under(&guard, tcb, Wait::Unpark);
-    switch_after(guard);
-}
-
-/// Leaves the CPU as [`leave`](super::switching::leave), and switches again if that has become wanted meanwhile. Returns when the thread
-/// runs again.
-#[inline(never)]
-pub(in crate::sched) fn leave_and_return(guard: IrqGuard, current: &'static Tcb) {
-    super::switching::leave(&guard, current);
     switch_after(guard);
 }
 

@@ -3,7 +3,7 @@
 use super::own;
 use crate::cpu::IrqGuard;
 use crate::interrupts::preempt;
-use crate::sched::cpu_scheduler::{CpuScheduler, count};
+use crate::sched::cpu_scheduler::{CpuScheduler, Queue, count};
 use crate::sched::entity::Runnable;
 use crate::sched::notice::Attention;
 use crate::sched::policy::RunQueue;
@@ -20,12 +20,32 @@ pub(super) fn keep_slicing(
     running: &Runnable,
     now_ns: u64,
 ) {
-    let latest_ns = now_ns + u64::from(running.attributes().slice_ns);
-    if me.backlog.queued() != 0
-        && (me.notice.get() != Attention::Slicing || me.slice_end_ns.get() > latest_ns)
-    {
+    if me.backlog.queued() != 0 && !is_slicing(me, running, now_ns) {
         begin_slicing(guard, me, policy, running, now_ns);
     }
+}
+
+/// As [`keep_slicing`], for a thread beside others that wait. `queue` is that of this CPU.
+#[inline(always)]
+pub(super) fn keep_slicing_beside(
+    guard: &IrqGuard,
+    me: &CpuScheduler,
+    queue: &Queue,
+    running: &Runnable,
+    now_ns: u64,
+) {
+    if !is_slicing(me, running, now_ns)
+        && let Some(policy) = &queue.policy
+    {
+        begin_slicing(guard, me, policy.as_ref(), running, now_ns);
+    }
+}
+
+/// Returns whether the slice timer runs and ends within the slice of the thread.
+#[inline(always)]
+fn is_slicing(me: &CpuScheduler, running: &Runnable, now_ns: u64) -> bool {
+    let latest_ns = now_ns + u64::from(running.attributes().slice_ns);
+    me.notice.get() == Attention::Slicing && me.slice_end_ns.get() <= latest_ns
 }
 
 #[cold]

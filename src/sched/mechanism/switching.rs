@@ -5,11 +5,11 @@ use core::ptr::NonNull;
 use super::own;
 use super::picking::{collect, pick, tcb_of};
 use super::placing::{offer, place, wake_under};
-use super::slicing::keep_slicing;
+use super::slicing::{keep_slicing, keep_slicing_beside};
 use crate::cpu::{self, IrqGuard, fs_base};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge, count, note_cpu};
-use crate::sched::entity::{Affinity, Runnable};
+use crate::sched::entity::Runnable;
 use crate::sched::policy::{Enqueue, Running};
 use crate::sched::state::{AfterSwitch, Wait};
 use crate::sched::switch::switch_context;
@@ -40,13 +40,17 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
         count(&me.counts.preempted);
         current.state.set_queued();
         let affinity = token.affinity();
-        let next = if me.is_own_due.get() {
+        if me.is_own_due.get() {
             policy.enqueue(token, Enqueue::Preempted, now);
-            None
+            me.backlog.add_queued(1);
+            offer(guard, &affinity);
+            leave_to_own(guard, me, current, locked);
         } else {
-            policy.switch(token, 0, Enqueue::Preempted, now)
-        };
-        leave_queued(guard, me, (current, affinity), next, locked, now);
+            // Before it is on the queue: other threads are, so an idle CPU takes the lock to look.
+            offer(guard, &affinity);
+            let next = policy.switch(token, 0, Enqueue::Preempted, now);
+            leave_queued(guard, me, current, next, locked, now);
+        }
     }
 }
 
@@ -68,9 +72,10 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bo
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which puts it on the queue.
     let token = unsafe { current.token() };
     let ran_ns = charge(charged_ns, now);
-    let affinity = token.affinity();
+    // Before it is on the queue: other threads are, so an idle CPU takes the lock to look.
+    offer(guard, &token.scheduled().affinity);
     let next = policy.switch(token, ran_ns, Enqueue::Yielded, now);
-    leave_queued(guard, me, (current, affinity), next, locked, now);
+    leave_queued(guard, me, current, next, locked, now);
     true
 }
 
@@ -79,32 +84,39 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bo
 fn leave_queued(
     guard: &IrqGuard,
     me: &'static CpuScheduler,
-    (current, affinity): (&'static Tcb, Affinity),
+    current: &'static Tcb,
     next: Option<Runnable>,
     locked: SpinLockGuard<'_, Queue>,
     now: u64,
 ) {
     let Some(mut token) = next else {
-        // The policy gives out none, or the CPU's own thread is due. `current` is on the queue, and no thread left it.
+        // The policy gives out none, though it has `current`.
         me.backlog.add_queued(1);
-        offer(guard, affinity);
-        core::mem::forget(locked);
-        switch_to(guard, me, current.saved_rsp().as_ptr(), None);
-        return finish_switch(guard);
+        return leave_to_own(guard, me, current, locked);
     };
     note_cpu(&mut token, cpu::current());
-    if let Some(policy) = &locked.policy {
-        keep_slicing(guard, me, policy.as_ref(), &token, now);
-    }
+    keep_slicing_beside(guard, me, &locked, &token, now);
     let next = tcb_of(token);
     if core::ptr::eq(next, current) {
         current.state.set_running();
         return;
     }
-    offer(guard, affinity);
     // The next thread unlocks the queue.
     core::mem::forget(locked);
     switch_to(guard, me, current.saved_rsp().as_ptr(), Some(next));
+    finish_switch(guard);
+}
+
+/// Switches from a thread that was put on this CPU's queue, and none was taken from it, to the CPU's own.
+#[cold]
+fn leave_to_own(
+    guard: &IrqGuard,
+    me: &'static CpuScheduler,
+    current: &'static Tcb,
+    locked: SpinLockGuard<'_, Queue>,
+) {
+    core::mem::forget(locked);
+    switch_to(guard, me, current.saved_rsp().as_ptr(), None);
     finish_switch(guard);
 }
 
@@ -113,6 +125,27 @@ fn leave_queued(
 ///
 /// **Context:** a thread of the scheduler, which may block; `guard` alone keeps interrupts off.
 pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb) {
+    leave_here(guard, current);
+}
+
+/// As [`leave`], and switches again if that has become wanted meanwhile.
+///
+/// **Context:** as for [`leave`].
+#[inline(never)]
+pub(in crate::sched) fn leave_and_return(guard: IrqGuard, current: &'static Tcb) {
+    leave_here(&guard, current);
+    switch_now(guard);
+}
+
+/// Switches if that has become wanted under `guard`, which alone keeps interrupts off.
+#[inline(always)]
+pub(in crate::sched) fn switch_now(guard: IrqGuard) {
+    drop(guard);
+    preempt::switch_if_wanted();
+}
+
+#[inline(always)]
+fn leave_here(guard: &IrqGuard, current: &'static Tcb) {
     let me = own(guard);
     preempt::clear_wanted(guard);
     let mut locked = me.queue.lock(guard);
