@@ -19,6 +19,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use serde_json::Value;
 
@@ -41,8 +44,8 @@ fn each_attempt_is_refused() {
     if let Err(errors) = octopod.compile(&attempts, false) {
         let _ = writeln!(problems, "without what is attempted, the files do not compile:\n{errors}");
     }
-    for attempt in &attempts {
-        if let Err(problem) = attempt.check(octopod.compile(std::slice::from_ref(attempt), true)) {
+    for (attempt, outcome) in attempts.iter().zip(octopod.compile_each(&attempts)) {
+        if let Err(problem) = attempt.check(outcome) {
             let _ = writeln!(problems, "{}: {problem}", attempt.path.display());
         }
     }
@@ -168,6 +171,25 @@ impl Octopod {
         Octopod { library, dependencies, scratch: tempfile::tempdir().unwrap() }
     }
 
+    /// Checks a crate for each attempt, on all of the host's cores.
+    fn compile_each(&self, attempts: &[Attempt]) -> Vec<Result<(), String>> {
+        let next = AtomicUsize::new(0);
+        let outcomes: Vec<OnceLock<_>> = attempts.iter().map(|_| OnceLock::new()).collect();
+        let compile_next = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(attempt) = attempts.get(index) else { return };
+                outcomes[index].set(self.compile(std::slice::from_ref(attempt), true)).unwrap();
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(compile_next);
+            }
+        });
+        outcomes.into_iter().map(|outcome| outcome.into_inner().unwrap()).collect()
+    }
+
     /// Checks a crate that depends on octopod and has these files as modules, with or without the attempts. The error is the
     /// compiler's output, one line for each message.
     fn compile(&self, files: &[Attempt], attempt: bool) -> Result<(), String> {
@@ -176,7 +198,9 @@ impl Octopod {
             let name = file.path.file_stem().unwrap().to_str().unwrap();
             let _ = writeln!(root, "#[path = {:?}]\nmod {name};", file.path);
         }
-        let root_path = self.scratch.path().join("dependent.rs");
+        let name = files[0].path.file_stem().unwrap().to_str().unwrap();
+        let root_path =
+            self.scratch.path().join(format!("{}_{name}.rs", if attempt { "attempt" } else { "without" }));
         fs::write(&root_path, root).unwrap();
         let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
         command
