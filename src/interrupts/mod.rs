@@ -72,7 +72,7 @@ extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn interrupt_switch(frame: &TrapFrame) {
+extern "C" fn interrupt_switch(frame: &mut TrapFrame) {
     preempt::at_exit(frame);
 }
 

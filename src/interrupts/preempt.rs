@@ -18,6 +18,7 @@ use crate::cpu::per_cpu_storage::{PerCpuStorage, RawAccess};
 use crate::cpu::{IrqGuard, interrupts_enabled};
 use crate::raw_per_cpu;
 use crate::sync::{Hook, Site};
+use crate::trace;
 
 /// Set while no switch is wanted.
 const NOT_WANTED: u64 = 1 << 63;
@@ -181,9 +182,11 @@ fn switch(guard: &IrqGuard) {
 /// with interrupts off, and run on stacks of the CPU.
 ///
 /// **Context:** the interrupt entry, after the dispatch; the word is 0.
-pub(super) fn at_exit(frame: &TrapFrame) {
+pub(super) fn at_exit(frame: &mut TrapFrame) {
     // `int n` of the self-test may have interrupted a section with interrupts off: then the handler is not the only reason.
     if frame.vector >= FIRST_EXTERNAL && frame.irq_guard().were_enabled() {
+        // The recorder of trace events uses one CPU's ring in several instructions.
+        (frame.rip, frame.rdi) = trace::restarted(frame.rip, frame.rdi);
         switch(frame.irq_guard());
     }
 }

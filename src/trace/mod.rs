@@ -20,8 +20,12 @@ mod record;
 #[cfg(target_os = "none")]
 pub use program::{HOT, PROGRAM_EVENTS, ProgramEvent, RARE};
 
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use record::recorder;
 #[cfg(target_os = "none")]
-pub(crate) use record::{init, install_ring, record, records_hot_events, ring_of, ring_slots, set_recording};
+pub(crate) use record::{
+    init, install_ring, record, records_hot_events, restarted, ring_of, ring_slots, set_recording,
+};
 
 pub(crate) use ring::{MAX_PROGRAM_EVENTS, RING_SLOTS, SMALL_EVENTS};
 

@@ -1,9 +1,10 @@
 //! The recorder, and the assignment of rings to CPUs.
 
 use core::arch::{asm, naked_asm};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::ring::{EventSlot, RING_SLOTS, Ring, SLOT_BYTES, SMALL_EVENTS, empty};
+use super::ring::{EventSlot, RING_SLOTS, Ring, SLOT_BYTES, SMALL_EVENTS, empty, restarted_within};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, PerCpuStorage, gs_base};
 use crate::per_cpu;
@@ -84,7 +85,8 @@ pub(super) fn record_number(number: u64, a: u64, b: u64) {
 /// Records an event. Takes its number in RDI and its words in RSI and R8; clobbers RAX, RCX, RDX and RDI. The interrupt entry
 /// code calls it as well.
 ///
-/// One `xadd` reserves the slot, so an interrupt cannot split the reservation. See [`ring`](super::ring) for the protocol.
+/// One `xadd` reserves the slot, so an interrupt cannot split the reservation. See [`ring`](super::ring) for the protocol. Up to its last
+/// store it can begin again: see [`restarted`].
 ///
 /// **Context:** any.
 ///
@@ -109,12 +111,35 @@ pub(crate) unsafe extern "C" fn octopod_trace_record() {
         "mov [rcx + 16], rsi",
         "mov [rcx + 24], r8",
         "mov [rcx], rdi",
+        ".globl octopod_trace_recorded",
+        "octopod_trace_recorded:",
         "3: ret",
         base = sym BASE,
         head = sym HEAD,
         mask = sym MASK,
         slot_bytes = const SLOT_BYTES,
     )
+}
+
+unsafe extern "C" {
+    /// The end of the recorder's restartable part.
+    static octopod_trace_recorded: u8;
+}
+
+/// Where a thread that is switched away at `rip`, with this RDI, must continue, and with which RDI: if it is within the recorder, at
+/// the recorder's start. It may continue on another CPU, which has another ring, or when the slot has been reserved again. The slot that it
+/// leaves counts as lost.
+///
+/// **Context:** any.
+pub(crate) fn restarted(rip: u64, rdi: u64) -> (u64, u64) {
+    restarted_within(recorder(), rip, rdi)
+}
+
+/// The addresses of the recorder's restartable part.
+pub(crate) fn recorder() -> Range<u64> {
+    let begin = octopod_trace_record as *const () as u64;
+    let end = (&raw const octopod_trace_recorded) as u64;
+    begin..end
 }
 
 /// Sets the highest [`TraceClass`] that is recorded (0 for none), and starts recording on this CPU.

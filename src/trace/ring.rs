@@ -1,11 +1,13 @@
 //! A ring of events. One CPU writes it; any CPU reads it.
 //!
 //! A slot is four words: position and event [`number`], TSC, and the event's two words. A writer first advances the head by one
-//! instruction, so that an interrupt takes the next slot. Then it writes the slot, the first word last. A reader accepts a slot
+//! instruction, so that an interrupt takes the next slot. Then it writes the slot, the first word last. A thread that is switched away
+//! meanwhile begins again when it continues, with another slot and perhaps on another CPU, so no slot is written late. A reader accepts a slot
 //! only if its first word has the expected position and the head, read afterwards, shows that no writer can have begun to
 //! overwrite the slot. This relies on the x86 order of stores and of loads (SDM Vol. 3A, 9.2.2). A slot that is not accepted
 //! counts as lost.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::config::TRACE_RING_PAGES;
@@ -46,11 +48,22 @@ fn number_of(event: u16) -> u64 {
     }
 }
 
+/// The bits of a slot's first word that are the position.
+const POSITION_BITS: u64 = (1 << INDEX_SHIFT) - SLOT_BYTES;
+
+/// Where a thread that is switched away at `rip` continues, and with which RDI, if these are the addresses of the recorder's restartable
+/// part. The recorder changes RDI by adding the position, and nothing else that it needs.
+pub(super) fn restarted_within(recorder: Range<u64>, rip: u64, rdi: u64) -> (u64, u64) {
+    match recorder.contains(&rip) {
+        true => (recorder.start, rdi & !POSITION_BITS),
+        false => (rip, rdi),
+    }
+}
+
 /// The event of a slot's first word, as the launcher numbers it; `None` if the position is another one, or nothing was written.
 fn event_at(first: u64, position: u64) -> Option<u16> {
-    let position_bits = (1 << INDEX_SHIFT) - SLOT_BYTES;
     let (event, index) = ((first % SLOT_BYTES) as u8, (first >> INDEX_SHIFT) as u16);
-    let is_there = event != 0 && (first ^ position) & position_bits == 0;
+    let is_there = event != 0 && (first ^ position) & POSITION_BITS == 0;
     is_there.then_some(if event == PROGRAM_EVENT { FIRST_PROGRAM_EVENT + index } else { event.into() })
 }
 
@@ -151,6 +164,21 @@ mod tests {
             assert_eq!(ring.newest(8).collect::<Vec<_>>(), expected);
             assert_eq!(ring.newest(3).collect::<Vec<_>>(), expected[expected.len().saturating_sub(3)..]);
             assert_eq!(ring.recorded(), number + 1);
+        }
+    }
+
+    #[test]
+    fn a_thread_in_the_recorder_begins_again_with_its_number() {
+        for event in EVENTS {
+            let number = number_of(event);
+            // Before the recorder has added the position, and after it, up to the last one.
+            for position in [0, SLOT_BYTES, 5 * SLOT_BYTES, POSITION_BITS] {
+                assert_eq!(restarted_within(100..150, 120, number | position), (100, number));
+            }
+        }
+        // The address behind the last store, others, and a register that is not the recorder's.
+        for rip in [99, 150, 151, 0, u64::MAX] {
+            assert_eq!(restarted_within(100..150, rip, u64::MAX), (rip, u64::MAX));
         }
     }
 

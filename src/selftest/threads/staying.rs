@@ -1,5 +1,5 @@
-//! Checks threads that wait in a halt: one that waits for a call to other CPUs stays on its CPU, and one that waits for a time may move.
-//! Called by the part `threads`.
+//! Checks threads that use one CPU for a while: one that waits for a call to other CPUs stays on its CPU, one that halts until a time may
+//! move, and one that is switched away in the recorder of trace events begins again. Called by the part `threads`.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
@@ -9,7 +9,7 @@ use crate::cpu::{self, CpuId, CpuSet};
 use crate::smp;
 use crate::sync::Deadline;
 use crate::thread::{self, Builder, Class};
-use crate::time;
+use crate::{time, trace};
 
 /// How long a call gives another thread of the caller's CPU to run, in milliseconds.
 const CALL_MS: u64 = 20;
@@ -21,10 +21,29 @@ const WAITING: u32 = 0;
 const WANTED: u32 = 1;
 const RUNNING: u32 = 2;
 
-/// Runs both checks. Returns the number of threads.
+/// Runs all checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
+    recorder_restarts()?;
     Ok(waits_for_a_call()? + wakes_after_a_move()?)
 }
+
+/// A thread that is switched away in the recorder of trace events begins again there: the ring may be another one by then.
+fn recorder_restarts() -> CheckResult {
+    const NUMBER: u64 = 7;
+    let recorder = trace::recorder();
+    for rip in recorder.clone() {
+        ensure!(trace::restarted(rip, NUMBER) == (recorder.start, NUMBER), "{rip:#x} is in {recorder:x?}");
+    }
+    let after = recorder.end;
+    // SAFETY: the bytes are code of the kernel's image, which is mapped for reading.
+    let last = unsafe { *core::ptr::with_exposed_provenance::<u8>(after as usize) };
+    ensure!(last == RET, "the recorder ends at {after:#x} with {last:#x}, no RET");
+    ensure!(!recorder.is_empty() && trace::restarted(after, NUMBER) == (after, NUMBER), "{recorder:x?}");
+    Ok(())
+}
+
+/// The instruction RET (SDM Vol. 2B).
+const RET: u8 = 0xc3;
 
 /// How long a thread halts that is moved meanwhile.
 const HALT: Duration = Duration::from_millis(50);
