@@ -1,7 +1,7 @@
 //! The public interface of the kernel's crate is `docs/api.txt`: a change of the one without the other fails here.
 //!
 //! The list is read from the documentation that rustdoc writes for the kernel's target: what is not documented, or hidden, is no
-//! interface. `OCTOPOD_BLESS=1 cargo test -p octopod-ci --test api` rewrites the file.
+//! interface. `OCTOPOD_BLESS=1 cargo test -p octopod-ci --test suite api::` rewrites the file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,7 +63,7 @@ fn the_public_interface_is_as_listed() {
     assert!(
         added.is_empty() && removed.is_empty(),
         "the public interface has {added:#?} and no longer {removed:#?};\nOCTOPOD_BLESS=1 cargo test -p octopod-ci \
-         --test api rewrites {FILE}, and CHANGELOG.md says what has changed"
+         --test suite api:: rewrites {FILE}, and CHANGELOG.md says what has changed"
     );
 }
 

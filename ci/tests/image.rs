@@ -8,9 +8,7 @@
 use octopod_ci::base::{Silent, Workspace};
 use octopod_ci::kernel::{KernelConfig, build};
 
-#[path = "image/checks.rs"]
 mod checks;
-#[path = "image/elf.rs"]
 mod elf;
 
 use checks::PROBE;

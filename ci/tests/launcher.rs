@@ -1,23 +1,14 @@
 //! The launcher with shell scripts as machines: its exit status, report and last line for each way in which a run can end.
 //! Nothing of a run outlives it. No kernel is built and no QEMU is needed.
 
-#[path = "launcher/checkout.rs"]
 mod checkout;
-#[path = "launcher/consent.rs"]
 mod consent;
-#[path = "launcher/evidence.rs"]
 mod evidence;
-#[path = "launcher/fake.rs"]
 mod fake;
-#[path = "launcher/files.rs"]
 mod files;
-#[path = "launcher/limits.rs"]
 mod limits;
-#[path = "launcher/matrix.rs"]
 mod matrix;
-#[path = "launcher/pages.rs"]
 mod pages;
-#[path = "launcher/terminal.rs"]
 mod terminal;
 
 use std::fs;

@@ -1,10 +1,7 @@
 //! The log of eight CPUs that write at once while NMIs interrupt them: no line is torn, and the lines of each CPU are in order. A
 //! filter removes exactly its lines.
 
-#[path = "guest/mod.rs"]
-mod guest;
-
-use guest::Guest;
+use crate::guest::Guest;
 use octopod::wire::ExitCode;
 
 const CPUS: usize = 8;

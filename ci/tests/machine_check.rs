@@ -1,10 +1,7 @@
 //! Machine checks, injected by QEMU's monitor into a kernel at work: one report names bank, status, address and CPU, whether the
 //! error is signalled to one CPU or to all.
 
-#[path = "guest/mod.rs"]
-mod guest;
-
-use guest::Guest;
+use crate::guest::Guest;
 use octopod::wire::ExitCode;
 
 /// Valid, uncorrected, enabled, with a valid address and misc register; the processor's state is intact.

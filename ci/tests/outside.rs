@@ -1,12 +1,9 @@
 //! Events from outside while CPUs work: a storm of NMIs, interrupts without a handler, and CPUs that are plugged in. No frame
 //! is lost, and no CPU is reported.
 
-#[path = "guest/mod.rs"]
-mod guest;
-
 use std::io::{BufRead, BufReader, Write};
 
-use guest::Guest;
+use crate::guest::Guest;
 use octopod::wire::ExitCode;
 use octopod_ci::machine::qmp::connect;
 use serde_json::json;

@@ -9,10 +9,7 @@ use std::sync::LazyLock;
 
 use octopod_ci::base::Workspace;
 
-#[path = "project/folder.rs"]
-mod folder;
-
-use folder::Project;
+use crate::project::folder::{self, Project};
 
 /// The crates, each behind those that it needs.
 const IN_ORDER: [&str; 5] = ["ap_trampoline", "octopod-macros", "octopod", "octopod-unpacker", "octopod-ci"];

@@ -1,9 +1,6 @@
 //! The panic record, found in a memory dump.
 
-#[path = "guest/mod.rs"]
-mod guest;
-
-use guest::Guest;
+use crate::guest::Guest;
 use octopod::wire::PanicRecord;
 
 /// The memory of a machine that has panicked.

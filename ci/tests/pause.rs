@@ -1,11 +1,8 @@
 //! A host that stops the machine for a time, and a host that gives all CPUs of the machine one core.
 
-#[path = "guest/mod.rs"]
-mod guest;
-
 use std::cell::RefCell;
 
-use guest::Guest;
+use crate::guest::Guest;
 use octopod::config::{IPI_CALL_TIMEOUT_MS, PROGRESS_MS, WATCHDOG_MS};
 use octopod::wire::ExitCode;
 

@@ -5,13 +5,9 @@ use std::fs;
 
 use rustix::process::Signal;
 
-#[path = "project/extensions.rs"]
 mod extensions;
-#[path = "project/folder.rs"]
-mod folder;
-#[path = "project/git.rs"]
+pub(crate) mod folder;
 mod git;
-#[path = "project/heaps.rs"]
 mod heaps;
 
 use folder::{Project, Said, launcher};

@@ -4,11 +4,7 @@
 //! The expected screen is computed from the lines of the serial port by the kernel's own code for text and glyphs. The actual
 //! screen is read from QEMU, from the display's memory or a picture of the screen.
 
-#[path = "guest/mod.rs"]
-mod guest;
-#[path = "screen/picture.rs"]
 mod picture;
-#[path = "screen/watched.rs"]
 mod watched;
 
 use std::collections::HashMap;

@@ -1,6 +1,5 @@
 //! The kernel's console: typed input through the launcher and a pseudo-terminal, valid and malformed; and input from a pipe.
 
-#[path = "shell/terminal.rs"]
 mod terminal;
 
 use std::io::Write;

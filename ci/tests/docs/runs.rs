@@ -12,7 +12,7 @@ use super::commands::{Typed, parse};
 pub(crate) const NOT_RUN: &[(&str, &str)] = &[
     ("cargo test --workspace", "runs this test"),
     (".ci/run", "runs this test"),
-    ("OCTOPOD_BLESS=1 cargo test -p octopod-ci --test docs", "runs this test"),
+    ("OCTOPOD_BLESS=1 cargo test -p octopod-ci --test suite docs::", "runs this test"),
     ("cargo test -p octopod --lib memory::frames", "part of `cargo test --workspace`"),
     ("cargo test -p octopod-ci --test boot cpus-2", "part of `cargo test --workspace`"),
     (

@@ -5,7 +5,7 @@ use iced_x86::{
     IntelFormatter, Mnemonic, OpKind, Register,
 };
 
-use crate::elf::{Code, Image, RelocationKind, SegmentKind, Symbol};
+use super::elf::{Code, Image, RelocationKind, SegmentKind, Symbol};
 
 /// The function that does nothing but add 1 to a per-CPU counter.
 pub(crate) const PROBE: &str = "octopod_probe_per_cpu_add";

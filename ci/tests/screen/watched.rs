@@ -2,8 +2,8 @@
 
 use octopod::console::screen::{TEXT_COLUMNS, TEXT_ROWS, Text};
 
-use super::guest::Guest;
 use super::picture::Picture;
+use crate::guest::Guest;
 
 /// A character and its colours for each cell.
 const CELL_BYTES: usize = 2;

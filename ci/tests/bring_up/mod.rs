@@ -1,8 +1,6 @@
 //! Bring-up on machines whose firmware lists CPUs as no emulator does, and the cost of bring-up.
 
 mod frozen;
-#[path = "../guest/mod.rs"]
-mod guest;
 mod tables;
 
 use std::io::Write;

@@ -5,8 +5,6 @@
 //! so no two NMIs are pending at once and each must be counted. The test does not depend on time.
 
 mod code;
-#[path = "../guest/mod.rs"]
-mod guest;
 mod injected;
 mod stub;
 
@@ -15,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use guest::Guest;
+use crate::guest::Guest;
 use octopod::wire::{Events, ExitCode};
 use octopod_ci::machine::qmp::connect;
 
