@@ -128,11 +128,14 @@ fn ping_pong() -> CheckResult<u64> {
     Ok(1)
 }
 
+/// The CPUs on which a thread of `spinners` has run.
+static RAN_ON: SpinLockIrq<CpuSet> = SpinLockIrq::new(CpuSet::EMPTY);
+crate::name_lock!(RAN_ON);
+
 /// More threads than CPUs spin until all of them run, and each CPU has run one: those that wait must be given their turn by the timer, and
 /// CPUs without a thread must steal.
 fn spinners(cpus: u64) -> CheckResult<u64> {
     static BEGUN: AtomicU64 = AtomicU64::new(0);
-    static RAN_ON: SpinLockIrq<CpuSet> = SpinLockIrq::new(CpuSet::EMPTY);
     static CPUS: AtomicU64 = AtomicU64::new(0);
     BEGUN.store(0, Ordering::SeqCst);
     CPUS.store(0, Ordering::SeqCst);

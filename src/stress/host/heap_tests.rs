@@ -2,7 +2,8 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Mutex;
 
 use super::tests::run_overdue;
 use super::{ARENA_PAGE, ArenaPage, Bound, HostHeapRun, Outcome, Tested, TestedHeap};
@@ -112,8 +113,10 @@ struct Broken<'a> {
     heap: &'a dyn HeapSource,
     fault: Fault,
     calls: AtomicU64,
-    /// An object that is in use, and its size.
-    last: AtomicUsize,
+    /// An object of 64 bytes that is in use, or 0.
+    last: Mutex<usize>,
+    /// Whether objects were returned that are in use: then nothing is freed any more, as the heap below is sound.
+    has_struck: AtomicBool,
     /// Bytes and objects that it conceals.
     concealed: AtomicU64,
 }
@@ -123,7 +126,19 @@ impl Broken<'_> {
     fn occurs(&self, fault: Fault) -> bool {
         self.fault == fault && self.calls.fetch_add(1, Ordering::Relaxed) % RARE == RARE / 2
     }
+
+    /// The layout that the heap below has for an object: an object that overlaps the half of one of 64 bytes must end in it, or it would
+    /// damage that heap's own data.
+    fn layout_below(&self, layout: Layout) -> Layout {
+        match self.fault == Fault::Overlap && layout.size() == 64 {
+            true => Layout::from_size_align(64 + OVERLAP, layout.align()).unwrap(),
+            false => layout,
+        }
+    }
 }
+
+/// The place in an object where one begins that overlaps it.
+const OVERLAP: usize = 32;
 
 // SAFETY: none: it is broken on purpose. The memory that it returns is valid, so that the checks can access it.
 unsafe impl HeapSource for Broken<'_> {
@@ -132,14 +147,13 @@ unsafe impl HeapSource for Broken<'_> {
     }
 
     fn alloc(&self, layout: Layout) -> Result<NonNull<u8>, HeapError> {
-        let at = |address| Ok(NonNull::new(core::ptr::with_exposed_provenance_mut(address)).unwrap());
-        let last = self.last.load(Ordering::Relaxed);
-        if last != 0 && layout.size() == 64 {
-            if self.occurs(Fault::HandOutTwice) {
-                return at(last);
-            }
-            if self.occurs(Fault::Overlap) {
-                return at(last + 32);
+        if layout.size() == 64 {
+            let last = self.last.lock().unwrap();
+            let offset = [(Fault::HandOutTwice, 0), (Fault::Overlap, OVERLAP)].into_iter();
+            let offset = offset.filter(|_| *last != 0).find(|(fault, _)| self.occurs(*fault));
+            if let Some((_, offset)) = offset {
+                self.has_struck.store(true, Ordering::Relaxed);
+                return Ok(NonNull::new(core::ptr::with_exposed_provenance_mut(*last + offset)).unwrap());
             }
         }
         if self.occurs(Fault::LeaveArena) {
@@ -152,9 +166,10 @@ unsafe impl HeapSource for Broken<'_> {
             // SAFETY: the object has 8 bytes more than the caller wants.
             return Ok(unsafe { self.heap.alloc(larger)?.add(8) });
         }
-        let object = self.heap.alloc(layout)?;
+        let object = self.heap.alloc(self.layout_below(layout))?;
         if layout.size() == 64 {
-            let before = self.last.swap(object.as_ptr().expose_provenance(), Ordering::Relaxed);
+            let mut last = self.last.lock().unwrap();
+            let before = core::mem::replace(&mut *last, object.as_ptr().expose_provenance());
             if before != 0 && self.occurs(Fault::Scribble) {
                 let address = core::ptr::with_exposed_provenance_mut::<u64>(before + 16);
                 // SAFETY: the word lies in the arena. Its owner is disturbed, which is the fault.
@@ -165,9 +180,14 @@ unsafe impl HeapSource for Broken<'_> {
     }
 
     unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        // From now on the object is not in use.
-        let address = object.as_ptr().expose_provenance();
-        let _ = self.last.compare_exchange(address, 0, Ordering::Relaxed, Ordering::Relaxed);
+        // From now on the object is not in use. The lock is held until the heap has freed it.
+        let mut last = self.last.lock().unwrap();
+        if *last == object.as_ptr().expose_provenance() {
+            *last = 0;
+        }
+        if self.has_struck.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         if self.occurs(Fault::LoseObject) || self.occurs(Fault::LoseMany) {
             return Ok(());
         }
@@ -179,7 +199,7 @@ unsafe impl HeapSource for Broken<'_> {
             return Err(HeapError::NoObject);
         }
         // SAFETY: the object must come from `alloc` with this layout, guaranteed by the caller.
-        unsafe { self.heap.dealloc(object, layout) }
+        unsafe { self.heap.dealloc(object, self.layout_below(layout)) }
     }
 
     unsafe fn realloc(
@@ -188,8 +208,17 @@ unsafe impl HeapSource for Broken<'_> {
         layout: Layout,
         new_size: usize,
     ) -> Result<NonNull<u8>, HeapError> {
+        let mut last = self.last.lock().unwrap();
+        if self.has_struck.load(Ordering::Relaxed) {
+            return Err(HeapError::OutOfMemory);
+        }
+        if *last == object.as_ptr().expose_provenance() {
+            *last = 0;
+        }
+        let new = self.layout_below(Layout::from_size_align(new_size, layout.align()).unwrap());
         // SAFETY: the object must come from `alloc` with this layout, guaranteed by the caller.
-        let resized = unsafe { self.heap.realloc(object, layout, new_size) }?;
+        let resized = unsafe { self.heap.realloc(object, self.layout_below(layout), new.size()) }?;
+        drop(last);
         if self.fault == Fault::ForgetContent {
             // SAFETY: the last byte that was kept lies in the object.
             let last = unsafe { resized.add(layout.size().min(new_size) - 1) };
@@ -222,7 +251,8 @@ fn broken(workload: &str, fault: Fault) -> Outcome {
                 heap,
                 fault,
                 calls: AtomicU64::new(0),
-                last: AtomicUsize::new(0),
+                last: Mutex::new(0),
+                has_struck: AtomicBool::new(false),
                 concealed: AtomicU64::new(0),
             });
         });
