@@ -107,15 +107,18 @@ pub(crate) fn counts() -> [(&'static str, u64); 6] {
 static STRANDED: AtomicU64 = AtomicU64::new(0);
 
 crate::panic_context! {
+    // One line, and one for each CPU that has switched: what the panic is about must stay on a screen of 25.
     "scheduler" => |out| {
-        let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
+        let mut separator = "";
         for (name, count) in counts() {
-            writeln!(out, "{name}: {count}")?;
+            write!(out, "{separator}{name} {count}")?;
+            separator = ", ";
         }
+        let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
         for (cpu, me) in all.filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
             let queued = me.backlog.queued();
             let inbox = if me.backlog.inbox.has_threads() { ", inbox not empty" } else { "" };
-            writeln!(out, "cpu {cpu}: {:?}, {queued} threads queued{inbox}", me.notice.get())?;
+            write!(out, "\ncpu {cpu}: {:?}, {queued} threads queued{inbox}", me.notice.get())?;
         }
         Ok(())
     }
