@@ -158,10 +158,27 @@ impl Frames {
                 state::store(self.table.cell(block), State::whole(FRAMES_PER_BLOCK));
             }
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
-            Some((old, new)) if new.is_offered() && (!old.is_offered() || new.largest() > old.largest()) => {
-                self.table.mark_available(block, new.largest());
+            Some((old, new)) => {
+                if new.is_offered() && (!old.is_offered() || new.largest() > old.largest()) {
+                    self.table.mark_available(block, new.largest());
+                }
+                if old.free() == 0 && new.free() > 0 {
+                    self.raise_largest(block, new.largest());
+                }
             }
-            _ => {}
+            None => {}
+        }
+    }
+
+    /// Raises the largest order of a block whose count was 0, if its bits have a larger run than `known`: a free may have formed that with
+    /// bits that are counted only now, and the CPU that has taken all of the count since has lowered the order.
+    #[inline(never)]
+    fn raise_largest(&self, block: BlockNumber, known: Order) {
+        let words = self.table.bitmap(block).load();
+        let marked = words.into_iter().filter(|&word| word != 0);
+        let largest = marked.fold(known, |largest, word| largest_in(word, largest));
+        if largest > known {
+            self.finish_update(block, state::update(self.table.cell(block), |state| state.put(0, largest)));
         }
     }
 

@@ -27,8 +27,9 @@
 //! to free memory cannot forge them.
 //!
 //! **Largest run.** The word of a block in `Frames` has an order above which no free run of it is. A free raises it with the count, after
-//! it has set the bits. Only a search lowers it, by a compare-and-swap on the word that it has read before the bits; then it reads the bits
-//! again, because a free may have relied on the old order.
+//! it has set the bits. A search lowers it, by a compare-and-swap on the word that it has read before the bits; then it reads the bits
+//! again, because a free may have relied on the old order. The allocation that takes all of the count sets it to 0; the free that makes the
+//! count larger again reads the bits afterwards, because other frames may be free and not counted yet.
 //!
 //! **Count first.** An allocation lowers `free` by what it takes, then collects that many bits from the bitmap. A free sets the bits first,
 //! then raises `free`. So at any moment *bits set >= free + frames taken but not yet collected*: an allocation finds its bits, and

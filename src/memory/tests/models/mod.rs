@@ -41,14 +41,29 @@ const UNBOUNDED: Option<usize> = None;
 /// Runs a model in every interleaving with so many preemptions at most.
 #[cfg(loom)]
 fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    explore(preemptions, &[Accesses::Exchanges, Accesses::Plain], model);
+    explore(preemptions, &[Accesses::Exchanges, Accesses::Plain], with_enough_stack(model));
 }
 
 /// The same where nothing old is seen: for a model of which one thread looks at plain memory of another's, or in which there
 /// would be too much of it to see.
 #[cfg(loom)]
 fn check_interleavings(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    explore(preemptions, &[Accesses::Exchanges], model);
+    explore(preemptions, &[Accesses::Exchanges], with_enough_stack(model));
+}
+
+/// The stack of a model's first thread, in words. That of loom's own first thread has 32 KiB, which the deepest calls exceed.
+#[cfg(loom)]
+const STACK: usize = 0x4000;
+
+/// The model on a thread that has enough stack. The first thread waits for it and does nothing else.
+#[cfg(loom)]
+fn with_enough_stack(model: impl Fn() + Sync + Send + 'static) -> impl Fn() + Sync + Send + 'static {
+    let model = Arc::new(model);
+    move || {
+        let model = Arc::clone(&model);
+        let thread = thread::Builder::new().stack_size(STACK).spawn(move || model());
+        thread.expect("a thread of a model").join().expect("the model has not panicked");
+    }
 }
 
 /// Random interleavings overlook nothing.
