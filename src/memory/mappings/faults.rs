@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use heapless::Vec;
+use heapless::Deque;
 
+use super::batches::begin_flush;
 use super::own::put;
 use super::ranges::Waiting;
 use super::region::{RegionEntries, page_entry};
@@ -17,40 +18,56 @@ use crate::sync::tlb::Stale;
 /// The most frames that wait: those of about four batches of the workload `mappings`.
 const MOST_KEPT: usize = 4096;
 
-/// The frames that wait, and their generation.
-static KEPT: SpinLockIrq<(Vec<FrameNumber, MOST_KEPT>, u64)> = SpinLockIrq::new((Vec::new(), 0));
+/// The frames that wait, and the generation of each, the oldest first.
+static KEPT: SpinLockIrq<Deque<(FrameNumber, u64), MOST_KEPT>> = SpinLockIrq::new(Deque::new());
 crate::name_lock!(KEPT);
 
 /// Makes the frames of this batch wait. Its addresses are free at once.
 pub(super) fn reuse_addresses(mut batch: Waiting, generation: u64) {
-    // Seldom: the flush would hide the fault.
-    let len = KEPT.lock().0.len();
-    if len + batch.pages as usize > MOST_KEPT {
-        free_kept_frames();
-    }
     while let Some(slot) = batch.chain.pop(&RegionEntries) {
-        let mut kept = KEPT.lock();
-        kept.1 = generation;
-        // The fault's programs have small mappings; what does not fit is leaked.
+        // The fault's programs have small mappings; a large one is leaked.
         for page in slot.first..slot.first + if slot.is_large() { 0 } else { slot.pages } {
             let entry = Entry(page_entry(page).swap(0, Ordering::Relaxed));
-            let _ = kept.0.push(FrameNumber::containing(entry.address() as usize));
+            keep(FrameNumber::containing(entry.address() as usize), generation);
         }
-        drop(kept);
         if !slot.is_large() {
             put(slot);
         }
     }
 }
 
-/// Frees the frames that wait, after a flush.
-pub(super) fn free_kept_frames() {
-    let generation = KEPT.lock().1;
-    if KEPT.lock().0.is_empty() || !tlb::flush_all(generation, Stale::Pages) {
-        return;
+/// Makes a frame wait. Where many wait, all CPUs flush: seldom, as that hides the fault.
+fn keep(frame: FrameNumber, generation: u64) {
+    while !try_keep(frame, generation) {
+        if !free_kept_frames() {
+            // A CPU does not flush. The frame is leaked, as an address could still lead to it.
+            return;
+        }
+    }
+}
+
+fn try_keep(frame: FrameNumber, generation: u64) -> bool {
+    KEPT.lock().push_back((frame, generation)).is_ok()
+}
+
+/// Frees the frames that wait, after a flush; whether all CPUs have flushed.
+pub(super) fn free_kept_frames() -> bool {
+    if KEPT.lock().is_empty() {
+        return true;
+    }
+    // It covers all that wait, in whatever order they came.
+    let newest = begin_flush();
+    if !tlb::flush_all(newest, Stale::Pages) {
+        return false;
     }
     loop {
-        let Some(frame) = KEPT.lock().0.pop() else { return };
+        let mut kept = KEPT.lock();
+        // Other CPUs may have added frames of later generations.
+        let Some((frame, _)) = kept.front().copied().filter(|(_, generation)| *generation <= newest) else {
+            return true;
+        };
+        let _ = kept.pop_front();
+        drop(kept);
         // SAFETY: the frame belonged to a mapping, every CPU has flushed it, and nothing else leads to it.
         let _ = unsafe { free(frame, Order::FRAME) };
     }
