@@ -4,11 +4,10 @@ use core::sync::atomic::Ordering;
 
 use heapless::Deque;
 
-use super::batches::begin_flush;
 use super::own::put;
 use super::ranges::Waiting;
 use super::region::{RegionEntries, page_entry};
-use super::tlb;
+use super::tlb::{self, GENERATION};
 use crate::memory::cache::free;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::paging::entry::Entry;
@@ -56,7 +55,7 @@ pub(super) fn free_kept_frames() -> bool {
         return true;
     }
     // It covers all that wait, in whatever order they came.
-    let newest = begin_flush();
+    let newest = GENERATION.advance();
     if !tlb::flush_all(newest, Stale::Pages) {
         return false;
     }
