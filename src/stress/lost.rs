@@ -70,7 +70,7 @@ impl Search<'_> {
             }
             head = Some(frame.get());
         }
-        let lost = is_complete.then(|| LostFrames::without_search(owners));
+        let lost = is_complete.then(|| LostFrames::not_owned_by_search(owners));
         while let Some(frame) = head {
             let Ok(next) = owners.release(frame, SEARCH) else { break };
             // SAFETY: the frame must be allocated from this source, and unused. The loop above has allocated it, and its owner word,
@@ -90,7 +90,7 @@ impl Search<'_> {
 
 impl LostFrames {
     /// The frames that had an owner and which the search, which has allocated all free frames, does not own.
-    fn without_search(owners: Owners<'_>) -> LostFrames {
+    fn not_owned_by_search(owners: Owners<'_>) -> LostFrames {
         let mut lost = LostFrames::default();
         let mut range: Option<LostRange> = None;
         for frame in 0..owners.frames() {
