@@ -166,8 +166,15 @@ impl Summary {
                 at = at / COLUMNS + 1;
                 match self.levels.get(level + 1) {
                     Some(above) if !above.is_empty() => level += 1,
-                    // The highest level has no other above it.
-                    _ => at *= COLUMNS,
+                    // The highest level has no other above it, and few words.
+                    _ => {
+                        let mut rest = (at..).zip(self.levels[level].get(at..)?);
+                        let (word, marked) = rest.find_map(|(word, bits)| match columns(bits) {
+                            0 => None,
+                            marked => Some((word, marked)),
+                        })?;
+                        break word * COLUMNS + marked.trailing_zeros() as usize;
+                    }
                 }
             };
             // Down to the block.
