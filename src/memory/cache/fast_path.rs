@@ -186,10 +186,10 @@ pub(super) fn take_run(_: &IrqGuard, order: Order) -> Option<FrameNumber> {
 }
 
 /// Puts an allocated run of this order, 1 or above, into this CPU's run cache, through GS; whether it has. It has not if the
-/// cache has a run of this order or is not active, or if there is no such allocation.
+/// cache has a run of this order or is not active, or if there is no such allocation. The caller has checked the alignment.
 #[inline(always)]
 pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
-    if is_inactive() || order == Order::FRAME || !run.is_aligned_to(order) {
+    if is_inactive() || order == Order::FRAME {
         return false;
     }
     let index = usize::from(order.get()) - 1;
@@ -208,6 +208,17 @@ pub(super) fn put_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
         unsafe { MAGAZINE::store_word::<{ Magazine::RUNS_AT }>(index, run.get() as u64) };
     }
     is_cached
+}
+
+/// Whether this very run of an order, 1 to 8, is in this CPU's run cache, which is active.
+#[inline(always)]
+pub(super) fn has_run(_: &IrqGuard, run: FrameNumber, order: Order) -> bool {
+    if order == Order::FRAME {
+        return false;
+    }
+    let index = usize::from(order.get()) - 1;
+    // SAFETY: the order is not 0, and each order above is cached, so the index is below their number. The word is an atomic.
+    unsafe { MAGAZINE::load_word::<{ Magazine::RUNS_AT }>(index) == run.get() as u64 }
 }
 
 /// Whether this CPU has reserved this block for this order, which is below 9.

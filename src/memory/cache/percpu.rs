@@ -10,12 +10,13 @@ use super::counters::{
 use super::drain::drain_frames;
 #[cfg(feature = "faults")]
 use super::fast_path::enable_irqs_in_refill;
-use super::fast_path::{activate, is_inactive, pop, push, put_run, take_run, with_magazine};
+use super::fast_path::{activate, has_run, is_inactive, pop, push, put_run, take_run, with_magazine};
 use super::magazine::{CAPACITY, Magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
+use crate::memory::frames::global::frames;
 use crate::memory::frames::{FrameNumber, FrameRequest, Frames, FreeError, NodeId, Order, Stolen};
 use crate::memory::heap_slot;
 use crate::memory::reclaim::{self, Attempt};
@@ -201,6 +202,9 @@ pub(super) fn count_failure(order: Order) {
 #[inline(always)]
 pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
+    if order != Order::FRAME && !frame.is_aligned_to(order) {
+        return free_inactive(guard, frame, order);
+    }
     let is_cached = !Frames::CHECKS_EACH_FREE
         && if order == Order::FRAME { push(&guard, frame).is_ok() } else { put_run(&guard, frame, order) };
     if is_cached {
@@ -210,20 +214,37 @@ pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeEr
     }
     let beyond = match order {
         Order::FRAME => free_beyond_magazine,
-        _ => free_run,
+        order if order < Order::BLOCK => free_run,
+        _ => free_blocks,
     };
     beyond(guard, frame, order)?;
     Ok(())
 }
 
-/// [`free`] of a run that is not cached, or is wrong.
+/// [`free`] of an aligned run of orders 1 to 8 that is not cached, or is wrong.
 #[inline(never)]
 fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    count_free(order);
+    RUN_FREES.increment();
     if is_inactive() {
         return free_inactive(guard, frame, order);
     }
-    let result = with_magazine(&guard, |frames, magazine| frames.free_many(magazine, frame, order));
+    let result = if Frames::CHECKS_EACH_FREE || has_run(&guard, frame, order) {
+        with_magazine(&guard, |frames, magazine| frames.free_run(magazine, frame, order))
+    } else {
+        frames().return_run(frame, order)
+    };
+    drop(guard);
+    result
+}
+
+/// [`free`] of a run of orders 9 and above that is not cached, or is wrong.
+#[inline(never)]
+fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    BLOCK_FREES.increment();
+    if is_inactive() {
+        return free_inactive(guard, frame, order);
+    }
+    let result = with_magazine(&guard, |frames, magazine| frames.free_blocks(magazine, frame, order));
     drop(guard);
     result
 }
@@ -244,7 +265,7 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
     })
 }
 
-/// [`free`] while the cache is inactive.
+/// [`free`] while the cache is inactive, or of a run that is not aligned.
 #[cold]
 #[inline(never)]
 fn free_inactive(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
