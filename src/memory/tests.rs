@@ -5,6 +5,8 @@ extern crate std;
 
 mod accounting;
 #[cfg(not(any(loom, shuttle)))]
+mod blocks;
+#[cfg(not(any(loom, shuttle)))]
 mod concurrent;
 #[cfg(not(any(loom, shuttle)))]
 mod fragmentation;

@@ -119,7 +119,7 @@ impl Frames {
             // Under the lock, because another CPU may be splitting the run of the block.
             _ => {
                 let _locked = self.zone_lock(block).lock();
-                self.table.run_of(block).map_or(State::BLANK, |(_, state)| state)
+                self.run_of(block).map_or(State::BLANK, |(_, state)| state)
             }
         };
         let (word, bit) = place(frame);

@@ -7,7 +7,7 @@
 //! always in exactly one of four places:
 //!
 //! 1. free in the bitmap of a block;
-//! 2. in a whole block that the buddy has or a CPU caches, which its state says;
+//! 2. in a whole block that the buddy has, which its bit says, or a CPU caches, which its state says;
 //! 3. in the magazine of a CPU;
 //! 4. in flight between two of these, while the [`TransferSeq`](super::transfer_seq) of its CPU is odd.
 //!

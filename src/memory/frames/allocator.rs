@@ -7,13 +7,10 @@ use crossbeam_utils::CachePadded;
 
 use super::bitmap;
 #[cfg(feature = "faults")]
-use super::buddy::Buddy;
-#[cfg(feature = "faults")]
 use super::faults;
+use super::gigabyte::Gigabyte;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
-use super::state::MAX_BLOCKS;
-#[cfg(feature = "faults")]
-use super::state::State;
+use super::state::{MAX_BLOCKS, State};
 use super::sync::{AtomicUsize, Lock, Once, Ordering};
 use super::table::Table;
 use super::zone::{LockedZone, Zone, Zones};
@@ -74,7 +71,7 @@ impl Frames {
         debug_assert!(metadata.cast::<bitmap::Bitmap>().is_aligned());
         assert!(
             end.get().div_ceil(FRAMES_PER_BLOCK) <= MAX_BLOCKS,
-            "frames up to {end} are more than the links reach"
+            "frames up to {end} are more than the metadata can describe"
         );
         Self {
             // SAFETY: the metadata is aligned, long enough, initialised and nothing else's, guaranteed by the caller (see
@@ -110,58 +107,34 @@ impl Frames {
     #[cold]
     #[inline(never)]
     pub(in crate::memory) fn retire(&self, block: BlockNumber) {
-        #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::FrameFault::SkipBuddyInsert) {
-            return self.table.set(block, State::buddy(Order::BLOCK, None, None));
-        }
-        self.return_to_buddy(&mut self.zone_lock(block).lock(), block, Order::BLOCK);
-        self.table.mark_unavailable(block);
+        self.return_to_buddy(block, Order::BLOCK);
+        self.table.unmark(block);
     }
 
-    /// Puts a free run into the buddy of its zone, and merges it with its free buddies.
+    /// Puts a free run into the buddy of its zone, where it is merged with its free neighbours.
     ///
-    /// `locked` is the zone in which the run lies. The caller owns the run: it is naturally aligned, managed, and in no buddy; its
-    /// word is in `Transit` or new.
+    /// The caller owns the run: it is naturally aligned, managed, and in no buddy; its word is in `Transit` or new.
     #[inline(always)]
-    pub(in crate::memory) fn return_to_buddy(
+    pub(in crate::memory) fn return_to_buddy(&self, block: BlockNumber, order: Order) {
+        let (lock, gigabyte) = self.place_of_free(block);
+        let mut locked = lock.lock();
+        locked.buddy.give(&self.table, gigabyte, block, order);
+        self.table.set(block, State::BLANK);
+    }
+
+    /// [`place_of`](Self::place_of) for a block that becomes free.
+    #[inline(always)]
+    pub(in crate::memory) fn place_of_free(
         &self,
-        locked: &mut LockedZone,
         block: BlockNumber,
-        order: Order,
-    ) {
-        let LockedZone { buddy, least_border } = locked;
-        buddy.give(&self.table, block, order, |_buddy, head, merged| {
-            #[cfg(feature = "faults")]
-            if faults::is_armed(faults::FrameFault::SkipBuddyMerge) {
-                return false;
-            }
-            #[cfg(feature = "faults")]
-            if self.moves_across_zones(_buddy, head, merged) {
-                return true;
-            }
-            merged <= *least_border || self.is_in_one_zone(head, merged)
-        });
-    }
-
-    /// Fault injection: moves the upper half of a run, which is free, from the lists of another zone to these, so that it can be merged;
-    /// whether it has. The lower half is the caller's, so the locks of two zones are always taken in the same order.
-    #[cfg(feature = "faults")]
-    fn moves_across_zones(&self, buddy: &mut Buddy, head: BlockNumber, order: Order) -> bool {
-        let half = order.half();
-        let upper = head.buddy(half);
-        if !faults::is_armed(faults::FrameFault::MergeAcrossZones)
-            || !self.table.state(upper).is_buddy_of(half)
-            || self.zone_layout().is_none_or(|layout| layout.zone_of(head) == layout.zone_of(upper))
+    ) -> (&Lock<LockedZone>, &'static Gigabyte) {
+        // Fault injection: the blocks above a border go to the zone below it, in whose gigabyte they are.
+        #[cfg(feature = "faults")]
+        if faults::is_armed(faults::FrameFault::MergeAcrossZones)
+            && let Some(below) = self.zone_layout().and_then(|layout| layout.border_in_gigabyte(block))
         {
-            return false;
+            return self.place_of(BlockNumber(below.0 - 1));
         }
-        self.zone_lock(upper).lock().buddy.move_run(&self.table, upper, half, buddy);
-        true
-    }
-
-    /// Whether no zone border lies in this run.
-    #[cold]
-    fn is_in_one_zone(&self, head: BlockNumber, order: Order) -> bool {
-        self.zone_layout().is_none_or(|zone_layout| zone_layout.blocks_in_zone_from(head) >= order.blocks())
+        self.place_of(block)
     }
 }

@@ -1,4 +1,5 @@
-//! The bitmap of a block: 512 bits in one cache line, 1 = free.
+//! The bitmap of a block: 512 bits in one cache line, 1 = free. The blocks of a gigabyte have one as well
+//! ([`block_bits`](super::block_bits)).
 //!
 //! [`Bitmap`] has the shared operations; [`starts_of_runs`] and [`runs_by_order`] are their arithmetic. Counts are not here: a caller
 //! lowers the count in the block's [state](super::state) before it takes bits, and raises it after it has set some.
@@ -54,6 +55,12 @@ impl Bitmap {
     #[inline(always)]
     pub(in crate::memory) fn word(&self, index: usize) -> u64 {
         self.words[index].load(Ordering::Relaxed)
+    }
+
+    /// Replaces one word. No other CPU writes it meanwhile.
+    #[inline(always)]
+    pub(in crate::memory) fn store(&self, index: usize, word: u64) {
+        self.words[index].store(word, Ordering::Relaxed);
     }
 
     /// Whether no bit is set.
@@ -300,7 +307,7 @@ fn descend_chunks(out: &[[AtomicFrame; 16]], first: FrameNumber) -> FrameNumber 
 }
 
 /// For each order, 0 to 6, the bits at which a run may start.
-const ALIGNED: [u64; 7] = [
+pub(super) const ALIGNED: [u64; 7] = [
     0xffff_ffff_ffff_ffff,
     0x5555_5555_5555_5555,
     0x1111_1111_1111_1111,

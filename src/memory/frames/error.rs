@@ -132,34 +132,40 @@ pub enum Invalid {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// A run that is not aligned, crosses the border of its zone, or of which another block has a state of its own.
+    /// A run that is not aligned, crosses the border of its zone, or of which another block has a state of its own; or a block that the
+    /// buddy has, and that is allocated or of another zone.
     Run {
-        /// The run's first frame.
+        /// The first frame of the run or of the block.
         block: FrameNumber,
     },
-    /// A list of the buddy has a run that is not free, of another order or zone, or with a wrong link.
+    /// A list of the buddy has a gigabyte without a free run of that order, or with a wrong link.
     List {
-        /// The run's first frame.
+        /// The first frame of the gigabyte in that zone.
         block: FrameNumber,
         /// The order of the list.
         order: Order,
     },
-    /// The runs of an order in the buddy, by the states, by the list, and by its count, are not equally many.
-    Runs {
-        /// The order.
+    /// The gigabytes in a list of the buddy, by their entries and by the list, are not equally many.
+    Gigabytes {
+        /// The order of the list.
         order: Order,
-        /// Runs whose state says that they are in the buddy.
-        states: usize,
-        /// Runs in the list.
+        /// Gigabytes whose entry says that they are in the list.
+        entries: usize,
+        /// Gigabytes in the list; one more if it has no end.
         list: usize,
+    },
+    /// The free blocks of a zone by their bits and by the count of the buddy differ.
+    FreeBlocks {
+        /// Bits that are set.
+        bits: usize,
         /// The count.
         counted: usize,
     },
-    /// Two buddies that are both free and were not merged.
+    /// A free run that is larger than all that its gigabyte is listed for: two halves were not merged.
     NotMerged {
-        /// The lower half's first frame.
+        /// The run's first frame.
         block: FrameNumber,
-        /// The order of either.
+        /// The run's order.
         order: Order,
     },
     /// The sum of the states differs from the frames that were inserted.

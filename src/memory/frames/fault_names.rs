@@ -16,11 +16,11 @@ macro_rules! frame_faults {
             SkipBlockCompletion = "skip_block_completion",
             /// A free block is not inserted into the buddy.
             SkipBuddyInsert = "skip_buddy_insert",
-            /// A free block is not merged with its free buddy.
+            /// A free block is not merged with its free neighbours.
             SkipBuddyMerge = "skip_buddy_merge",
             /// A free block is merged with one of another zone.
             MergeAcrossZones = "merge_across_zones",
-            /// A word of a list of free runs has a wrong link.
+            /// A word of a list of the buddy has a wrong link.
             ForgeListWord = "forge_list_word",
             /// A block that is taken from another CPU's cache is lost.
             LoseStolenBlock = "lose_stolen_block",

@@ -72,7 +72,7 @@ impl Frames {
         let block = frame.block();
         // Under the lock, because another CPU may be splitting the same run.
         let mut locked = self.zone_lock(block).lock();
-        match self.table.run_of(block) {
+        match self.run_of(block) {
             Some((_, state)) if state.kind() == Kind::Frames => Ok(state),
             Some((head, state)) if state.kind() == Kind::Huge => {
                 let Some(()) = self.split_run(&mut locked, head, state, block, Order::BLOCK) else {

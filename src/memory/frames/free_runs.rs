@@ -6,8 +6,10 @@ use super::error::FreeError;
 #[cfg(feature = "faults")]
 use super::faults;
 use super::free::{lowest, place};
+use super::gigabyte::Gigabyte;
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::{self, Kind, State};
+use super::sync::AtomicU64;
 use super::zone::LockedZone;
 use core::ops::Range;
 
@@ -49,20 +51,46 @@ impl Frames {
     #[inline(never)]
     pub(in crate::memory) fn return_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let block = frame.block();
+        if order <= Order::WORD
+            && let Some(cell) = self.table.cell_within(block)
+            && let state = state::load(cell)
+            && state.is_whole_unreserved()
+        {
+            // The typical case: one word, no error.
+            let (word, mask) = bits_of(frame, order);
+            if let Some(now) = self.table.bitmap(block).set_if_clear(word, mask) {
+                let largest = largest_in(now, state.largest().max(order));
+                if put_at_once(cell, state, order.frames(), largest) {
+                    return Ok(());
+                }
+                return self.put_run(block, order.frames(), largest);
+            }
+        }
+        self.return_other(frame, order)
+    }
+
+    /// [`put`](Self::put) as a function of its own, and the result of its caller.
+    #[inline(never)]
+    fn put_run(&self, block: BlockNumber, count: usize, largest: Order) -> Result<(), FreeError> {
+        self.put(block, count, largest);
+        Ok(())
+    }
+
+    /// [`return_run`](Self::return_run) for blocks that a CPU has reserved or that are managed in part, and for all that is rare.
+    #[inline(never)]
+    fn return_other(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        let block = frame.block();
         if order >= Order::BLOCK {
             self.return_cached_blocks(block, order);
             return Ok(());
         }
         let state = self.table.state(block);
         if order <= Order::WORD && state.kind() == Kind::Frames {
-            // The typical case: one word, no error.
             let (word, mask) = bits_of(frame, order);
-            let bitmap = self.table.bitmap(block);
             if self.foreign(state, word, mask) == 0
-                && let Some(now) = bitmap.set_if_clear(word, mask)
+                && let Some(now) = self.table.bitmap(block).set_if_clear(word, mask)
             {
-                let largest = largest_in(now, state.largest().max(order));
-                self.put(block, order.frames(), largest);
+                self.put(block, order.frames(), largest_in(now, state.largest().max(order)));
                 return Ok(());
             }
         }
@@ -85,7 +113,7 @@ impl Frames {
     pub(in crate::memory) fn return_cached_blocks(&self, block: BlockNumber, order: Order) -> bool {
         let is_ours = state::replace(self.table.cell(block), State::cached(order), State::transit(order));
         if is_ours {
-            self.return_to_buddy(&mut self.zone_lock(block).lock(), block, order);
+            self.return_to_buddy(block, order);
         }
         is_ours
     }
@@ -125,9 +153,7 @@ impl Frames {
     /// Marks an allocated run of this order, 9 or above, as cached. If several CPUs try at once, one succeeds.
     #[inline(always)]
     pub(in crate::memory) fn cache_blocks(&self, block: BlockNumber, order: Order) -> bool {
-        // Checked first, because the block may be beyond the end of the table.
-        self.table.state(block) == State::huge(order)
-            && state::replace(self.table.cell(block), State::huge(order), State::cached(order))
+        self.table.replace(block, State::huge(order), State::cached(order))
     }
 
     /// Frees a run of order 9 or above to the buddy.
@@ -138,8 +164,28 @@ impl Frames {
         order: Order,
     ) -> Result<(), FreeError> {
         let block = frame.block();
-        let mut locked = self.zone_lock(block).lock();
-        let Some((head, state)) = self.table.run_of(block) else {
+        let (lock, gigabyte) = self.place_of_free(block);
+        let mut locked = lock.lock();
+        if self.table.replace(block, State::huge(order), State::BLANK) {
+            // The typical case: all of an allocation.
+            locked.buddy.give(&self.table, gigabyte, block, order);
+            return Ok(());
+        }
+        self.free_part_to_buddy(&mut locked, gigabyte, frame, order)
+    }
+
+    /// [`free_blocks_to_buddy`](Self::free_blocks_to_buddy) for a part of an allocation, and for errors.
+    #[cold]
+    #[inline(never)]
+    fn free_part_to_buddy(
+        &self,
+        locked: &mut LockedZone,
+        gigabyte: &'static Gigabyte,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        let block = frame.block();
+        let Some((head, state)) = self.run_of(block) else {
             return Err(FreeError::NotManaged { frame });
         };
         let allocated = match state.kind() {
@@ -150,18 +196,19 @@ impl Frames {
         };
         #[cfg(feature = "faults")]
         if allocated < order && faults::is_armed(faults::FrameFault::AcceptWrongOrder) {
-            self.table.set(block, State::transit(order));
-            self.return_to_buddy(&mut locked, block, order);
+            self.table.set(block, State::BLANK);
+            locked.buddy.give(&self.table, gigabyte, block, order);
             return Ok(());
         }
         if allocated < order {
             return Err(FreeError::WrongOrder { frame, given: order, at_most: allocated });
         }
-        if self.split_run(&mut locked, head, state, block, order).is_none() {
+        if self.split_run(locked, head, state, block, order).is_none() {
             // Another CPU has freed it meanwhile: caching a run takes no lock.
             return Err(self.double_free(frame, 1));
         }
-        self.return_to_buddy(&mut locked, block, order);
+        locked.buddy.give(&self.table, gigabyte, block, order);
+        self.table.set(block, State::BLANK);
         Ok(())
     }
 
@@ -189,6 +236,17 @@ impl Frames {
         }
         Some(())
     }
+}
+
+/// Adds frames to the count of a block that was in this state, if that changes nothing else and the state is still the same; whether it
+/// has. Most frees of a run are such.
+#[inline(always)]
+fn put_at_once(cell: &AtomicU64, state: State, count: usize, largest: Order) -> bool {
+    #[cfg(feature = "faults")]
+    if faults::is_armed(faults::FrameFault::Miscount) {
+        return false;
+    }
+    state.put_alone(count, largest).is_some_and(|new| state::replace(cell, state, new))
 }
 
 /// The first bitmap word of an aligned run of order 1 to 8, and its bits there. They are the same in each word of a run of several.

@@ -93,11 +93,11 @@ impl Frames {
     fn check_insert(&self, insert_state: &InsertState, parts: &Parts) -> Result<(), InsertError> {
         let limit = self.table.mask_limit();
         let mut masks_left = limit - insert_state.masks_used;
-        if let Some(block) = self.table.first_managed(parts.whole.clone()) {
+        if let Some(block) = self.first_managed(parts.whole.clone()) {
             return Err(InsertError::Overlap { frame: self.first_managed_frame(block) });
         }
         for edge in parts.edges() {
-            let (_, state) = self.table.run_of(edge.block).unwrap_or((edge.block, State::BLANK));
+            let (_, state) = self.run_of(edge.block).unwrap_or((edge.block, State::BLANK));
             let overlap = match state.kind() {
                 Kind::Blank => {
                     masks_left =
@@ -115,6 +115,27 @@ impl Frames {
             }
         }
         Ok(())
+    }
+
+    /// The first block of a range that is managed.
+    fn first_managed(&self, blocks: Range<BlockNumber>) -> Option<BlockNumber> {
+        if blocks.is_empty() {
+            return None;
+        }
+        if self.run_of(blocks.start).is_some() {
+            return Some(blocks.start);
+        }
+        let by_word = self.table.first_not_blank(blocks.clone());
+        let mut rest = blocks.start..by_word.unwrap_or(blocks.end);
+        while rest.start < rest.end {
+            let within = self.zone_layout().map_or(usize::MAX, |it| it.blocks_in_zone_from(rest.start));
+            let end = BlockNumber(rest.start.0.saturating_add(within)).min(rest.end);
+            if let Some(block) = self.first_in_buddy(rest.start..end) {
+                return Some(block);
+            }
+            rest.start = end;
+        }
+        by_word
     }
 
     /// The first frame of a managed block that is managed.
@@ -138,7 +159,7 @@ impl Frames {
             let first = BlockNumber(blocks.start);
             let within = self.zone_layout().map_or(usize::MAX, |it| it.blocks_in_zone_from(first));
             let order = Order::largest_at(first, within.min(blocks.len()));
-            self.return_to_buddy(&mut self.zone_lock(first).lock(), first, order);
+            self.return_to_buddy(first, order);
             blocks.start += order.blocks();
         }
     }

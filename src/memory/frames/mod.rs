@@ -8,15 +8,16 @@
 //! 2. A buddy allocator of whole blocks per zone, behind a lock. A zone is the part of one NUMA node below an address
 //!    limit. Orders 9 to 18 come from the buddies: the CPU's own node first, then the others by distance.
 //!
-//! A block whose frames are all free goes back to its buddy, which merges it. A workload that frees all its frames
-//! therefore leaves no fragmentation.
+//! A block whose frames are all free goes back to the buddy, where it is merged with its free neighbours. A workload that frees
+//! all its frames therefore leaves no fragmentation.
 //!
 //! | Module | Content |
 //! |---|---|
 //! | `allocator` | `Frames`, the shared state |
 //! | `number`, `error`, `fault_names`, `faults` | units, error types, fault injection |
 //! | `state`, `bitmap`, `summary`, `table` | the block table and the protocol of its state words |
-//! | `buddy`, `zone`, `zone_layout`, `zones` | whole blocks, NUMA nodes and zones |
+//! | `block_bits`, `gigabyte`, `buddy` | free runs of whole blocks |
+//! | `zone`, `zone_layout`, `zones` | NUMA nodes and zones |
 //! | `search`, `search_target`, `hint`, `request` | allocation |
 //! | `free`, `free_runs` | frees |
 //! | `insert` | adds memory |
@@ -30,6 +31,7 @@
 pub(super) mod allocator;
 pub(super) mod atomic_frame;
 pub(super) mod bitmap;
+pub(super) mod block_bits;
 pub(super) mod buddy;
 pub(super) mod error;
 pub(crate) mod fault_names;
@@ -37,6 +39,7 @@ pub(crate) mod fault_names;
 pub(crate) mod faults;
 pub(super) mod free;
 pub(super) mod free_runs;
+pub(super) mod gigabyte;
 #[cfg(target_os = "none")]
 pub(super) mod global;
 pub(super) mod hint;

@@ -1,15 +1,64 @@
 //! Walks over the runs and blocks of the table while other CPUs change them.
 //!
-//! A block whose word is blank belongs to a run of which another block has the word, or is not managed. Which of the two, only the lock
-//! of its zone tells for certain: without it, a run may be merged or split between the reading of two words, so that a block seems to
-//! belong to no run.
+//! A block whose word is blank is in the buddy, which its bit tells, or belongs to a run of which another block has the word, or is
+//! not managed. Which of these, only the lock of its zone tells for certain: without it, a run may be taken or freed between the reading of
+//! two words, so that a block seems to belong to no run.
 
 use super::allocator::Frames;
+use super::block_bits::BLOCKS;
+use super::gigabyte::Gigabyte;
 use super::number::{BlockNumber, Order};
 use super::state::State;
+use super::zones::parts_by_gigabyte;
 use core::ops::Range;
 
 impl Frames {
+    /// The first block of the run that contains a block, and its state: the block itself if its word is not blank. `None` for a block
+    /// that is not managed.
+    ///
+    /// The result is exact while the caller holds the lock of the block's zone. Without it, another CPU may take, free or split the run
+    /// meanwhile, so that a managed block seems not to be.
+    pub(in crate::memory) fn run_of(&self, block: BlockNumber) -> Option<(BlockNumber, State)> {
+        match self.table.state(block) {
+            State::BLANK => {}
+            own => return Some((block, own)),
+        }
+        match self.free_run_of(block) {
+            Some(order) => Some((block.head(order), State::buddy(order))),
+            None => self.table.run_around(block),
+        }
+    }
+
+    /// The order of the free run in the buddy that contains a block.
+    pub(in crate::memory) fn free_run_of(&self, block: BlockNumber) -> Option<Order> {
+        if block.0 >= self.table.blocks() {
+            return None;
+        }
+        let run_in = |gigabyte: &Gigabyte| gigabyte.free_now().run_at(block.0 % BLOCKS);
+        let run = run_in(self.place_of(block).1);
+        // Fault injection: a block that is merged with one of another zone is free nevertheless.
+        #[cfg(feature = "faults")]
+        let run = run.or_else(|| run_in(self.place_of_free(block).1));
+        run
+    }
+
+    /// The first block of a range that is in the buddy. The range lies between two borders of zones.
+    pub(in crate::memory) fn first_in_buddy(&self, range: Range<BlockNumber>) -> Option<BlockNumber> {
+        parts_by_gigabyte(range).find_map(|part| {
+            let first = part.start.0 % BLOCKS;
+            let bits = self.place_of(part.start).1.free_now();
+            let lowest = bits.within(first, first + (part.end.0 - part.start.0)).lowest()?;
+            Some(BlockNumber(part.start.0 - first + lowest))
+        })
+    }
+
+    /// The first block of a range whose word is not blank, or that is in the buddy. The range lies between two borders of zones.
+    fn first_not_blank_or_free(&self, range: Range<BlockNumber>) -> Option<BlockNumber> {
+        let in_buddy = self.first_in_buddy(range.clone());
+        let below = range.start..in_buddy.unwrap_or(range.end);
+        BlockNumber::each(below).find(|block| self.table.state(*block) != State::BLANK).or(in_buddy)
+    }
+
     /// The run that contains a block, or the block itself: its first block, and its state. `None` for a block that is not managed.
     ///
     /// **Context:** interrupts disabled, because it may take the lock of a zone.
@@ -17,7 +66,7 @@ impl Frames {
         match self.table.state(block) {
             State::BLANK => {
                 let _locked = self.zone_lock(block).lock();
-                self.table.run_of(block)
+                self.run_of(block)
             }
             state => Some((block, state)),
         }
@@ -60,11 +109,9 @@ impl Frames {
         let first = range.start;
         let end = BlockNumber(first.head(Order::MAX).0 + Order::MAX.blocks()).min(range.end);
         let _locked = self.zone_lock(first).lock();
-        match self.table.run_of(first) {
+        match self.run_of(first) {
             Some(run) => Ok(run),
-            None => Err(BlockNumber::each(first..end)
-                .find(|block| self.table.state(*block) != State::BLANK)
-                .unwrap_or(end)),
+            None => Err(self.first_not_blank_or_free(first..end).unwrap_or(end)),
         }
     }
 }

@@ -14,17 +14,17 @@
 //!     │        └Cached ◄┘ ───► Buddy                                        │
 //!     └────────────────── insert of less than a block ──────────────────────┘
 //! ```
-//! **Runs.** A free or allocated run of order 9 or above has one word, that of its first block. The words of its other blocks are `Blank`,
-//! as is that of a block that is not managed. So a run of any size is allocated, freed, split or merged by a few words.
-//! [`Table::run_of`](super::table::Table::run_of) finds the run of a block whose word is `Blank`.
+//! **Runs.** An allocated run of order 9 or above has one word, that of its first block. The words of its other blocks are `Blank`,
+//! as is that of a block that is not managed. So a run of any size is allocated and freed by one word.
+//! [`Frames::run_of`](super::allocator::Frames::run_of) finds the run of a block whose word is `Blank`.
+//!
+//! **Buddy.** The words of a free run in the buddy are `Blank`, too. A bit of each block tells that it is free
+//! ([`block_bits`](super::block_bits)). [`Kind::Buddy`] is in no word: `run_of` makes it of the bits.
 //!
 //! A word changes from and to `Buddy` and to `Huge` only under the lock of the block's zone. Within `Frames`, and from there to
-//! `Transit`, any CPU changes it by compare-and-swap. The CPU that frees a whole run takes it from `Huge` to `Cached` or `Transit` by
+//! `Transit`, any CPU changes it by compare-and-swap. The CPU that frees a whole run takes it from `Huge` to `Cached`, `Transit` or `Blank` by
 //! compare-and-swap, so that of two CPUs that free it one is refused. A `Cached` word changes by compare-and-swap too: to `Huge` when the
 //! run is allocated again, to `Transit` when it returns to the buddy.
-//!
-//! **Lists.** The word of a run in the buddy holds the links of the list of its order. So the lists lie in the metadata: a stray write
-//! to free memory cannot forge them.
 //!
 //! **Largest run.** The word of a block in `Frames` has an order above which no free run of it is. A free raises it with the count, after
 //! it has set the bits. A search lowers it, by a compare-and-swap on the word that it has read before the bits; then it reads the bits
@@ -35,7 +35,7 @@
 //! then raises `free`. So at any moment *bits set >= free + frames taken but not yet collected*: an allocation finds its bits, and
 //! `free` = 512 implies that no allocation is between the two steps, so the transition to `Transit` needs no further check.
 
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, Order};
+use super::number::{FRAMES_PER_BLOCK, Order};
 use super::sync::{AtomicU64, Ordering};
 
 /// The kind of a block.
@@ -43,7 +43,7 @@ use super::sync::{AtomicU64, Ordering};
 pub(in crate::memory) enum Kind {
     /// No frame of it is managed, or it belongs to a run whose first block is another one.
     Blank,
-    /// The first block of a free run in the buddy.
+    /// The first block of a free run in the buddy. No word has this kind.
     Buddy,
     /// The first block of a free run that one CPU moves.
     Transit,
@@ -58,19 +58,19 @@ pub(in crate::memory) enum Kind {
 }
 
 /// A field of the word: `BITS` bits from bit `LOW` up.
-struct Field<const LOW: u32, const BITS: u32>;
+pub(super) struct Field<const LOW: u32, const BITS: u32>;
 
 impl<const LOW: u32, const BITS: u32> Field<LOW, BITS> {
-    const MAX: u64 = u64::MAX >> (64 - BITS);
+    pub(super) const MAX: u64 = u64::MAX >> (64 - BITS);
     const MASK: u64 = Self::MAX << LOW;
 
     #[inline(always)]
-    const fn get(word: u64) -> u64 {
+    pub(super) const fn get(word: u64) -> u64 {
         (word >> LOW) & Self::MAX
     }
 
     #[inline(always)]
-    const fn set(word: u64, value: u64) -> u64 {
+    pub(super) const fn set(word: u64, value: u64) -> u64 {
         (word & !Self::MASK) | (value << LOW)
     }
 }
@@ -82,13 +82,6 @@ type FreeField = Field<12, 10>;
 type ManagedField = Field<22, 10>;
 type MaskField = Field<32, 28>;
 type LargestField = Field<60, 4>;
-type NextField = Field<9, LINK_BITS>;
-type PreviousField = Field<{ 9 + LINK_BITS }, LINK_BITS>;
-
-/// The bits of a block number in a link: enough for 256 TiB.
-const LINK_BITS: u32 = 27;
-/// The end of a list.
-const NO_LINK: u64 = (1 << LINK_BITS) - 1;
 
 const BLANK: u64 = 0;
 const BUDDY: u64 = 1;
@@ -105,7 +98,7 @@ const _: () = {
     assert!(Order::MAX.get() as u64 <= OrderField::MAX);
     assert!(Order::BLOCK.get() as u64 <= LargestField::MAX);
     // Each block may have a mask of its own.
-    assert!(LINK_BITS < 28);
+    assert!(MAX_BLOCKS as u64 <= MaskField::MAX);
     let fields = [
         KindField::MASK,
         ReservedField::MASK,
@@ -122,18 +115,12 @@ const _: () = {
         seen |= fields[index];
         index += 1;
     }
-    assert!(
-        seen & NextField::MASK
-            & !(FreeField::MASK | ManagedField::MASK | MaskField::MASK | LargestField::MASK)
-            == 0
-    );
-    assert!(NextField::MASK & (PreviousField::MASK | OrderField::MASK) == 0);
     // Zeroed metadata must read as a table of blocks that are not managed.
     assert!(State::BLANK.0 == 0);
 };
 
-/// How many blocks a table can have, so that each has a number for the links.
-pub(in crate::memory) const MAX_BLOCKS: usize = NO_LINK as usize;
+/// How many blocks a table can have: 256 TiB.
+pub(in crate::memory) const MAX_BLOCKS: usize = 1 << 27;
 
 /// A block's state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,45 +130,9 @@ pub(in crate::memory) struct State(u64);
 impl State {
     pub(in crate::memory) const BLANK: Self = Self(BLANK);
 
-    /// A free run of this order in the buddy, and its neighbours in the list.
-    #[inline(always)]
-    pub(in crate::memory) fn buddy(
-        order: Order,
-        next: Option<BlockNumber>,
-        previous: Option<BlockNumber>,
-    ) -> Self {
-        Self(OrderField::set(BUDDY, order.get() as u64)).with_next(next).with_previous(previous)
-    }
-
-    /// Buddy: the next run of the list.
-    #[inline(always)]
-    pub(in crate::memory) fn next(self) -> Option<BlockNumber> {
-        linked(NextField::get(self.0))
-    }
-
-    /// Buddy: the previous run of the list; `None` for the first one.
-    #[inline(always)]
-    pub(in crate::memory) fn previous(self) -> Option<BlockNumber> {
-        linked(PreviousField::get(self.0))
-    }
-
-    /// Buddy, with another next run.
-    #[inline(always)]
-    pub(in crate::memory) fn with_next(self, next: Option<BlockNumber>) -> Self {
-        Self(NextField::set(self.0, link(next)))
-    }
-
-    /// Buddy, with another previous run.
-    #[inline(always)]
-    pub(in crate::memory) fn with_previous(self, previous: Option<BlockNumber>) -> Self {
-        Self(PreviousField::set(self.0, link(previous)))
-    }
-
-    /// Whether this is a free run of that order in the buddy.
-    #[inline(always)]
-    pub(in crate::memory) fn is_buddy_of(self, order: Order) -> bool {
-        let fields = KindField::MASK | OrderField::MASK;
-        self.0 & fields == OrderField::set(BUDDY, order.get() as u64)
+    /// A free run of this order in the buddy.
+    pub(in crate::memory) const fn buddy(order: Order) -> Self {
+        Self(OrderField::set(BUDDY, order.get() as u64))
     }
 
     /// A run of this order that one CPU moves.
@@ -254,6 +205,13 @@ impl State {
     #[inline(always)]
     pub(in crate::memory) const fn is_whole(self) -> bool {
         ManagedField::get(self.0) == ALL
+    }
+
+    /// Frames: whether all 512 are managed, and no CPU has reserved the block.
+    #[inline(always)]
+    pub(in crate::memory) const fn is_whole_unreserved(self) -> bool {
+        let fields = KindField::MASK | ReservedField::MASK | ManagedField::MASK;
+        self.0 & fields == ManagedField::set(FRAMES, ALL)
     }
 
     /// Frames, not whole: the index of the mask of managed frames.
@@ -355,6 +313,15 @@ impl State {
         })
     }
 
+    /// [`put`](Self::put) where nothing but the count changes: the block [is whole and not reserved](Self::is_whole_unreserved), and
+    /// available before and after it, with runs of `largest`.
+    #[inline(always)]
+    pub(in crate::memory) fn put_alone(self, count: usize, largest: Order) -> Option<Self> {
+        let free = self.free() + count;
+        (self.free() > 0 && free < FRAMES_PER_BLOCK && self.largest() >= largest)
+            .then(|| Self(self.0 + FreeField::set(0, count as u64)))
+    }
+
     /// Adds `count` managed frames. They are not free until [`put`](Self::put).
     pub(in crate::memory) fn adopt(self, count: usize) -> Option<Self> {
         let managed = self.managed() + count;
@@ -374,25 +341,13 @@ impl State {
     }
 }
 
-/// A block number in a link.
-#[inline(always)]
-fn link(block: Option<BlockNumber>) -> u64 {
-    block.map_or(NO_LINK, |block| block.0 as u64)
-}
-
-/// The block of a link.
-#[inline(always)]
-fn linked(link: u64) -> Option<BlockNumber> {
-    (link != NO_LINK).then_some(BlockNumber(link as usize))
-}
-
 /// Loads the state.
 #[inline(always)]
 pub(in crate::memory) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
-/// Stores the state. Only for a word that no other CPU changes: `Blank` and `Buddy` under the lock of the zone, and `Transit`.
+/// Stores the state. Only for a word that no other CPU changes: `Blank` under the lock of the zone, and `Transit`.
 #[inline(always)]
 pub(in crate::memory) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);

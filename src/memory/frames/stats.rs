@@ -3,11 +3,12 @@
 //! All of them walk the table. While other CPUs allocate and free, they are approximate; at quiescence they are exact.
 
 use super::allocator::Frames;
-use super::bitmap::{WORD_BITS, WORDS, maximal_runs};
+use super::bitmap::{WORDS, maximal_runs};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, ORDERS, Order};
 use super::state::{Kind, State};
 use super::sync::Ordering;
 use super::zone_layout::ZoneId;
+use super::zones::parts_by_gigabyte;
 use core::ops::Range;
 
 /// The frames of a zone.
@@ -68,9 +69,15 @@ impl Frames {
         let mut next = blocks.start;
         core::iter::from_fn(move || {
             while next < blocks.end {
-                let block = next;
-                let state = self.table.state(block);
-                next = BlockNumber(next.0 + state.blocks());
+                let (block, state) = match self.table.state(next) {
+                    State::BLANK => match self.free_run_of(next) {
+                        // A run that began below was counted there.
+                        Some(order) if next.head(order) == next => (next, State::buddy(order)),
+                        _ => (next, State::BLANK),
+                    },
+                    state => (next, state),
+                };
+                next = BlockNumber(block.0 + state.blocks());
                 if state != State::BLANK {
                     return Some((block, state));
                 }
@@ -80,27 +87,20 @@ impl Frames {
     }
 
     fn count_by_order(&self, span: Range<BlockNumber>, frames: &mut [usize; ORDERS]) {
-        const GIGABYTE: usize = WORDS * WORD_BITS;
         let mut count = |lowest: Order, words: &[u64; WORDS]| {
             for (step, runs) in maximal_runs(words).iter().enumerate() {
                 let order = lowest.get() as usize + step;
                 frames[order] += runs << order;
             }
         };
-        // A gigabyte is to a block what a block is to a frame: 512 bits.
-        for gigabyte in span.start.0 / GIGABYTE..span.end.0.div_ceil(GIGABYTE) {
-            let mut in_buddy = [0; WORDS];
-            let first = gigabyte * GIGABYTE;
-            let within = BlockNumber(span.start.0.max(first))..BlockNumber(span.end.0.min(first + GIGABYTE));
-            for (block, state) in self.runs_in(within) {
-                match state.kind() {
-                    Kind::Buddy => (block.0..(block.0 + state.blocks()).min(first + GIGABYTE))
-                        .for_each(|index| in_buddy[(index - first) / WORD_BITS] |= 1 << (index % WORD_BITS)),
-                    Kind::Frames => count(Order::FRAME, &self.table.bitmap(block).load()),
-                    Kind::Blank | Kind::Transit | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
-                }
+        for part in parts_by_gigabyte(span.clone()) {
+            // A gigabyte is to a block what a block is to a frame: 512 bits.
+            count(Order::BLOCK, &self.place_of(part.start).1.free_now().0);
+        }
+        for (block, state) in self.runs_in(span) {
+            if state.kind() == Kind::Frames {
+                count(Order::FRAME, &self.table.bitmap(block).load());
             }
-            count(Order::BLOCK, &in_buddy);
         }
     }
 }

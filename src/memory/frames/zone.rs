@@ -10,11 +10,10 @@ use super::number::{BlockNumber, FrameNumber, Order};
 use super::sync::Lock;
 use super::zone_layout::{NodeId, ZoneId, ZoneLayout, ZoneType};
 
-/// The data that the lock of a zone protects, in addition to the state words of its blocks while they leave `Buddy` or `Huge`.
+/// The data that the lock of a zone protects, in addition to the bits of its free blocks, and to the state words of its blocks while they
+/// leave `Blank` or `Huge`.
 pub(in crate::memory) struct LockedZone {
     pub(in crate::memory) buddy: Buddy,
-    /// The largest order of which no naturally aligned run crosses a border of the zone.
-    pub(in crate::memory) least_border: Order,
 }
 
 /// The free blocks of one zone, behind its lock.
@@ -23,7 +22,7 @@ pub(crate) struct Zone(pub(in crate::memory) CachePadded<Lock<LockedZone>>);
 impl Zone {
     /// A zone without free blocks.
     pub(in crate::memory) fn new() -> Self {
-        Self(CachePadded::new(Lock::new(LockedZone { buddy: Buddy::new(), least_border: Order::MAX })))
+        Self(CachePadded::new(Lock::new(LockedZone { buddy: Buddy::new() })))
     }
 }
 
@@ -67,6 +66,11 @@ pub(crate) enum SetZonesError {
         /// How many were passed.
         limit: usize,
     },
+    /// More borders of zones lie within gigabytes than the metadata has room for.
+    TooManyBorders {
+        /// How many there may be.
+        limit: usize,
+    },
     /// An allocated run crosses a zone border.
     AcrossBorder {
         /// The first frame above the border.
@@ -81,6 +85,7 @@ impl fmt::Display for SetZonesError {
         match *self {
             Self::AlreadySet => f.write_str("the zones are set already"),
             Self::TooFewZones { limit } => write!(f, "more than {limit} zones"),
+            Self::TooManyBorders { limit } => write!(f, "more than {limit} zone borders within gigabytes"),
             Self::AcrossBorder { frame, order } => {
                 write!(f, "an allocated run of {order} crosses the zone border at {frame}")
             }

@@ -6,7 +6,8 @@
 //!
 //! A [`ZoneLayout`] is pure: it is made once from the firmware's tables, and only read from then on.
 
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::block_bits::BLOCKS;
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
 use crate::config::MAX_NODES;
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -63,7 +64,7 @@ const _: () = assert!(LOW_END.get() < FRAMES_PER_BLOCK, "the low zone is one blo
 /// The maximum number of zones. Nodes share no block, so only one node has a low zone.
 pub const MAX_ZONES: usize = 2 * MAX_NODES + 1;
 /// The maximum number of regions. Most nodes have one range; interleaved nodes have several.
-const MAX_REGIONS: usize = 4 * MAX_NODES + ZoneType::ALL.len();
+pub(in crate::memory) const MAX_REGIONS: usize = 4 * MAX_NODES + ZoneType::ALL.len();
 
 /// The identity of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ struct ZoneRegion {
     name: ZoneId,
     /// The index of the zone.
     zone: u8,
+    /// The number of the border at its start, of those within gigabytes; `None` if it begins with a gigabyte.
+    border: Option<u32>,
 }
 
 /// Which zones there are, which blocks they have, and the zonelist of each node.
@@ -253,8 +256,12 @@ impl ZoneLayout {
             if zone_end <= start || border >= self.end {
                 continue;
             }
-            let region =
-                ZoneRegion { start: start.max(border), name: ZoneId { node, zone_type: zone }, zone: 0 };
+            let region = ZoneRegion {
+                start: start.max(border),
+                name: ZoneId { node, zone_type: zone },
+                zone: 0,
+                border: None,
+            };
             self.regions.push(region).map_err(|_| ZoneLayoutError::TooManyRegions { limit: MAX_REGIONS })?;
         }
         Ok(())
@@ -264,7 +271,10 @@ impl ZoneLayout {
     fn number_zones(&mut self) {
         let mut before = None;
         self.regions.retain(|region| before.replace(region.name) != Some(region.name));
+        let mut borders = 0;
         for region in &mut self.regions {
+            region.border = (region.start.0 % BLOCKS != 0).then_some(borders);
+            borders += u32::from(region.border.is_some());
             let known = self.zones.iter().position(|name| *name == region.name);
             region.zone = known.unwrap_or(self.zones.len()) as u8;
             if known.is_none() {
@@ -314,6 +324,28 @@ impl ZoneLayout {
         after.map_or(0, |index| usize::from(self.regions[index].zone))
     }
 
+    /// The index of the zone in which a block lies, and, if its gigabyte has a border below it, the number of the last such border.
+    pub(in crate::memory) fn place_of(&self, block: BlockNumber) -> (usize, Option<usize>) {
+        // The first region begins at block 0.
+        let Some(region) = self.regions.iter().rfind(|region| region.start <= block) else {
+            return (0, None);
+        };
+        let is_near = region.start.0 / BLOCKS == block.0 / BLOCKS;
+        (usize::from(region.zone), region.border.filter(|_| is_near).map(|border| border as usize))
+    }
+
+    /// Fault injection: the last border at or below this block, if it is within the block's gigabyte, but not that of the low zone.
+    #[cfg(feature = "faults")]
+    pub(in crate::memory) fn border_in_gigabyte(&self, block: BlockNumber) -> Option<BlockNumber> {
+        let last = self.borders().take_while(|border| *border <= block).last()?;
+        (last.0 > 1 && last.0 % BLOCKS != 0 && last.0 / BLOCKS == block.0 / BLOCKS).then_some(last)
+    }
+
+    /// How many borders lie within gigabytes.
+    pub(in crate::memory) fn inner_borders(&self) -> usize {
+        self.regions.iter().filter(|region| region.border.is_some()).count()
+    }
+
     /// The node to which this frame belongs.
     pub fn node_of(&self, frame: FrameNumber) -> NodeId {
         self.zones[self.zone_of(frame.block())].node
@@ -333,6 +365,17 @@ impl ZoneLayout {
         Some((usize::from(region.zone), region.start..end))
     }
 
+    /// All regions, in ascending order: the zone and the blocks of each.
+    pub(in crate::memory) fn regions(&self) -> impl DoubleEndedIterator<Item = (usize, Range<BlockNumber>)> {
+        (0..self.regions.len()).filter_map(|index| self.region(index))
+    }
+
+    /// Whether all blocks of a naturally aligned run lie in one region. `block` is one of them.
+    pub(in crate::memory) fn is_in_one_zone(&self, block: BlockNumber, blocks: usize) -> bool {
+        let head = block.0 / blocks * blocks;
+        !self.borders().any(|border| head < border.0 && border.0 < head + blocks)
+    }
+
     /// Whether a run of blocks lies in this zone.
     pub(in crate::memory) fn is_within(&self, zone: usize, first: BlockNumber, blocks: usize) -> bool {
         self.zone_of(first) == zone && blocks <= self.blocks_in_zone_from(first)
@@ -341,14 +384,6 @@ impl ZoneLayout {
     /// How many blocks there are from this one to the next border.
     pub(in crate::memory) fn blocks_in_zone_from(&self, block: BlockNumber) -> usize {
         self.borders().find(|border| *border > block).map_or(usize::MAX, |border| border.0 - block.0)
-    }
-
-    /// The largest order of which no naturally aligned run crosses a border of this zone.
-    pub(in crate::memory) fn least_border(&self, zone: usize) -> Order {
-        let owner = |index: usize| self.regions.get(index).map(|region| usize::from(region.zone));
-        let is_own = |index: &usize| owner(*index) == Some(zone) || owner(*index - 1) == Some(zone);
-        let borders = (1..self.regions.len()).filter(is_own).map(|index| self.regions[index].start);
-        borders.map(|border| Order::largest_at(border, usize::MAX)).min().unwrap_or(Order::MAX)
     }
 
     /// The first blocks of all regions but the first one.

@@ -4,13 +4,28 @@
 //! single zone. [`Frames::set_zones`] moves its free blocks to the zones of the layout, once. Frames that are allocated at that
 //! time go to the zone of their address when they are freed, like all frames.
 
+use core::ops::Range;
+
 use super::allocator::Frames;
+use super::block_bits::BLOCKS;
 use super::buddy::Buddy;
-use super::number::{BlockNumber, Order};
+use super::gigabyte::{Border, Gigabyte};
+use super::number::BlockNumber;
 use super::state::Kind;
 use super::sync::Lock;
 use super::zone::{LockedZone, Scope, SetZonesError, Zone, ZoneRef, Zones};
 use super::zone_layout::{ZoneId, ZoneLayout, ZoneType};
+
+/// The parts of a range of blocks, each in one gigabyte.
+pub(in crate::memory) fn parts_by_gigabyte(
+    span: Range<BlockNumber>,
+) -> impl DoubleEndedIterator<Item = Range<BlockNumber>> {
+    let (first, last) = (span.start.0 / BLOCKS, span.end.0.div_ceil(BLOCKS));
+    (first..last.max(first)).map(move |gigabyte| {
+        let blocks = BlockNumber(gigabyte * BLOCKS)..BlockNumber((gigabyte + 1) * BLOCKS);
+        span.start.max(blocks.start)..span.end.min(blocks.end)
+    })
+}
 
 impl Frames {
     /// A zone to be passed to [`set_zones`](Self::set_zones).
@@ -39,31 +54,40 @@ impl Frames {
         if zones.len() < zone_layout.zones().len() {
             return Err(SetZonesError::TooFewZones { limit: zones.len() });
         }
+        if zone_layout.inner_borders() > self.table.border_limit() {
+            return Err(SetZonesError::TooManyBorders { limit: self.table.border_limit() });
+        }
         for border in zone_layout.borders() {
-            if let Some((head, state)) = self.table.run_of(border)
+            if let Some((head, state)) = self.run_of(border)
                 && head != border
                 && let (Kind::Huge | Kind::Cached, Some(order)) = (state.kind(), state.order())
             {
                 return Err(SetZonesError::AcrossBorder { frame: border.first_frame(), order });
             }
         }
-        for (zone, locked) in zones.iter().take(zone_layout.zones().len()).enumerate() {
-            locked.0.lock().least_border = zone_layout.least_border(zone);
-        }
         let mut single_zone = self.single_zone.0.lock();
-        // The largest first, so that no run is split.
-        for order in Buddy::orders().rev() {
-            while let Some(first) = single_zone.buddy.take(&self.table, order) {
-                let mut blocks = first.0..first.0 + order.blocks();
-                while !blocks.is_empty() {
-                    let first = BlockNumber(blocks.start);
-                    let within = zone_layout.blocks_in_zone_from(first).min(blocks.len());
-                    let order = Order::largest_at(first, within);
-                    let mut locked = zones[zone_layout.zone_of(first)].0.lock();
-                    // Runs of one buddy are merged as far as possible.
-                    locked.buddy.give(&self.table, first, order, |_, _, _| false);
-                    blocks.start += order.blocks();
+        single_zone.buddy = Buddy::new();
+        self.table.reset_gigabytes();
+        // The highest first, so that each list begins with the lowest gigabyte.
+        for (zone, span) in zone_layout.regions().rev() {
+            let mut locked = zones[zone].0.lock();
+            for part in parts_by_gigabyte(span).rev() {
+                let own = self.table.gigabyte_of(part.start);
+                let gigabyte = match zone_layout.place_of(part.start) {
+                    (_, Some(border)) => {
+                        let above = self.table.gigabyte_above(border);
+                        if own.border() == Border::NONE {
+                            own.set_border(Border::new(part.start, zone, above.index()));
+                        }
+                        self.table.move_bits(part.clone(), border);
+                        above
+                    }
+                    (_, None) => own,
+                };
+                if zone_layout.is_in_one_zone(part.start, BLOCKS) {
+                    gigabyte.set_entry(gigabyte.entry().with_zone(zone));
                 }
+                locked.buddy.adopt(&self.table, gigabyte);
             }
         }
         self.zones.call_once(|| Zones { zone_layout, zones });
@@ -86,10 +110,32 @@ impl Frames {
     /// The lock of the zone in which a block lies.
     #[inline(always)]
     pub(in crate::memory) fn zone_lock(&self, block: BlockNumber) -> &Lock<LockedZone> {
-        match self.zones.get() {
-            None => &self.single_zone.0,
-            Some(zones) => &zones.zones[zones.zone_layout.zone_of(block)].0,
+        self.place_of(block).0
+    }
+
+    /// The lock of the zone in which a block lies, and its gigabyte in that zone. Blocks beyond the end have any.
+    #[inline(always)]
+    pub(in crate::memory) fn place_of(&self, block: BlockNumber) -> (&Lock<LockedZone>, &'static Gigabyte) {
+        let gigabyte = self.table.gigabyte_of(block);
+        match (self.zones.get(), gigabyte.entry().zone()) {
+            (Some(Zones { zones, .. }), Some(zone)) => (&zones[zone].0, gigabyte),
+            _ => self.place_by_layout(block),
         }
+    }
+
+    /// [`place_of`](Self::place_of) for a block whose gigabyte has several zones, and before the zones are set.
+    #[cold]
+    #[inline(never)]
+    fn place_by_layout(&self, block: BlockNumber) -> (&Lock<LockedZone>, &'static Gigabyte) {
+        let Some(Zones { zone_layout, zones }) = self.zones.get() else {
+            return (&self.single_zone.0, self.table.gigabyte_of(block));
+        };
+        if let Some((zone, above)) = self.table.gigabyte_of(block).border().place_above(block) {
+            return (&zones[zone].0, self.table.gigabyte(above));
+        }
+        let (zone, border) = zone_layout.place_of(block);
+        let above = border.map(|border| self.table.gigabyte_above(border));
+        (&zones[zone].0, above.unwrap_or_else(|| self.table.gigabyte_of(block)))
     }
 
     /// Calls `f` with the zones of the scope, nearest first, until it returns `Some`.

@@ -102,7 +102,7 @@ fn a_partial_block_stays_until_it_is_whole() {
 
 #[test]
 fn only_frames_can_be_taken_from() {
-    let in_buddy = State::buddy(order(10), Some(BlockNumber(3)), None);
+    let in_buddy = State::buddy(order(10));
     for state in
         [State::BLANK, in_buddy, State::transit(order(9)), State::huge(order(12)), State::cached(order(9))]
     {
@@ -122,24 +122,15 @@ fn only_frames_can_be_taken_from() {
 }
 
 #[test]
-fn links_and_order_of_a_free_run_are_independent() {
-    let ends = [None, Some(BlockNumber(0)), Some(BlockNumber(1)), Some(BlockNumber(state::MAX_BLOCKS - 1))];
-    for number in 9..=18 {
-        for (next, previous) in ends.iter().flat_map(|next| ends.map(|previous| (*next, previous))) {
-            let state = State::buddy(order(number), next, previous);
-            assert_eq!((state.kind(), state.order()), (Kind::Buddy, Order::new(number)));
-            assert_eq!((state.next(), state.previous()), (next, previous));
-            assert_eq!(state.blocks(), 1 << (number - 9));
-            assert!((9..=18).all(|other| state.is_buddy_of(order(other)) == (other == number)));
-            for other in ends {
-                assert_eq!(state.with_next(other), State::buddy(order(number), other, previous));
-                assert_eq!(state.with_previous(other), State::buddy(order(number), next, other));
-            }
+fn a_run_of_less_than_a_block_has_no_state_of_a_run() {
+    for number in 0..=18 {
+        let states = [State::buddy(order(number)), State::cached(order(number)), State::huge(order(number))];
+        let kinds = [Kind::Buddy, Kind::Cached, Kind::Huge];
+        for (state, kind) in states.into_iter().zip(kinds) {
+            assert_eq!(state.kind(), if number < 9 { Kind::Corrupt } else { kind });
+            assert!(number < 9 || state.blocks() == 1 << (number - 9));
         }
     }
-    // A run of less than a block has no such state.
-    assert!((0..9).all(|number| State::buddy(order(number), None, None).kind() == Kind::Corrupt));
-    assert!((0..9).all(|number| State::cached(order(number)).kind() == Kind::Corrupt));
 }
 
 #[test]

@@ -253,25 +253,3 @@ fn free_blocks(frames: &Frames) -> usize {
     assert_eq!(frames.drain(&magazine), Ok(()));
     taken.len()
 }
-
-/// Two halves of a run that were put into the buddy without a merge. Two neighbours that are no halves are correct.
-#[test]
-fn free_buddies_that_are_not_merged_are_found() {
-    let world = World::new(4);
-    let first = world.first.block();
-    let table = &world.frames.table;
-    let give = |block: usize| {
-        let block = BlockNumber(first.0 + block);
-        let mut locked = world.frames.zone_lock(block).lock();
-        locked.buddy.give(table, block, Order::BLOCK, |_, _, _| false);
-    };
-    let magazine = Magazine::new();
-    assert_eq!(world.frames.alloc(&magazine, order(11)), Some(world.first));
-    table.set(BlockNumber(first.0), State::huge(Order::BLOCK));
-    table.set(BlockNumber(first.0 + 3), State::huge(Order::BLOCK));
-    [1, 2].into_iter().for_each(give);
-    assert_eq!(world.frames.validate(), Ok(()), "the second and the third");
-    give(3);
-    let block = world.first + 2 * FRAMES_PER_BLOCK;
-    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block, order: Order::BLOCK }));
-}

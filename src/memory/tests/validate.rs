@@ -1,7 +1,9 @@
 //! Each violation of an invariant is found, and reported with its place.
 
+use super::zones::two_nodes;
 use super::{World, order};
 use crate::memory::cache::Magazine;
+use crate::memory::frames::gigabyte::Gigabyte;
 use crate::memory::frames::number::BlockNumber;
 use crate::memory::frames::state::{self, State};
 use crate::memory::frames::{FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, Order};
@@ -29,67 +31,103 @@ fn states_that_no_block_may_rest_in_are_found() {
     let corrupt = State::huge(order(3));
     set(&world, block, corrupt);
     assert_eq!(world.frames.validate(), Err(Invalid::State { block: frame, word: corrupt.word() }));
-    set(&world, block, State::buddy(Order::BLOCK, None, None));
-    // Both halves are free now, by the states.
-    let lower = frame.block().head(order(10)).first_frame();
-    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block: lower, order: Order::BLOCK }));
+    let in_no_word = State::buddy(Order::BLOCK);
+    set(&world, block, in_no_word);
+    assert_eq!(world.frames.validate(), Err(Invalid::State { block: frame, word: in_no_word.word() }));
     set(&world, block, State::BLANK);
     let (states, inserted) = (FRAMES_PER_BLOCK, 2 * FRAMES_PER_BLOCK);
     assert_eq!(world.frames.validate(), Err(Invalid::Total { states, inserted }));
 }
 
+/// Sets or clears the bit of a block in the buddy.
+fn set_free(world: &World, block: BlockNumber, is_free: bool) {
+    let bitmap = world.frames.place_of(block).1.free();
+    let (word, bit) = (block.0 % 512 / 64, 1 << (block.0 % 64));
+    bitmap.store(word, if is_free { bitmap.word(word) | bit } else { bitmap.word(word) & !bit });
+}
+
 #[test]
-fn a_run_that_is_missing_in_its_list_is_found() {
-    let (world, block, _) = with_run(3, Order::BLOCK);
-    let (states, list, counted) = (world.frames.single_zone.0.lock().buddy.runs_of(Order::BLOCK) + 1, 0, 0);
-    set(&world, block, State::buddy(Order::BLOCK, None, None));
-    let result = world.frames.validate();
-    assert!(
-        matches!(result, Err(Invalid::Runs { states: found, .. }) if found == states)
-            || matches!(result, Err(Invalid::NotMerged { .. })),
-        "{result:?} {list} {counted}"
+fn bits_of_free_blocks_that_differ_from_the_count_are_found() {
+    let (world, block, _) = with_run(4, Order::BLOCK);
+    let other = BlockNumber(block.0 + 2);
+    set_free(&world, other, false);
+    // The largest run is smaller than what its gigabyte is listed for.
+    assert!(matches!(world.frames.validate(), Err(Invalid::List { order: found, .. }) if found == order(10)));
+    set_free(&world, other, true);
+    assert_eq!(world.frames.validate(), Ok(()));
+    let beside = block.buddy(Order::BLOCK);
+    set_free(&world, beside, false);
+    assert_eq!(world.frames.validate(), Err(Invalid::FreeBlocks { bits: 2, counted: 3 }));
+    // The allocated block is free by its bit instead.
+    set_free(&world, block, true);
+    assert_eq!(world.frames.validate(), Err(Invalid::Run { block: block.first_frame() }));
+}
+
+#[test]
+fn an_allocated_run_with_a_free_block_is_found() {
+    let (world, head, frame) = with_run(8, order(11));
+    world.frames.zone_lock(head).lock().buddy.give(
+        &world.frames.table,
+        world.frames.place_of(head).1,
+        BlockNumber(head.0 + 3),
+        Order::BLOCK,
     );
+    assert_eq!(world.frames.validate(), Err(Invalid::Run { block: frame }));
 }
 
 #[test]
-fn a_run_in_a_list_with_another_state_is_found() {
+fn halves_that_are_not_merged_are_found() {
     let (world, block, _) = with_run(2, Order::BLOCK);
-    let other = block.buddy(Order::BLOCK);
-    set(&world, other, State::huge(Order::BLOCK));
-    let order = Order::BLOCK;
-    assert_eq!(world.frames.validate(), Err(Invalid::List { block: other.first_frame(), order }));
+    set(&world, block, State::BLANK);
+    // Both halves are free now, by the bits.
+    set_free(&world, block, true);
+    let lower = block.head(order(10)).first_frame();
+    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block: lower, order: order(10) }));
 }
 
-/// Free blocks that are not neighbours, so that their list has several runs; their first blocks in the order of the list.
-fn with_list(runs: usize) -> (World, Vec<BlockNumber>) {
-    let world = World::new(2 * runs);
+#[test]
+fn a_free_block_of_another_zone_is_found() {
+    let world = World::with_zones(20, two_nodes);
+    assert_eq!(world.insert(0..world.len), Ok(world.len));
+    let place = |block: usize| world.frames.place_of(BlockNumber(block)).1;
+    // Block 9 is of node 1, block 10 of the next zone type.
+    assert_ne!(place(9).index(), place(10).index());
+    let (below, above) = (place(9).free(), place(10).free());
+    below.store(0, below.word(0) | 1 << 10);
+    above.store(0, above.word(0) & !(1 << 10));
+    assert_eq!(world.frames.validate(), Err(Invalid::Run { block: BlockNumber(10).first_frame() }));
+}
+
+/// Four gigabytes in one list, in the order of the list: of each a block is allocated, so that its largest run is half of it.
+fn with_list() -> (World, Vec<&'static Gigabyte>) {
+    let world = World::sparse(4 * 512);
     let magazine = Magazine::new();
-    let all: Vec<_> = (0..2 * runs).map(|_| world.frames.alloc(&magazine, Order::BLOCK)).collect();
-    for frame in all.into_iter().flatten().filter(|frame| frame.block().0.is_multiple_of(2)) {
-        assert_eq!(world.frames.free(&magazine, frame, Order::BLOCK), Ok(()));
+    let all: Vec<_> = core::iter::from_fn(|| world.frames.alloc(&magazine, order(17))).collect();
+    for frame in all.into_iter().filter(|frame| frame.block().0.is_multiple_of(512)) {
+        assert_eq!(world.frames.free(&magazine, frame, order(17)), Ok(()));
     }
     assert_eq!(world.frames.drain(&magazine), Ok(()));
     assert_eq!(world.frames.validate(), Ok(()));
-    let list = world.frames.single_zone.0.lock().buddy.list(&world.frames.table, Order::BLOCK).collect();
+    let list = world.frames.single_zone.0.lock().buddy.list(&world.frames.table, order(17)).collect();
     (world, list)
 }
 
 #[test]
 fn a_forged_link_is_found_wherever_it_is() {
-    let order = Order::BLOCK;
+    let order = order(17);
     for (at, forged) in (0..4).flat_map(|at| (0..4).map(move |forged| (at, forged))) {
         for is_next in [true, false] {
-            let (world, list) = with_list(4);
-            let state = world.frames.table.state(list[at]);
-            let link = Some(list[forged]);
-            let changed = if is_next { state.with_next(link) } else { state.with_previous(link) };
-            if changed == state {
+            let (world, list) = with_list();
+            let links = list[at].links();
+            let link = Some(list[forged].index());
+            let changed = if is_next { links.with_next(link) } else { links.with_previous(link) };
+            if changed == links {
                 continue;
             }
-            set(&world, list[at], changed);
+            list[at].set_links(changed);
             let result = world.frames.validate();
             assert!(
-                matches!(result, Err(Invalid::List { order: found, .. } | Invalid::Runs { order: found, .. }) if found == order),
+                matches!(result, Err(Invalid::List { order: found, .. } | Invalid::Gigabytes { order: found, .. }) if found == order),
                 "{at} {forged} {is_next}: {result:?}"
             );
         }
@@ -98,14 +136,25 @@ fn a_forged_link_is_found_wherever_it_is() {
 
 #[test]
 fn a_list_that_ends_early_or_is_a_ring_is_found() {
-    let (world, list) = with_list(4);
-    set(&world, list[1], world.frames.table.state(list[1]).with_next(None));
-    let (order, states, counted) = (Order::BLOCK, 4, 4);
-    assert_eq!(world.frames.validate(), Err(Invalid::Runs { order, states, list: 2, counted }));
-    let (world, list) = with_list(4);
-    set(&world, list[3], world.frames.table.state(list[3]).with_next(Some(list[0])));
-    set(&world, list[0], world.frames.table.state(list[0]).with_previous(Some(list[3])));
-    assert_eq!(world.frames.validate(), Err(Invalid::List { block: list[0].first_frame(), order }));
+    let (world, list) = with_list();
+    list[1].set_links(list[1].links().with_next(None));
+    let order = order(17);
+    assert_eq!(world.frames.validate(), Err(Invalid::Gigabytes { order, entries: 4, list: 2 }));
+    let (world, list) = with_list();
+    list[3].set_links(list[3].links().with_next(Some(list[0].index())));
+    list[0].set_links(list[0].links().with_previous(Some(list[3].index())));
+    let block = list[0].entry().first_block().first_frame();
+    assert_eq!(world.frames.validate(), Err(Invalid::List { block, order }));
+}
+
+#[test]
+fn a_gigabyte_in_the_wrong_list_is_found() {
+    let (world, list) = with_list();
+    let (entry, block) = (list[2].entry(), list[2].entry().first_block().first_frame());
+    list[2].set_entry(entry.with_largest(Some(order(18))));
+    assert_eq!(world.frames.validate(), Err(Invalid::List { block, order: order(18) }));
+    list[2].set_entry(entry.with_largest(Some(order(9))));
+    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block, order: order(17) }));
 }
 
 #[test]
@@ -205,9 +254,8 @@ fn metadata_is_as_large_as_was_asked_for() {
 
 #[test]
 fn a_free_run_with_an_allocated_block_is_found() {
-    let (world, block, _) = with_run(2, Order::BLOCK);
-    let head = block.head(order(10));
-    set(&world, BlockNumber(head.0 + 1), State::huge(Order::BLOCK));
-    set(&world, head, State::buddy(order(10), None, None));
-    assert_eq!(world.frames.validate(), Err(Invalid::Run { block: head.first_frame() }));
+    let (world, block, _) = with_run(4, Order::BLOCK);
+    let free = BlockNumber(block.0 + 3);
+    set(&world, free, State::huge(Order::BLOCK));
+    assert_eq!(world.frames.validate(), Err(Invalid::Run { block: BlockNumber(block.0 + 2).first_frame() }));
 }
