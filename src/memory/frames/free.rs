@@ -162,7 +162,8 @@ impl Frames {
                 if new.is_offered() && (!old.is_offered() || new.largest() > old.largest()) {
                     self.table.mark_available(block, new.largest());
                 }
-                if old.free() == 0 && new.free() > 0 {
+                // The highest order that a word can tell needs not be raised.
+                if old.free() == 0 && new.free() > 0 && new.largest() < Order::BLOCK.half() {
                     self.raise_largest(block, new.largest());
                 }
             }
