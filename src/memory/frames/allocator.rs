@@ -34,10 +34,12 @@ pub(in crate::memory) struct InsertState {
     pub(in crate::memory) masks_used: usize,
 }
 
-/// Counts of rare events.
+/// Counts that change seldom.
 pub(in crate::memory) struct Counters {
     pub(in crate::memory) inserted_frames: AtomicUsize,
     pub(in crate::memory) double_frees: AtomicUsize,
+    /// The blocks that CPUs have reserved. A hint, which models need not explore.
+    pub(in crate::memory) reserved: core::sync::atomic::AtomicUsize,
 }
 
 impl Frames {
@@ -84,6 +86,7 @@ impl Frames {
             counters: CachePadded::new(Counters {
                 inserted_frames: AtomicUsize::new(0),
                 double_frees: AtomicUsize::new(0),
+                reserved: core::sync::atomic::AtomicUsize::new(0),
             }),
         }
     }

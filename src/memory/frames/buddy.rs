@@ -192,10 +192,10 @@ impl Buddy {
         self.free
     }
 
-    /// Whether there are free blocks, no larger run, and at most so many.
+    /// Whether few blocks are free: none in a larger run, and at most `few`; or, in runs of any size, fewer than `wanted`.
     #[inline(always)]
-    pub(in crate::memory) fn has_at_most(&self, blocks: usize) -> bool {
-        self.nonempty == 1 && self.free <= blocks
+    pub(in crate::memory) fn is_short(&self, few: usize, wanted: usize) -> bool {
+        self.nonempty == 1 && self.free <= few || self.nonempty != 0 && self.free < wanted
     }
 
     /// The gigabytes of which the largest free run has this order, 9 or above, in the order of the list. A list that is corrupt has no

@@ -11,15 +11,18 @@ use super::hint::{AtomicBlock, Hint};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::search_target::{Ownership, Run, SearchTarget, SingleFrames};
 use super::state::{self, Kind, State};
-use super::sync::{MODELLED, spin_loop};
+use super::sync::{MODELLED, Ordering, spin_loop};
 use super::zone::{Scope, ZoneRef};
 
 /// How many marked blocks are tried before a whole block is split. Each that has no match is marked so no longer, so a search tries a
 /// block without effect at most once for each allocation that has taken its last match.
 const MAX_CANDIDATES: usize = 64;
 
+/// How many blocks a CPU reserves at most: one for each order below that of a block, and the one before for single frames.
+const MAX_RESERVED: usize = Order::BLOCK.get() as usize + 1;
+
 /// For a run, a CPU uses the blocks that it has reserved for other orders before it breaks one of the last so many blocks of a zone: one for each order
-/// that has a reserved block. So the CPUs of a small machine do not reserve all of its memory.
+/// that has a reserved block.
 const FEW_BLOCKS: usize = Order::BLOCK.get() as usize;
 
 /// How many blocks a full search reads while it sees frames in flight. It scans all blocks [`LEAST_SCANS`] times at least.
@@ -177,8 +180,11 @@ impl Frames {
         }
     }
 
-    /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on. If the zone has `few` or
-    /// less, the blocks that the CPU has reserved already come first, except for single frames: these fill any block.
+    /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on.
+    ///
+    /// The blocks that the CPU has reserved already come first if the zone has `few` or less, except for single frames: these fill any
+    /// block. They do so too if the other CPUs have reserved more blocks than the zone has left. So the CPUs of a small machine do not
+    /// reserve all of its memory.
     fn break_block<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
@@ -188,7 +194,9 @@ impl Frames {
     ) -> Option<W::Output> {
         let block = {
             let mut locked = zone.locked.lock();
-            if want.order() != Order::FRAME && locked.buddy.has_at_most(few) {
+            let reserved_by_others =
+                self.counters.reserved.load(Ordering::Relaxed).saturating_sub(MAX_RESERVED);
+            if want.order() != Order::FRAME && few != 0 && locked.buddy.is_short(few, reserved_by_others) {
                 drop(locked);
                 return self.break_last_block(zone, hint, want);
             }
@@ -254,6 +262,7 @@ impl Frames {
 
     /// Makes this block, whose state says so already, the reserved one for this order. The oldest one before it is released.
     fn reserve_block(&self, hint: &Hint, block: BlockNumber, order: Order) {
+        self.counters.reserved.fetch_add(1, Ordering::Relaxed);
         let before = hint.reserved(order).block.replace(Some(block));
         self.release_block(if order == Order::FRAME { hint.previous.replace(before) } else { before });
     }
@@ -266,6 +275,7 @@ impl Frames {
     /// Releases a block. It goes to the buddy if all of it is free.
     fn release_block(&self, block: Option<BlockNumber>) {
         if let Some(block) = block {
+            self.counters.reserved.fetch_sub(1, Ordering::Relaxed);
             let change = state::update(self.table.cell(block), State::release);
             self.finish_update(block, change);
             if change.is_some_and(|(_, new)| new.kind() == Kind::Frames && new.free() == 0) {
