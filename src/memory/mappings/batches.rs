@@ -49,7 +49,8 @@ fn settle() {
         tlb::flush_this_cpu(&IrqGuard::new());
         #[cfg(feature = "faults")]
         if !keeps_addresses() {
-            super::faults::reuse_addresses(with_own(|ranges| ranges.take_sealed(generation)), generation);
+            let batch = with_own(|ranges| ranges.take_sealed(generation));
+            flush_and_release(super::faults::reuse_addresses(batch, generation), generation);
             return;
         }
         let is_free = is_flushed(generation, stale)
@@ -71,6 +72,20 @@ fn settle() {
         if !with_own(|ranges| ranges.is_due()) {
             return;
         }
+    }
+}
+
+/// Waits for the flush of slots of this generation, and frees them. They wait for a later one if a CPU does not flush.
+#[cfg(feature = "faults")]
+fn flush_and_release(batch: Waiting, generation: u64) {
+    if batch.is_empty() {
+        return;
+    }
+    if tlb::flush_all(generation, batch.stale) {
+        // SAFETY: the caller took the slots out of the sealed batch of this generation, which every CPU covers now.
+        let _ = unsafe { release(batch) };
+    } else {
+        requeue(batch);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fault injection: `reuse_before_flush`. The addresses of a batch are used again at once; its frames wait for the flush.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use heapless::Deque;
 
@@ -21,32 +21,34 @@ const MOST_KEPT: usize = 4096;
 static KEPT: SpinLockIrq<Deque<(FrameNumber, u64), MOST_KEPT>> = SpinLockIrq::new(Deque::new());
 crate::name_lock!(KEPT);
 
-/// Makes the frames of this batch wait. Its addresses are free at once.
-pub(super) fn reuse_addresses(mut batch: Waiting, generation: u64) {
+/// The frames that wait or will, as [`reserve`] has allowed.
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the frames of this batch wait, whose addresses are free at once. Returns the slots for which the fault does not strike: those with
+/// page tables of their own, and those whose frames have no room, because a CPU does not flush.
+pub(super) fn reuse_addresses(mut batch: Waiting, generation: u64) -> Waiting {
+    let (mut rest, stale) = (Waiting::EMPTY, batch.stale);
     while let Some(slot) = batch.chain.pop(&RegionEntries) {
-        // The fault's programs have small mappings; a large one is leaked.
-        for page in slot.first..slot.first + if slot.is_large() { 0 } else { slot.pages } {
+        let pages = slot.pages as usize;
+        // A flush hides the fault, so all wait until there is no more room.
+        if slot.is_large() || !(reserve(pages) || free_kept_frames() && reserve(pages)) {
+            rest.push(&RegionEntries, slot, stale);
+            continue;
+        }
+        for page in slot.first..slot.first + slot.pages {
             let entry = Entry(page_entry(page).swap(0, Ordering::Relaxed));
-            keep(FrameNumber::containing(entry.address() as usize), generation);
+            let kept = KEPT.lock().push_back((FrameNumber::containing(entry.address() as usize), generation));
+            debug_assert!(kept.is_ok(), "room was reserved");
         }
-        if !slot.is_large() {
-            put(slot);
-        }
+        put(slot);
     }
+    rest
 }
 
-/// Makes a frame wait. Where many wait, all CPUs flush: seldom, as that hides the fault.
-fn keep(frame: FrameNumber, generation: u64) {
-    while !try_keep(frame, generation) {
-        if !free_kept_frames() {
-            // A CPU does not flush. The frame is leaked, as an address could still lead to it.
-            return;
-        }
-    }
-}
-
-fn try_keep(frame: FrameNumber, generation: u64) -> bool {
-    KEPT.lock().push_back((frame, generation)).is_ok()
+/// Reserves room for so many frames that wait, if there is any.
+fn reserve(frames: usize) -> bool {
+    let more = |reserved: usize| Some(reserved + frames).filter(|&reserved| reserved <= MOST_KEPT);
+    RESERVED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 /// Frees the frames that wait, after a flush; whether all CPUs have flushed.
@@ -67,6 +69,7 @@ pub(super) fn free_kept_frames() -> bool {
         };
         let _ = kept.pop_front();
         drop(kept);
+        RESERVED.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: the frame belonged to a mapping, every CPU has flushed it, and nothing else leads to it.
         let _ = unsafe { free(frame, Order::FRAME) };
     }

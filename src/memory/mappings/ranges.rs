@@ -68,8 +68,9 @@ impl Waiting {
         self.chain.count == 0
     }
 
+    /// Adds a slot at the end. `stale` says whether page tables are freed with it.
     #[inline(always)]
-    fn push(&mut self, entries: &impl Entries, slot: Slot, stale: Stale) {
+    pub(super) fn push(&mut self, entries: &impl Entries, slot: Slot, stale: Stale) {
         self.chain.append(entries, slot, self.last);
         self.last = slot.place;
         self.pages += slot.pages;
