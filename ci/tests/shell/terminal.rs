@@ -20,6 +20,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 /// The prompt of the kernel.
 pub(crate) const PROMPT: &str = "\r\u{1b}[Koctopod> ";
 
+/// What the test writes to the terminal after the launcher's end.
+const END: &str = "\u{4}end of the test\u{4}";
+
 pub(crate) struct Terminal {
     launcher: Child,
     master: File,
@@ -122,17 +125,31 @@ impl Terminal {
         self.prompt()
     }
 
-    /// Waits for the launcher's end; its status.
+    /// Waits for the launcher's end, and reads all that it has written; its status.
     pub(crate) fn end(&mut self) -> i32 {
         let deadline = Instant::now() + LIMIT;
-        loop {
-            while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(50)) {
-                self.text.push_str(&String::from_utf8_lossy(&bytes));
-            }
+        let status = loop {
+            self.read_for(Duration::from_millis(50));
             if let Some(status) = self.launcher.try_wait().unwrap() {
-                return status.code().unwrap();
+                break status;
             }
             assert!(Instant::now() < deadline, "the launcher does not end:\n{}", self.text);
+        };
+        // What it has written last may still be in the terminal or on the way from there. Behind it comes what the test writes now.
+        let slave = File::from(self.slave.try_clone().unwrap());
+        (&slave).write_all(END.as_bytes()).unwrap();
+        while !self.text.ends_with(END) {
+            assert!(Instant::now() < deadline, "the terminal does not show its end:\n{}", self.text);
+            self.read_for(Duration::from_millis(50));
+        }
+        self.text.truncate(self.text.len() - END.len());
+        status.code().unwrap()
+    }
+
+    /// Reads what is written until nothing was for that time.
+    fn read_for(&mut self, silence: Duration) {
+        while let Ok(bytes) = self.output.recv_timeout(silence) {
+            self.text.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
 }
