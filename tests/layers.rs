@@ -239,6 +239,7 @@ fn other_paths_are_accepted() {
         "impl X { #[cfg(test)] fn f() { crate::smp::call(); } }",
         "#[cfg(test)] mod tests;",
         "use crate::per_cpu; crate::per_cpu! { static X: u8 = 0; }",
+        "std::of_smp! { static X: u8 = 0; }",
     ] {
         let found = check(&[
             ("memory/frames/magazine.rs", text),
@@ -247,7 +248,7 @@ fn other_paths_are_accepted() {
                 if text.ends_with("mod tests;") { "use crate::smp;" } else { "" },
             ),
             ("cpu/mod.rs", "#[macro_export] macro_rules! per_cpu { () => { $crate::cpu::x() }; }"),
-            ("smp.rs", "use crate::memory::frames;"),
+            ("smp.rs", "use crate::memory::frames; #[macro_export] macro_rules! of_smp { () => {}; }"),
             ("lib.rs", "pub mod cpu; pub mod memory; pub mod smp; pub use smp::call;"),
             ("main.rs", "fn main() { octopod::smp::call() }"),
         ]);

@@ -17,6 +17,9 @@ use syn::{Attribute, File, ImplItem, Item, Meta, Token, UseTree};
 /// The name of a library's root in an import.
 pub(crate) const ROOT: &str = "lib";
 
+/// The crates of the standard library, whose macros may have the names of exported ones.
+const STANDARD: [&str; 3] = ["std", "core", "alloc"];
+
 /// A parsed file, with the path of its module. `main` is a module; the path of the library's root is empty.
 pub(crate) struct Source {
     name: String,
@@ -369,10 +372,11 @@ impl<'ast> Visit<'ast> for Search<'_> {
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let first = call.path.segments.first().map(|segment| name_of(&segment.ident)).unwrap_or_default();
         // A module may have the name of a macro.
         let name = call.path.segments.last().map(|segment| name_of(&segment.ident)).unwrap_or_default();
         match self.known.macros.get(&name) {
-            Some(to) if call.path.segments.len() > 1 => {
+            Some(to) if call.path.segments.len() > 1 && !STANDARD.contains(&first.as_str()) => {
                 let place = self.place(call.path.segments[0].ident.span());
                 let import = Import { from: written(&self.module), to: written(to), item: name, place };
                 self.imports.extend(Some(import).filter(|_| *to != self.module));
