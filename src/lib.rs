@@ -150,6 +150,7 @@ pub mod heap;
 
 #[doc(hidden)]
 pub mod sched;
+pub use sched::dispatch as scheduler;
 #[cfg(target_os = "none")]
 pub use sched::thread;
 

@@ -112,10 +112,11 @@ fn refuse_duplicates() {
     let parameters = || Options::duplicate().map(|name| ("parameters", name));
     let faults = || crate::faults::duplicate().map(|name| ("faults", name));
     let self_tests = || selftest::duplicate().map(|name| ("parts of the self-test", name));
+    let policies = || sched::policies::duplicate().map(|name| ("scheduling policies", name));
     let contexts = || panic::duplicate().map(|name| ("panic contexts", name));
     let all =
         allocators.or_else(heaps).or_else(workloads).or_else(parameters).or_else(faults).or_else(self_tests);
-    if let Some((kind, name)) = all.or_else(contexts) {
+    if let Some((kind, name)) = all.or_else(policies).or_else(contexts) {
         boot::refuse(format_args!("the program registers two {kind} called {name}, or one that octopod has"));
     }
     let counts = [

@@ -15,7 +15,7 @@
 use core::num::NonZeroU64;
 
 use super::entity::{DEFAULT_WEIGHT, MAX_WEIGHT, Runnable, ThreadId};
-use super::policy::{Enqueue, Running};
+use super::policy::{Enqueue, LentThread};
 use super::tree::is_before;
 use super::waiting::Waiting;
 use crate::cpu::CpuId;
@@ -285,7 +285,7 @@ impl Eevdf {
 
     /// Accounts for time that a thread has run.
     #[inline(always)]
-    pub(super) fn charge(&mut self, running: &mut Running<'_>, ran_ns: u64) {
+    pub(super) fn charge(&mut self, running: &mut LentThread<'_>, ran_ns: u64) {
         if running.id() == self.running {
             self.charge_running(running, ran_ns);
         } else {
@@ -294,7 +294,7 @@ impl Eevdf {
     }
 
     #[inline(always)]
-    fn charge_running(&mut self, running: &mut Running<'_>, ran_ns: u64) {
+    fn charge_running(&mut self, running: &mut LentThread<'_>, ran_ns: u64) {
         let weight = self.running_weight;
         let gained = virtual_time(ran_ns.min(MAX_RAN_NS), weight);
         let words = running.words_mut();
@@ -313,7 +313,7 @@ impl Eevdf {
     /// Makes a thread the running one that this queue did not pick, and charges it.
     #[cold]
     #[inline(never)]
-    fn charge_adopted(&mut self, thread: &mut Running<'_>, ran_ns: u64) {
+    fn charge_adopted(&mut self, thread: &mut LentThread<'_>, ran_ns: u64) {
         self.forget_running();
         self.join(thread.thread_mut(), Enqueue::Migrated);
         self.set_running(thread.thread_mut());

@@ -5,7 +5,7 @@
 
 use super::eevdf::Eevdf;
 use super::entity::Runnable;
-use super::policy::{Enqueue, RunQueue, Running};
+use super::policy::{Enqueue, LentThread, RunQueue};
 use super::real_time::{RealTime, priority_of};
 use crate::cpu::CpuId;
 
@@ -55,7 +55,7 @@ unsafe impl RunQueue for FairQueue {
     }
 
     #[inline]
-    fn charge(&mut self, running: &mut Running<'_>, ran_ns: u64) {
+    fn charge(&mut self, running: &mut LentThread<'_>, ran_ns: u64) {
         match priority_of(running) {
             Some(_) => RealTime::charge(running, ran_ns),
             None => self.fair.charge(running, ran_ns),

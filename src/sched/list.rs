@@ -4,6 +4,10 @@ mod sorted;
 
 pub(super) use sorted::Sorted;
 
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+
 use super::entity::{PolicyWords, Runnable};
 use super::node::{self, Node};
 
@@ -84,6 +88,16 @@ impl List {
         None
     }
 
+    /// Returns the threads, the first one first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = QueuedThread<'_>> {
+        let after = |member: &Node| self.words(*member).links[NEXT];
+        core::iter::successors(self.head, after).map(|member| {
+            // SAFETY: the list must contain the member and be borrowed while the token is used: a link led to it, and the result borrows
+            // `self`. The token is not given out: `QueuedThread` lends it alone.
+            QueuedThread { token: unsafe { node::token(member) }, _list: PhantomData }
+        })
+    }
+
     /// Puts a thread behind a member, or before all others.
     #[inline(always)]
     fn insert_behind(&mut self, previous: Option<Node>, mut thread: Runnable) {
@@ -131,6 +145,21 @@ impl List {
         // SAFETY: the list must contain the member and be borrowed mutably: a link led to it (`List`), and the result borrows
         // `self` mutably.
         unsafe { node::words_mut(member) }
+    }
+}
+
+/// A thread of a queue, to look at.
+#[derive(Debug)]
+pub struct QueuedThread<'a> {
+    token: ManuallyDrop<Runnable>,
+    _list: PhantomData<&'a Runnable>,
+}
+
+impl Deref for QueuedThread<'_> {
+    type Target = Runnable;
+
+    fn deref(&self) -> &Runnable {
+        &self.token
     }
 }
 

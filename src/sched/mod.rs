@@ -1,13 +1,14 @@
 //! Layer 10: threads. They run on all CPUs, preempted by the local APICs' timers in kernel code as well, and move between CPUs.
 //!
 //! - [`thread`](mod@crate::thread) is the interface.
-//! - `policy` is the interface of scheduling policies; `policies` names them.
+//! - `policy` is the interface of scheduling policies; `policies` names them. [`dispatch`] is that for programs, in safe code.
 //! - `mechanism` switches threads, wakes them and moves them. Its guarantees hold under any policy.
 //! - `state`, `inbox`, `backlog`, `notice` and `join` are its lock-free parts, which models check.
 //! - [`sync`](mod@sync) has what threads wait for: locks, conditions and channels, on one wait queue.
 //!
 //! `docs/scheduler.md` explains the whole.
 
+pub mod dispatch;
 pub mod entity;
 mod inbox;
 mod join;

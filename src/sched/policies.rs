@@ -1,4 +1,4 @@
-//! The policies that are built in.
+//! The policies: those that are built in, and those that a program registers.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -12,6 +12,10 @@ use super::round_robin::RoundRobin;
 use crate::boot::command_line::Named;
 use crate::cpu::CpuId;
 use crate::named_values;
+use crate::registry::Header;
+
+#[cfg(not(target_os = "none"))]
+extern crate std;
 
 /// A scheduling policy, as `scheduler=` on the command line selects it.
 pub struct Policy {
@@ -36,13 +40,7 @@ pub(crate) const BUILT_IN: &[&Policy] = &[
         new_queue: |cpu| Box::new(Fair::queue(cpu)),
         select_cpu,
     },
-    &Policy {
-        name: RoundRobin::NAME,
-        summary: "Threads take turns, a slice each, in the order in which they became runnable.",
-        is_fair: true,
-        new_queue: |cpu| Box::new(RoundRobin::queue(cpu)),
-        select_cpu,
-    },
+    &ROUND_ROBIN,
     #[cfg(any(not(target_os = "none"), feature = "selftest"))]
     &Policy {
         name: Random::NAME,
@@ -53,9 +51,64 @@ pub(crate) const BUILT_IN: &[&Policy] = &[
     },
 ];
 
+const ROUND_ROBIN: Policy = Policy {
+    name: RoundRobin::NAME,
+    summary: "Threads take turns, a slice each, in the order in which they became runnable.",
+    is_fair: true,
+    new_queue: |cpu| Box::new(RoundRobin::queue(cpu)),
+    select_cpu,
+};
+
+/// Policies that the program registers: see [`scheduler!`](crate::scheduler!).
+#[linkme::distributed_slice]
+#[doc(hidden)]
+pub static SCHEDULERS: [&'static Policy];
+
+/// Their names, for the launcher.
+#[linkme::distributed_slice]
+#[doc(hidden)]
+pub static SCHEDULER_NAMES: [Header];
+
+/// The policies of a kernel's file, whose names the launcher has read.
+#[cfg(not(target_os = "none"))]
+static LEARNED: std::sync::OnceLock<std::vec::Vec<&'static Policy>> = std::sync::OnceLock::new();
+
+/// Makes the policies of a kernel's file known, each by name and purpose, so that command lines can name them. Only the first call has an
+/// effect.
+#[cfg(not(target_os = "none"))]
+pub fn learn(names: impl IntoIterator<Item = (std::string::String, std::string::String)>) {
+    let policy = |(name, summary): (std::string::String, std::string::String)| -> &'static Policy {
+        let named = Policy { name: name.leak(), summary: summary.leak(), ..ROUND_ROBIN };
+        Box::leak(Box::new(named))
+    };
+    LEARNED.get_or_init(|| names.into_iter().map(policy).collect());
+}
+
+/// Returns a name that two policies have, or `None`.
+#[cfg(target_os = "none")]
+pub(crate) fn duplicate() -> Option<&'static str> {
+    let names = || <&Policy>::all().iter().chain(<&Policy>::registered()).map(|policy| policy.name);
+    names()
+        .enumerate()
+        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
+        .map(|(_, name)| name)
+}
+
 impl Named for &'static Policy {
     fn all() -> &'static [&'static Policy] {
         BUILT_IN
+    }
+
+    #[cfg(target_os = "none")]
+    fn registered() -> &'static [&'static Policy] {
+        &SCHEDULERS
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn registered() -> &'static [&'static Policy] {
+        // Miri has no linker, which makes the list.
+        let own: &[_] = if cfg!(miri) { &[] } else { &SCHEDULERS };
+        LEARNED.get().map_or(own, |learned| learned)
     }
 
     fn name(&self) -> &'static str {

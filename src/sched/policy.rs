@@ -17,11 +17,11 @@ use crate::cpu::CpuId;
 /// The running thread, lent to a policy. It gives no access to the [`Runnable`], so that a policy cannot exchange it for one that
 /// it queues.
 #[derive(Debug)]
-pub struct Running<'a>(&'a mut Runnable);
+pub struct LentThread<'a>(&'a mut Runnable);
 
-impl<'a> Running<'a> {
-    pub(crate) fn new(thread: &'a mut Runnable) -> Running<'a> {
-        Running(thread)
+impl<'a> LentThread<'a> {
+    pub(crate) fn new(thread: &'a mut Runnable) -> LentThread<'a> {
+        LentThread(thread)
     }
 
     /// Returns the thread, for a policy that is built in.
@@ -36,7 +36,7 @@ impl<'a> Running<'a> {
     }
 }
 
-impl Deref for Running<'_> {
+impl Deref for LentThread<'_> {
     type Target = Runnable;
 
     #[inline(always)]
@@ -51,7 +51,7 @@ impl Deref for Running<'_> {
 ///
 /// # Safety
 /// Each [`Runnable`] that a function returns was passed to `enqueue` or `switch` of the same queue, and was in no other place
-/// meanwhile. While a queue has a thread, or has it lent as [`Running`], no `Runnable` of it is exchanged for that of another thread.
+/// meanwhile. While a queue has a thread, or has it lent as [`LentThread`], no `Runnable` of it is exchanged for that of another thread.
 /// Otherwise a CPU might switch to a thread whose registers another CPU has not saved yet, or to one that must not run there.
 pub unsafe trait RunQueue: Send {
     /// Takes a thread that is runnable from `now_ns` on.
@@ -70,13 +70,13 @@ pub unsafe trait RunQueue: Send {
         reason: Enqueue,
         now_ns: u64,
     ) -> Option<Runnable> {
-        self.charge(&mut Running::new(&mut running), ran_ns);
+        self.charge(&mut LentThread::new(&mut running), ran_ns);
         self.enqueue(running, reason, now_ns);
         self.pick_next(now_ns)
     }
 
     /// Accounts for `ran_ns` that the running thread has run since it was picked, or since the last call.
-    fn charge(&mut self, running: &mut Running<'_>, ran_ns: u64);
+    fn charge(&mut self, running: &mut LentThread<'_>, ran_ns: u64);
 
     /// Returns whether a thread of the queue should run instead of the running one, which is charged up to now.
     fn is_preempted(&self, running: &Runnable) -> bool;

@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::entity::Runnable;
 use super::list::List;
-use super::policy::{Enqueue, Placement, RunQueue, Running};
+use super::policy::{Enqueue, LentThread, Placement, RunQueue};
 use crate::cpu::CpuId;
 
 /// The policy.
@@ -76,7 +76,7 @@ unsafe impl RunQueue for RandomQueue {
         if self.one_in(16) { None } else { self.take_any() }
     }
 
-    fn charge(&mut self, running: &mut Running<'_>, _ran_ns: u64) {
+    fn charge(&mut self, running: &mut LentThread<'_>, _ran_ns: u64) {
         running.words_mut().virtual_ns = self.random.get_mut().u64(..);
     }
 

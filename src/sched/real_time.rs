@@ -2,7 +2,7 @@
 
 use super::entity::{Attributes, Class, MAX_PRIORITY, Runnable};
 use super::list::List;
-use super::policy::{Enqueue, Running};
+use super::policy::{Enqueue, LentThread};
 
 /// Real-time threads that wait, a list for each priority. A thread's `slice_left_ns` is what it has left of its turn.
 ///
@@ -64,7 +64,7 @@ impl RealTime {
     }
 
     /// Accounts for time that a real-time thread has run.
-    pub(super) fn charge(running: &mut Running<'_>, ran_ns: u64) {
+    pub(super) fn charge(running: &mut LentThread<'_>, ran_ns: u64) {
         let words = running.words_mut();
         words.slice_left_ns = words.slice_left_ns.saturating_sub(ran_ns);
     }

@@ -4,7 +4,7 @@
 
 use super::entity::Runnable;
 use super::list::List;
-use super::policy::{Enqueue, RunQueue, Running};
+use super::policy::{Enqueue, LentThread, RunQueue};
 use crate::cpu::CpuId;
 
 /// The policy.
@@ -39,7 +39,7 @@ unsafe impl RunQueue for RoundRobinQueue {
     }
 
     #[inline]
-    fn charge(&mut self, running: &mut Running<'_>, ran_ns: u64) {
+    fn charge(&mut self, running: &mut LentThread<'_>, ran_ns: u64) {
         let words = running.words_mut();
         words.slice_left_ns = words.slice_left_ns.saturating_sub(ran_ns);
     }

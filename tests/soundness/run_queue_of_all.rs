@@ -13,7 +13,7 @@ pub fn allowed(queue: &dyn RunQueue) -> bool {
 mod attempt {
     use octopod::cpu::CpuId;
     use octopod::sched::entity::Runnable;
-    use octopod::sched::policy::{Enqueue, RunQueue, Running};
+    use octopod::sched::policy::{Enqueue, LentThread, RunQueue};
 
     impl RunQueue for super::OneForAll {
         fn enqueue(&mut self, _: Runnable, _: Enqueue, _: u64) {}
@@ -22,7 +22,7 @@ mod attempt {
             None
         }
 
-        fn charge(&mut self, _: &mut Running<'_>, _: u64) {}
+        fn charge(&mut self, _: &mut LentThread<'_>, _: u64) {}
 
         fn is_preempted(&self, _: &Runnable) -> bool {
             false

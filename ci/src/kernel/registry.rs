@@ -117,6 +117,8 @@ pub enum NameList {
     Faults,
     /// Parts of the self-test.
     SelfTests,
+    /// Scheduling policies.
+    Schedulers,
 }
 
 impl NameList {
@@ -128,6 +130,7 @@ impl NameList {
             NameList::HeapWorkloads => "linkme_HEAP_WORKLOAD_NAMES",
             NameList::Faults => "linkme_PROGRAM_FAULT_NAMES",
             NameList::SelfTests => "linkme_SELF_TEST_NAMES",
+            NameList::Schedulers => "linkme_SCHEDULER_NAMES",
         }
     }
 }
@@ -179,8 +182,8 @@ pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
 /// The size of `octopod::trace::ProgramEvent`, which only the kernel has: a header and two texts.
 const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
 
-/// Makes the allocators, heaps, workloads, faults and parts of the self-test of a kernel's file known to this process, which then takes
-/// their names.
+/// Makes the allocators, heaps, workloads, faults, parts of the self-test and scheduling policies of a kernel's file known to this
+/// process, which then takes their names.
 ///
 /// # Errors
 /// See [`RegistryError`].
@@ -201,6 +204,7 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
     let workloads: Vec<_> =
         of_frames.into_iter().map(with(false)).chain(of_heaps.into_iter().map(with(true))).collect();
     let (faults, self_tests) = (pairs(NameList::Faults)?, pairs(NameList::SelfTests)?);
+    let schedulers = pairs(NameList::Schedulers)?;
     if !allocators.is_empty() {
         octopod::stress::allocators::learn(allocators);
     }
@@ -215,6 +219,9 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
     }
     if !self_tests.is_empty() {
         octopod::selftest::learn(self_tests);
+    }
+    if !schedulers.is_empty() {
+        octopod::sched::policies::learn(schedulers);
     }
     Ok(())
 }

@@ -8,10 +8,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use octopod::config::IPI_CALL_TIMEOUT_MS;
 use octopod::interrupts::ProgramVector;
 use octopod::prelude::*;
+use octopod::scheduler::{DispatchPolicy, Enqueue, LentThread, Place};
 use octopod::selftest::failed;
 use octopod::sync::{Deadline, SpinLockIrq};
 
 octopod::program!(main);
+octopod::scheduler!(LastFirst);
 
 octopod::fault! {
     /// An item that is queued is lost.
@@ -58,6 +60,25 @@ octopod::self_test! {
             }
         }
         Ok(())
+    }
+}
+
+static ENQUEUED: AtomicU64 = AtomicU64::new(0);
+
+/// The thread that has come last runs first.
+struct LastFirst;
+
+impl DispatchPolicy for LastFirst {
+    const NAME: &str = "last_first";
+    const SUMMARY: &str = "The thread that has come last runs first.";
+
+    fn new(_: CpuId) -> LastFirst {
+        LastFirst
+    }
+
+    fn enqueue(&mut self, _: &mut LentThread<'_>, _: Enqueue, _: u64) -> Place {
+        ENQUEUED.fetch_add(1, Ordering::Relaxed);
+        Place::Front(0)
     }
 }
 
@@ -118,6 +139,8 @@ fn main(machine: &Machine) -> Result<(), Reason> {
     while ProgramVector::allocate("another", taken).is_ok() {
         free += 1;
     }
+    assert_eq!(octopod::thread::spawn(|| 7).join(), 7);
+    report::number("queue", "enqueued", ENQUEUED.load(Ordering::Relaxed).min(1));
     report::figure("free vectors", free, "vectors");
     report::mean("items for a CPU", *QUEUED.lock(), 4, "items");
     report::number("queue", "items", *QUEUED.lock());

@@ -33,7 +33,8 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     project.write("src/main.rs", PROGRAM);
     let with = |options: &[&str]| project.boots(options);
 
-    with(&["--trace"]).expect(0, &["free vectors ", "items for a CPU ", "PASS  4 CPUs"]);
+    with(&["--trace", "--append", "scheduler=last_first"])
+        .expect(0, &["free vectors ", "items for a CPU ", "PASS  4 CPUs"]);
     let report = project.json("report.json");
     assert_eq!(
         report["figures"],
@@ -45,8 +46,11 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let facts = report["facts"].as_array().unwrap();
     let own = facts.iter().filter(|fact| fact["subject"] == "program.queue");
     let own: Vec<_> = own.map(|fact| (&fact["name"], &fact["value"], &fact["text"])).collect();
-    let (items, kind) = ((json!("items"), json!(10)), (json!("kind"), json!("a \"counter\"")));
-    assert_eq!(own, [(&items.0, &items.1, &Value::Null), (&kind.0, &Value::Null, &kind.1)]);
+    let number = |name: &str, value: u64| (json!(name), json!(value), Value::Null);
+    // Threads were scheduled by the program's policy.
+    let expected =
+        [number("enqueued", 1), number("items", 10), (json!("kind"), Value::Null, json!("a \"counter\""))];
+    assert_eq!(own, expected.each_ref().map(|(name, value, text)| (name, value, text)));
     let vectors = report["interrupts"].as_array().unwrap();
     let mine =
         vectors.iter().find(|vector| vector["name"] == "my vector").expect("the vector is in the table");
@@ -113,6 +117,7 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     with(&["--inject", "none"])
         .expect(2, &["\"none\" is not known", ", bad_context, lose_item, read_null, relock"]);
     with(&["--append", "selftest.parts=none"]).expect(2, &["\"none\" is not known", ", queues)"]);
+    with(&["--append", "scheduler=none"]).expect(2, &["\"none\" is not known", ", last_first)"]);
     let selftest = ["boot", "--debug", "--smp", "4", "--append", "work=selftest selftest.parts=queues"];
     project.octopod(&selftest).expect(0, &["PASS  4 CPUs"]);
     project.replace("src/main.rs", "put(round);", "put(round + 1);\nput(round);");
@@ -135,6 +140,8 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     // Two of one name.
     project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");
     with(&[]).expect(5, &["the program registers two panic contexts called queue"]);
+    project.replace("src/main.rs", "NAME: &str = \"last_first\"", "NAME: &str = \"fair\"");
+    with(&[]).expect(5, &["the program registers two scheduling policies called fair"]);
     project.replace("src/main.rs", "\"relock\"", "\"lock_twice\"");
     with(&[]).expect(5, &["the program registers two faults called lock_twice"]);
 }

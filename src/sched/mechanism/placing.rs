@@ -8,7 +8,7 @@ use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
 use crate::sched::entity::{Affinity, Class, Runnable};
-use crate::sched::policy::{Enqueue, Placement, Running};
+use crate::sched::policy::{Enqueue, LentThread, Placement};
 use crate::sched::state::{Phase, Wait, Wake};
 use crate::sched::tcb::Tcb;
 use crate::sched::{idle_set, retry};
@@ -32,7 +32,7 @@ pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable,
         // SAFETY: the thread runs on this CPU, to which it belongs; the token is given up below.
         let mut running = unsafe { current.token() };
         let ran_ns = charge(charged_ns, now);
-        policy.charge(&mut Running::new(&mut running), ran_ns);
+        policy.charge(&mut LentThread::new(&mut running), ran_ns);
         let is_preempted = policy.is_preempted(&running);
         if is_preempted {
             preempt::want_switch(guard);

@@ -10,7 +10,7 @@ use crate::cpu::{self, IrqGuard, fs_base};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge, count, note_cpu};
 use crate::sched::entity::Runnable;
-use crate::sched::policy::{Enqueue, Running};
+use crate::sched::policy::{Enqueue, LentThread};
 use crate::sched::state::{AfterSwitch, Wait};
 use crate::sched::switch::switch_context;
 use crate::sched::tcb::{Tcb, ThreadRef};
@@ -30,7 +30,7 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU.
     let mut token = unsafe { current.token() };
     let ran_ns = charge(charged_ns, now);
-    policy.charge(&mut Running::new(&mut token), ran_ns);
+    policy.charge(&mut LentThread::new(&mut token), ran_ns);
     if !me.is_own_due.get() && !policy.is_preempted(&token) {
         keep_slicing(guard, me, policy.as_ref(), &token, now);
         // The CPU keeps the thread.
@@ -155,7 +155,7 @@ fn leave_here(guard: &IrqGuard, current: &'static Tcb) {
     // SAFETY: until the switch is completed (`finish_switch`), the thread belongs to this CPU.
     let mut token = unsafe { current.token() };
     let ran_ns = charge(charged_ns, now);
-    policy.charge(&mut Running::new(&mut token), ran_ns);
+    policy.charge(&mut LentThread::new(&mut token), ran_ns);
     let _ = token.into_entity();
     let next =
         if me.is_own_due.get() || me.backlog.queued() == 0 { None } else { pick(me, policy.as_mut(), now) };

@@ -1,6 +1,7 @@
 //! Tests of the policies: threads that exist as entities only, and a simulated CPU that runs them.
 
 mod average;
+mod dispatch;
 mod fair;
 mod latency;
 mod list;
@@ -14,7 +15,7 @@ mod tree;
 use core::ptr::NonNull;
 
 use super::entity::{Affinity, Attributes, Class, DEFAULT_SLICE_NS, Entity, Runnable, ThreadId};
-use super::policy::{Enqueue, RunQueue, Running};
+use super::policy::{Enqueue, LentThread, RunQueue};
 use crate::cpu::{CpuId, CpuSet};
 
 const CPU: CpuId = CpuId(0);
@@ -139,7 +140,7 @@ impl<Q: RunQueue> Cpu<Q> {
             let index = running.id().0 as usize;
             self.ran_ns.resize(self.ran_ns.len().max(index + 1), 0);
             self.ran_ns[index] += ns;
-            self.queue.charge(&mut Running::new(running), ns);
+            self.queue.charge(&mut LentThread::new(running), ns);
         }
     }
 
