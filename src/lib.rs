@@ -152,7 +152,7 @@ pub mod heap;
 pub mod sched;
 pub use sched::dispatch as scheduler;
 #[cfg(target_os = "none")]
-pub use sched::thread;
+pub use sched::{task, thread, work};
 
 pub mod stress;
 pub mod testing;

@@ -1,14 +1,17 @@
 //! Costs of threads. All but the remote ones run on one CPU: the partners are pinned to it.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::meter::{Meter, repeat};
 use crate::cpu::CpuId;
+use crate::cpu::registers::read_tsc;
 use crate::sched::entity::DEFAULT_SLICE_NS;
 use crate::smp::{self, Cpu};
+use crate::task;
 use crate::thread::sync::{Mutex, MutexGuard, channel};
 use crate::thread::{self, Builder, JoinHandle};
+use crate::work::{self, Work};
 
 /// The thread that hands over to the benchmark, until it has to end.
 struct Partner {
@@ -195,4 +198,42 @@ fn send_and_receive(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, turn));
     drop(there);
     partner.join();
+}
+
+/// Deferred work, from the call that defers it to its first instruction, on this CPU.
+pub(super) fn work_defer_run(meter: &mut Meter, repetitions: u32) {
+    in_thread(meter, repetitions, defer_and_run);
+}
+
+fn defer_and_run(meter: &mut Meter, repetitions: u32) {
+    static WORK: Work = Work::new(|_| ENDED.store(read_tsc(), Ordering::Relaxed), 0);
+    static ENDED: AtomicU64 = AtomicU64::new(0);
+    let one = || {
+        let begun = read_tsc();
+        let _ = work::defer(&WORK);
+        // The worker runs, and parks.
+        thread::yield_now();
+        ENDED.load(Ordering::Relaxed).wrapping_sub(begun)
+    };
+    // The first ones are not counted.
+    let _ = (one(), one());
+    meter.set_operations(repetitions.into());
+    repeat(repetitions, || meter.add(one()));
+}
+
+/// A task woken by itself, and polled again.
+pub(super) fn task_wake_poll(meter: &mut Meter, repetitions: u32) {
+    // As the first task, not counted.
+    task::spawn(task::yield_now()).join();
+    let polling = task::spawn(async move {
+        let mut meter = Meter::default();
+        let begun = read_tsc();
+        for _ in 0..repetitions {
+            task::yield_now().await;
+        }
+        meter.set_operations(repetitions.into());
+        meter.add(read_tsc().wrapping_sub(begun));
+        meter
+    });
+    *meter = polling.join();
 }

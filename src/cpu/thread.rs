@@ -57,6 +57,11 @@ impl Thread {
         self.gs_base.store(gs_base as u64, Ordering::Relaxed);
     }
 
+    /// Returns the GS base of the CPU that runs the thread, or has run it last. **Context:** any; the result may be old.
+    pub(crate) fn gs_base(&self) -> usize {
+        self.gs_base.load(Ordering::Relaxed) as usize
+    }
+
     /// Returns the address range of the thread's stack. **Context:** any.
     pub(crate) fn stack(&self) -> Range<u64> {
         self.stack_bottom.load(Ordering::Relaxed)..self.stack_top.load(Ordering::Relaxed)

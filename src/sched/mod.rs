@@ -20,7 +20,13 @@ pub mod sync;
 mod eevdf;
 mod fair;
 mod list;
+#[cfg(any(target_os = "none", all(test, not(any(loom, shuttle)))))]
+mod local;
+#[cfg(any(target_os = "none", all(test, not(any(loom, shuttle)))))]
+mod locals;
 mod node;
+#[cfg(target_os = "none")]
+mod own_locals;
 #[cfg(any(not(target_os = "none"), feature = "selftest"))]
 mod random;
 mod real_time;
@@ -52,9 +58,13 @@ mod start;
 #[cfg(target_os = "none")]
 mod switch;
 #[cfg(target_os = "none")]
+pub mod task;
+#[cfg(target_os = "none")]
 mod tcb;
 #[cfg(target_os = "none")]
 pub mod thread;
+#[cfg(target_os = "none")]
+pub mod work;
 
 #[cfg(target_os = "none")]
 pub(crate) use mechanism::{counts, policy};

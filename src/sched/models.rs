@@ -52,7 +52,7 @@ impl Sleeper {
                 AfterSwitch::Nothing => return true,
                 AfterSwitch::Enqueue => {
                     self.saved.store(0, Ordering::Relaxed);
-                    self.state.set_running();
+                    let _ = self.state.set_running();
                 }
                 AfterSwitch::Release => unreachable!("the thread has not ended"),
             }
@@ -411,4 +411,37 @@ fn loom_a_victim_that_sees_its_threads_neither_here_nor_there_is_interrupted() {
 #[should_panic = "the victim halts beside a thread"]
 fn loom_without_the_interrupt_of_the_thief_the_victim_halts_beside_a_thread() {
     check_victim(false);
+}
+
+#[test]
+fn loom_a_change_of_affinity_reaches_a_thread_that_parks_and_is_woken() {
+    check(|| {
+        let sleeper = Sleeper::new();
+        let wanted = Arc::new(AtomicUsize::new(0));
+        let waker = {
+            let sleeper = sleeper.clone();
+            thread::spawn(move || sleeper.wake())
+        };
+        let changer = {
+            let (sleeper, wanted) = (sleeper.clone(), wanted.clone());
+            thread::spawn(move || {
+                wanted.store(1, Ordering::Relaxed);
+                sleeper.state.request_change()
+            })
+        };
+        let is_parked = sleeper.wait();
+        let has_woken = waker.join();
+        has_woken.unwrap();
+        // The waker's CPU takes the parked thread from its queue.
+        let is_seen = is_parked && sleeper.state.set_running();
+        let early = !is_seen && sleeper.state.take_change();
+        assert!(!early || wanted.load(Ordering::Relaxed) == 1);
+        let is_interrupted = changer.join().unwrap();
+        let late = sleeper.state.take_change();
+        assert!(is_seen || early || late, "the change is lost");
+        // A CPU that runs the thread and has not seen the change is interrupted for it.
+        assert!(is_seen || early || is_interrupted, "no CPU looks at the change");
+        assert_eq!(wanted.load(Ordering::Relaxed), 1);
+        assert_eq!(sleeper.state.phase(), Phase::Running);
+    });
 }

@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use super::blocking::begin_block;
 use super::entity::{Affinity, Attributes};
 use super::join::End;
+use super::local;
 use super::mechanism::{self, finish_switch, place, switch_after};
 use super::policy::Enqueue;
 use super::stack::Stack;
@@ -158,7 +159,9 @@ where
     let result = function();
     // SAFETY: the function was taken, so the place is free. No code reads it before `end`.
     unsafe { packet.cast::<T>().write(result) };
-    // The function may have leaked a guard, with which no other thread would run on this CPU again.
+    // SAFETY: nothing may use a thread-local value: the function has returned.
+    unsafe { local::end_thread() };
+    // The function, or the drop of a thread-local value, may have leaked a guard, with which no other thread would run on this CPU again.
     let (guard, me) = begin_block(END);
     match me.joining.end() {
         End::Kept => leave_forever(guard, me, ended),

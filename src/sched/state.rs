@@ -8,6 +8,9 @@
 //! the CPU ([`Parking`]) leaves the token too; the CPU finds it when the thread's registers are saved, and queues the
 //! thread. So no wake-up is lost, and no waker waits for a CPU.
 //!
+//! A change of a thread's affinity is a bit of the word as well ([`CHANGED`]). Only the CPU that runs the thread makes it: the one that
+//! does now, which is interrupted, or the one that takes the thread from a queue next, whatever has woken it.
+//!
 //! There are two kinds of waits ([`Wait`]), each with its own wake-ups and token: `park`, and the wait for a lock, for the end of
 //! a thread or for a time. So an `unpark` of a thread that waits for a lock stays for the thread's next `park`.
 
@@ -65,6 +68,9 @@ const UNPARKED: u32 = 1 << 8;
 
 /// A wake-up by an event that the thread has not consumed.
 const WOKEN: u32 = 1 << 9;
+
+/// A change of its affinity, which the CPU that runs the thread next has to make.
+const CHANGED: u32 = 1 << 10;
 
 /// The bits of the phase.
 const PHASE: u32 = UNPARKED - 1;
@@ -157,10 +163,38 @@ impl ThreadState {
         self.0.fetch_add(Queued as u32 - Running as u32, Ordering::Release);
     }
 
-    /// Notes that a CPU runs the thread. A token stays. **Context:** that CPU, which has taken it from a queue.
+    /// Notes that a CPU runs the thread. A token stays. Returns whether its affinity was changed: [`take_change`](Self::take_change).
+    ///
+    /// **Context:** that CPU, which has taken it from a queue.
     #[inline]
-    pub(crate) fn set_running(&self) {
-        self.0.fetch_sub(Queued as u32 - Running as u32, Ordering::Acquire);
+    #[must_use]
+    pub(crate) fn set_running(&self) -> bool {
+        const { assert!(Queued as u32 - Running as u32 == 1) };
+        // Compared with the whole word: the decrement's own zero flag decides.
+        self.0.fetch_sub(1, Ordering::Acquire) != Queued as u32 && self.has_change()
+    }
+
+    #[cold]
+    fn has_change(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & CHANGED != 0
+    }
+
+    /// Notes a change of its affinity. Returns whether a CPU runs the thread: the caller interrupts that CPU. If none does, the one that
+    /// runs it next finds the change, whatever wakes it. **Context:** any.
+    #[must_use]
+    pub(crate) fn request_change(&self) -> bool {
+        phase(self.0.fetch_or(CHANGED, Ordering::AcqRel)) == Running
+    }
+
+    /// Returns whether there was a change of its affinity, which the caller makes. **Context:** the CPU that runs it, interrupts off.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn take_change(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & CHANGED != 0 && {
+            // An exchange: what the caller of `request_change` did before is visible.
+            self.0.fetch_and(!CHANGED, Ordering::Acquire);
+            true
+        }
     }
 
     /// Notes that the thread has ended. **Context:** the thread itself, interrupts off. It must switch then.

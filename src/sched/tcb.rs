@@ -12,11 +12,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
 use super::join::JoinWord;
+use super::locals::Locals;
 use super::references::References;
 use super::stack::Stack;
 use super::state::{Phase, ThreadState};
-use crate::cpu::IrqGuard;
 use crate::cpu::thread::{self, Thread as Header};
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
 
 /// The longest name of a thread, in bytes.
 pub(super) const NAME_BYTES: usize = 24;
@@ -43,12 +44,17 @@ pub(crate) struct Tcb {
     pub(crate) waiter: Cell<usize>,
     /// `None` for the BSP's first thread.
     stack: Cell<Option<Stack>>,
+    /// The affinity that was requested last: see [`want_affinity`](Self::want_affinity).
+    wanted_affinity: AtomicU64,
+    /// The values of its thread-local variables. The thread alone uses them.
+    locals: Locals,
     name: [u8; NAME_BYTES],
     name_bytes: u8,
 }
 
 // SAFETY: `saved_rsp` is used by one CPU after the other, as its comment says, ordered by the lock of the queue that the thread
-// was on; `stack` only by the last reference; `waiter` by the thread, then by its CPU. All other fields that change are atomics, or owned by the `Runnable`.
+// was on; `stack` only by the last reference; `waiter` by the thread, then by its CPU; `locals` by the thread
+// (`own_locals`). All other fields that change are atomics, or owned by the `Runnable`.
 unsafe impl Sync for Tcb {}
 
 // SAFETY: the fields that change are atomics, or have one owner at a time, which the state word names; none depends on the CPU.
@@ -77,6 +83,8 @@ impl Tcb {
             joining: JoinWord::new(true),
             waiter: Cell::new(0),
             stack: Cell::new(stack),
+            wanted_affinity: AtomicU64::new(0),
+            locals: Locals::new(),
             name: stored,
             name_bytes: cut as u8,
         }
@@ -144,6 +152,40 @@ impl Tcb {
     /// Returns where the switch away from this thread stores its stack pointer.
     pub(crate) fn saved_rsp(&self) -> &Cell<u64> {
         &self.saved_rsp
+    }
+
+    /// Stores an affinity, which [`wanted_affinity`](Self::wanted_affinity) returns. **Context:** any.
+    pub(crate) fn want_affinity(&self, affinity: Affinity) {
+        let word = match affinity {
+            Affinity::Any => 0,
+            Affinity::Pinned(cpu) => u64::from(cpu.0) << 1 | 1,
+            // Aligned, so its lowest bit is 0.
+            Affinity::Set(set) => core::ptr::from_ref(set).expose_provenance() as u64,
+        };
+        self.wanted_affinity.store(word, Ordering::Release);
+    }
+
+    /// Returns the affinity that was stored last. **Context:** any.
+    pub(crate) fn wanted_affinity(&self) -> Affinity {
+        match self.wanted_affinity.load(Ordering::Acquire) {
+            0 => Affinity::Any,
+            pinned if pinned & 1 != 0 => Affinity::Pinned(CpuId((pinned >> 1) as u32)),
+            // SAFETY: the address must be that of a set that lives for ever. It is neither 0 nor odd, so `want_affinity` has made it of a
+            // `'static` one.
+            set => Affinity::Set(unsafe { &*core::ptr::with_exposed_provenance::<CpuSet>(set as usize) }),
+        }
+    }
+
+    /// Returns the GS base of the CPU that runs the thread, or has run it last. **Context:** any; the result may be old.
+    pub(crate) fn gs_base(&self) -> usize {
+        // SAFETY: the address must be that of a header that lives: it is the block's own, or the static one of the first thread.
+        unsafe { (*self.fs_base).gs_base() }
+    }
+
+    /// Returns the thread's values of thread-local variables. **Context:** the thread.
+    #[inline(always)]
+    pub(super) fn locals(&self) -> &Locals {
+        &self.locals
     }
 
     /// Returns what FS base has to address while the thread runs.
@@ -231,6 +273,9 @@ impl Drop for ThreadRef {
         }
     }
 }
+
+// `Tcb::want_affinity` uses the lowest bit of an address.
+const _: () = assert!(align_of::<CpuSet>() > 1);
 
 // What a thread costs besides its stack.
 const _: () = assert!(size_of::<Tcb>() <= 320);

@@ -17,8 +17,9 @@ use core::time::Duration;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
 use super::blocking::{WakeTimer, begin_block, block_until, deadline_after};
-use super::entity::{Affinity, Attributes};
-pub use super::entity::{Class, ThreadId};
+use super::entity::Attributes;
+pub use super::entity::{Affinity, Class, ThreadId};
+pub use super::local::{AccessError, LocalKey};
 use super::mechanism;
 pub use super::spawn::SpawnError;
 use super::spawn::{self, ResultPlace};
@@ -26,7 +27,9 @@ use super::stack::DEFAULT_STACK_BYTES;
 use super::state::Wait;
 pub use super::sync;
 use super::tcb::{Tcb, ThreadRef};
+use crate::apic::ApicError;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
+use crate::smp;
 use crate::time;
 
 /// A thread, by a counted reference. It may have ended.
@@ -51,10 +54,30 @@ impl Thread {
         mechanism::unpark(&self.0);
     }
 
+    /// Changes the CPUs on which the thread may run. A thread that waits is moved before it runs again; one that runs on a CPU where it
+    /// may not run any more is moved from there, by an interrupt. The calling thread has moved on return, if it holds no guard.
+    ///
+    /// **Context:** thread or interrupt; not NMI.
+    ///
+    /// # Errors
+    /// [`AffinityError`]
+    pub fn set_affinity(&self, affinity: Affinity) -> Result<(), AffinityError> {
+        if !smp::online().any(|cpu| affinity.allows(cpu.id())) {
+            return Err(AffinityError::NoCpu);
+        }
+        mechanism::set_affinity(&self.0, affinity).map_err(AffinityError::NotSent)
+    }
+
     /// Returns whether it waits for an event, and its CPU has left it. **Context:** any; the result may be old.
     #[cfg(feature = "selftest")]
     pub(crate) fn is_blocked(&self) -> bool {
         self.0.state.phase() == super::state::Phase::Blocked
+    }
+}
+
+impl From<Thread> for ThreadRef {
+    fn from(thread: Thread) -> ThreadRef {
+        thread.0
     }
 }
 
@@ -63,6 +86,26 @@ impl fmt::Debug for Thread {
         write!(f, "Thread({} {:?})", self.id(), self.name())
     }
 }
+
+/// Why the affinity of a thread was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AffinityError {
+    /// No CPU that is online is in it. Nothing has changed.
+    NoCpu,
+    /// The CPU that runs the thread could not be interrupted. It makes the change at its next interrupt.
+    NotSent(ApicError),
+}
+
+impl fmt::Display for AffinityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AffinityError::NoCpu => f.write_str("a thread may not run on offline CPUs alone"),
+            AffinityError::NotSent(error) => write!(f, "the change of a thread's affinity is late: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for AffinityError {}
 
 /// How a thread is spawned.
 #[derive(Clone, Debug)]
@@ -400,5 +443,16 @@ pub fn yield_now() {
     let (guard, me) = begin_block("yield_now");
     if mechanism::yield_cpu(&guard, me) {
         mechanism::switch_now(guard);
+    }
+}
+
+/// Moves the calling thread, which was pinned to a CPU, back to it, if that was offline and is online again.
+///
+/// **Context:** a thread, interrupts on, no guard held.
+#[inline]
+pub(super) fn return_to(home: CpuId) {
+    if crate::cpu::current() != home && smp::cpus().get(home.index()).is_some_and(smp::Cpu::is_online) {
+        // If it goes offline again, the thread stays where it is.
+        let _ = current().set_affinity(Affinity::Pinned(home));
     }
 }

@@ -1,8 +1,12 @@
 //! Checks threads on the machine: they run, end, park, wake, sleep, take turns, and move to idle CPUs.
 
+mod affinity;
 mod blocking;
+mod deferring;
 mod moving;
 mod staying;
+mod tasks;
+mod values;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +48,10 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += blocking::run()?;
         spawned += moving::run()?;
         spawned += staying::run()?;
+        spawned += affinity::run()?;
+        spawned += values::run()?;
+        spawned += deferring::run()?;
+        spawned += tasks::run()?;
     }
     spawned += deep_stack()?;
     log::info!("threads: {spawned} threads on {cpus} CPUs, all ended");

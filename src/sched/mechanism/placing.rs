@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::slicing::keep_slicing;
 use super::{STRANDED, of, own, policy};
+use crate::apic::ApicError;
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
@@ -230,6 +231,28 @@ pub(in crate::sched) fn unpark(tcb: &Tcb) {
     if !tcb.state.leave_token(Wait::Unpark) {
         wake_parked(tcb);
     }
+}
+
+/// Changes the CPUs on which a thread may run.
+///
+/// **Context:** thread or interrupt; not NMI.
+///
+/// # Errors
+/// [`ApicError`]: the CPU that runs the thread could not be interrupted. It makes the change at its next interrupt.
+pub(in crate::sched) fn set_affinity(tcb: &Tcb, affinity: Affinity) -> Result<(), ApicError> {
+    let guard = IrqGuard::new();
+    tcb.want_affinity(affinity);
+    let mut sent = Ok(());
+    if tcb.state.request_change() {
+        // A thread that moves meanwhile finds the change where it runs next.
+        let cpu = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(tcb.gs_base()));
+        match cpu {
+            Some(cpu) if cpu.id() != cpu::current() => sent = smp::interrupt_own_thread(&guard, cpu),
+            _ => preempt::want_switch(&guard),
+        }
+    }
+    switch_after(guard);
+    sent
 }
 
 #[inline(never)]

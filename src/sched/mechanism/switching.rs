@@ -22,6 +22,9 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
     preempt::clear_wanted(guard);
     // The CPU's own thread looks for others by itself.
     let Some(current) = Tcb::current(guard) else { return };
+    if current.state.take_change() && !change_affinity(guard, current) {
+        return;
+    }
     let me = own(guard);
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
@@ -52,6 +55,25 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
             leave_queued(guard, me, current, next, locked, now);
         }
     }
+}
+
+/// Gives the running thread the affinity that was requested for it. Returns whether the CPU runs it still, as it did before; otherwise it
+/// has run on another CPU meanwhile, and runs again.
+#[cold]
+#[inline(never)]
+fn change_affinity(guard: &IrqGuard, current: &'static Tcb) -> bool {
+    // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which keeps it: the token is given up here.
+    let mut token = unsafe { current.token() };
+    token.scheduled_mut().affinity = current.wanted_affinity();
+    let may_stay = token.may_run_on(cpu::current());
+    let _ = token.into_entity();
+    if !may_stay {
+        // As a thread that waits and is woken at once: its next CPU is chosen when its registers are saved.
+        while !current.state.begin(Wait::Event) {}
+        wake_under(guard, current, Wait::Event);
+        leave_here(guard, current);
+    }
+    may_stay
 }
 
 /// Lets another thread of this CPU run, if the policy agrees. Returns when the calling thread runs again, and whether threads waited.
@@ -98,7 +120,7 @@ fn leave_queued(
     keep_slicing_beside(guard, me, &locked, &token, now);
     let next = tcb_of(token);
     if core::ptr::eq(next, current) {
-        current.state.set_running();
+        note_running(guard, current);
         return;
     }
     // The next thread unlocks the queue.
@@ -181,7 +203,7 @@ pub(super) fn switch_to(
     count(&me.counts.switches);
     let (header, load) = match next {
         Some(next) => {
-            next.state.set_running();
+            note_running(guard, next);
             (next.fs_base(), next.saved_rsp().get())
         }
         None => (me.own.header.get(), me.own.saved_rsp.get()),
@@ -191,6 +213,15 @@ pub(super) fn switch_to(
     // SAFETY: the next thread's context was saved by this function or made by `prepare`. No other CPU loads it: the thread was
     // taken from the queue, or is this CPU's own. It is loaded once, since it runs now. `save` belongs to the thread that is left.
     unsafe { switch_context(guard, save, load) };
+}
+
+/// Notes that this CPU runs a thread from now on. If its affinity was changed meanwhile, it looks at that as soon as it may switch again,
+/// before its own code runs.
+#[inline(always)]
+fn note_running(guard: &IrqGuard, thread: &Tcb) {
+    if thread.state.set_running() {
+        preempt::want_switch(guard);
+    }
 }
 
 /// Completes a switch, on the stack of the thread that the CPU has switched to: unlocks the queue, then does what remains to be

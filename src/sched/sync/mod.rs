@@ -8,6 +8,7 @@
 //! | [`Semaphore`] | a number of permits; handlers may release |
 //! | [`Event`] | something that happens once, or until it is reset; handlers may set it |
 //! | [`Barrier`] | threads that wait for each other |
+//! | [`Once`], [`OnceLock`], [`LazyLock`] | an initialisation that takes place once, and values that are made so |
 //! | [`channel`](channel::unbounded) | values from threads and handlers to threads |
 //!
 //! Each wait has a form with a time-out and one that does not wait. A wait is ended once, by a waker or by the time-out, as the
@@ -20,12 +21,17 @@ mod barrier;
 pub mod channel;
 mod condvar;
 mod event;
+pub(super) mod executing;
 mod mutex;
+mod once;
 mod raw_mutex;
 mod rwlock;
 mod semaphore;
 mod wait_list;
 mod wait_queue;
+mod waker_list;
+#[cfg(any(target_os = "none", test))]
+pub(super) mod work_item;
 
 #[cfg(target_os = "none")]
 #[path = "kernel.rs"]
@@ -38,6 +44,7 @@ pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::Condvar;
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{LazyLock, Once, OnceLock};
 pub use platform::TimedOut;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Permit, Semaphore};

@@ -8,7 +8,9 @@ use core::time::Duration;
 use loom::thread::{self, JoinHandle};
 
 use super::channel::{self, RecvTimeoutError};
-use super::{Barrier, Condvar, Event, Mutex, MutexGuard, RwLock, Semaphore};
+use super::executing::{IdleCount, Idleness, block_on};
+use super::work_item::{Defer, WorkItem, WorkList};
+use super::{Barrier, Condvar, Event, LazyLock, Mutex, MutexGuard, Once, OnceLock, RwLock, Semaphore};
 use crate::sync::model_atomics::{Accesses, AtomicUsize, Ordering, explore};
 
 /// A time-out, of whatever length.
@@ -332,5 +334,238 @@ fn loom_a_sender_gets_its_value_back_when_the_last_receiver_is_gone() {
         let waits = thread::spawn(move || sender.send(2));
         drop(receiver);
         assert!(waits.join().unwrap().is_err_and(|error| error.0 == 2));
+    });
+}
+
+#[test]
+fn loom_an_initialisation_runs_once_and_all_callers_see_what_it_did() {
+    check(|| {
+        let shared = Arc::new((OnceLock::new(), AtomicUsize::new(0)));
+        let get = |(value, made): &(OnceLock<usize>, AtomicUsize)| {
+            *value.get_or_init(|| 7 + made.fetch_add(1, Ordering::Relaxed))
+        };
+        let others = [0, 1].map(|_| spawn(&shared, get));
+        assert_eq!(get(&shared), 7);
+        assert_eq!(join(others), [7, 7]);
+    });
+}
+
+#[test]
+fn loom_a_value_is_set_by_one_caller_and_ends_the_wait_of_others() {
+    check(|| {
+        let value = Arc::new(OnceLock::new());
+        let patient = spawn(&value, |value| *value.wait());
+        let setter = spawn(&value, |value| value.set(1).is_ok());
+        let hasty = value.wait_timeout(SOME).copied();
+        let has_set = value.set(2).is_ok();
+        assert_ne!(setter.join().unwrap(), has_set, "two values, or none");
+        let expected = if has_set { 2 } else { 1 };
+        assert_eq!(patient.join().unwrap(), expected);
+        assert!(hasty.is_err() || hasty == Ok(expected) && expected == 1);
+    });
+}
+
+#[test]
+fn loom_the_first_use_makes_a_value() {
+    check(|| {
+        let value = Arc::new(LazyLock::new(|| 3));
+        let other = spawn(&value, |value| **value);
+        assert_eq!((**value, other.join().unwrap()), (3, 3));
+    });
+}
+
+#[test]
+fn loom_a_thread_waits_for_the_end_of_an_initialisation() {
+    check(|| {
+        let shared = Arc::new((Once::new(), AtomicUsize::new(0)));
+        let call = |(once, count): &(Once, AtomicUsize)| {
+            once.call_once(|| count.store(1, Ordering::Relaxed));
+            assert_eq!(count.load(Ordering::Relaxed), 1);
+        };
+        let other = spawn(&shared, call);
+        shared.0.wait();
+        assert_eq!(shared.1.load(Ordering::Relaxed), 1);
+        other.join().unwrap();
+    });
+}
+
+/// What the function of a [`Deferred`] item sees.
+struct Requests {
+    /// How often it was requested.
+    made: AtomicUsize,
+    /// How many of them the function has seen.
+    seen: AtomicUsize,
+    inside: AtomicUsize,
+}
+
+/// An item of deferred work, and the list of a worker.
+struct Deferred {
+    item: WorkItem,
+    list: WorkList,
+    requests: Arc<Requests>,
+}
+
+impl Deferred {
+    fn new() -> Arc<Deferred> {
+        let zero = || AtomicUsize::new(0);
+        let requests = Arc::new(Requests { made: zero(), seen: zero(), inside: zero() });
+        let item = WorkItem::new(Deferred::work, Arc::as_ptr(&requests).expose_provenance());
+        Arc::new(Deferred { item, list: WorkList::new(), requests })
+    }
+
+    fn work(data: usize) {
+        // SAFETY: the address must be that of requests that live. `new` has made it of those of the item, whose threads are joined before
+        // these are dropped.
+        let requests: &Requests = unsafe { &*core::ptr::with_exposed_provenance(data) };
+        assert_eq!(requests.inside.fetch_add(1, Ordering::Relaxed), 0, "it runs twice at the same time");
+        requests.seen.store(requests.made.load(Ordering::Relaxed), Ordering::Relaxed);
+        requests.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Defers the item. Returns whether the worker has to be woken.
+    fn defer(&self) -> bool {
+        self.requests.made.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the item must be one to put on a list, and live until it has run: `Enqueue`, and the model joins its threads.
+        self.item.request() == Defer::Enqueue && unsafe { self.list.push(&self.item) }
+    }
+}
+
+#[test]
+fn loom_deferred_work_runs_after_each_request_and_not_twice_at_once() {
+    check(|| {
+        let deferred = Deferred::new();
+        let others = [0, 1].map(|_| {
+            spawn(&deferred, |deferred| {
+                let _ = deferred.defer();
+            })
+        });
+        let worker = spawn(&deferred, |deferred| deferred.list.run_all());
+        join(others);
+        worker.join().unwrap();
+        deferred.list.run_all();
+        assert_eq!(deferred.requests.seen.load(Ordering::Relaxed), 2, "a request was lost");
+        assert!(!deferred.item.is_pending() && deferred.list.is_empty());
+    });
+}
+
+#[test]
+fn loom_a_worker_is_woken_and_a_flush_waits_for_it() {
+    check(|| {
+        let deferred = Deferred::new();
+        let ends = Arc::new(AtomicUsize::new(0));
+        let shared = (deferred.clone(), ends.clone());
+        let worker = thread::spawn(move || {
+            let (deferred, ends) = shared;
+            while ends.load(Ordering::Relaxed) == 0 {
+                deferred.list.run_all();
+                if deferred.list.is_empty() {
+                    thread::park();
+                }
+            }
+        });
+        for request in 1..=2 {
+            if deferred.defer() {
+                worker.thread().unpark();
+            }
+            if request == 2 {
+                deferred.item.flush("flush", None).unwrap();
+            }
+        }
+        assert_eq!(deferred.requests.seen.load(Ordering::Relaxed), 2, "a flush has not waited");
+        ends.store(1, Ordering::Relaxed);
+        worker.thread().unpark();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_future_of_a_channel_gets_each_value() {
+    check(|| {
+        let (sender, receiver) = channel::bounded(1);
+        let sending = thread::spawn(move || {
+            for value in [1, 2] {
+                block_on(sender.send_async(value)).unwrap();
+            }
+        });
+        assert_eq!([(); 3].map(|()| block_on(receiver.recv_async()).ok()), [Some(1), Some(2), None]);
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_value_reaches_a_task_also_if_another_that_was_woken_is_dropped() {
+    check(|| {
+        let (sender, receiver) = channel::bounded(1);
+        let patient = {
+            let receiver = receiver.clone();
+            thread::spawn(move || block_on(receiver.recv_async()).unwrap())
+        };
+        let hasty = thread::spawn(move || {
+            let mut receiving = core::pin::pin!(receiver.recv_async());
+            let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+            // Dropped after one poll, woken or not.
+            match receiving.as_mut().poll(&mut context) {
+                core::task::Poll::Ready(value) => value.ok(),
+                core::task::Poll::Pending => None,
+            }
+        });
+        sender.try_send(1).unwrap();
+        if hasty.join().unwrap() == Some(1) {
+            block_on(sender.send_async(1)).unwrap();
+        }
+        assert_eq!(patient.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn loom_a_value_reaches_a_thread_or_a_task_that_waits() {
+    check(|| {
+        let (sender, receiver) = channel::bounded(1);
+        let task = {
+            let receiver = receiver.clone();
+            thread::spawn(move || block_on(receiver.recv_async()).ok())
+        };
+        let other = thread::spawn(move || receiver.recv_timeout(SOME).ok());
+        sender.try_send(1).unwrap();
+        drop(sender);
+        let received = [task.join().unwrap(), other.join().unwrap()];
+        assert_eq!(received.into_iter().flatten().count(), 1, "{received:?}");
+    });
+}
+
+#[test]
+fn loom_no_task_waits_while_an_executor_is_idle() {
+    check(|| {
+        let shared = Arc::new((Idleness::new(), IdleCount::new(), AtomicUsize::new(0)));
+        let executor = spawn(&shared, |(idleness, idle, tasks)| {
+            let done = core::cell::Cell::new(0);
+            let take = || {
+                let taken = tasks.swap(0, Ordering::SeqCst);
+                done.set(done.get() + taken);
+                taken > 0
+            };
+            loop {
+                while take() {}
+                if done.get() == 2 {
+                    return;
+                }
+                idleness.begin(idle);
+                if take() {
+                    idleness.claim(idle);
+                } else {
+                    while idleness.is_idle() {
+                        thread::park();
+                    }
+                }
+            }
+        });
+        for _ in 0..2 {
+            let (idleness, idle, tasks) = &*shared;
+            tasks.fetch_add(1, Ordering::SeqCst);
+            if idle.is_any() && idleness.claim(idle) {
+                executor.thread().unpark();
+            }
+        }
+        executor.join().unwrap();
     });
 }

@@ -11,7 +11,7 @@ use core::time::Duration;
 use super::channel::{self, RecvError, SendError, TryRecvError, TrySendError};
 use super::platform::{self, TimedOut};
 use super::wait_list::{WaitList, Waiter};
-use super::{Barrier, Condvar, Event, Mutex, MutexGuard, RwLock, Semaphore};
+use super::{Barrier, Condvar, Event, LazyLock, Mutex, MutexGuard, Once, OnceLock, RwLock, Semaphore};
 
 /// A time-out that passes.
 const SHORT: Duration = Duration::from_micros(50);
@@ -296,4 +296,51 @@ fn a_channel_without_receivers_drops_what_it_holds_and_gives_values_back() {
         assert_eq!(refused, Err(SendError(value.clone())));
         assert_eq!(sender.try_send(value.clone()), Err(TrySendError::Disconnected(value)));
     }
+}
+
+#[test]
+fn a_value_is_made_by_its_first_use_and_dropped_once() {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    static VALUE: LazyLock<usize> = LazyLock::new(|| MADE.fetch_add(1, Ordering::Relaxed) + 40);
+    in_time(|| {
+        let threads: Vec<_> = (0..8).map(|_| thread::spawn(|| *VALUE)).collect();
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 40));
+        assert_eq!(MADE.load(Ordering::Relaxed), 1);
+    });
+    let counted = Arc::new(());
+    let mut once = OnceLock::new();
+    assert_eq!(once.get(), None);
+    assert!(once.wait_timeout(SHORT).is_err());
+    assert!(once.set(counted.clone()).is_ok());
+    assert_eq!(once.set(counted.clone()), Err(counted.clone()));
+    assert_eq!(Arc::strong_count(&counted), 2);
+    assert!(once.get_mut().is_some() && once.wait_timeout(SHORT).is_ok());
+    assert_eq!(once.take(), Some(counted.clone()));
+    assert_eq!(once.get(), None);
+    once.get_or_init(|| counted.clone());
+    assert_eq!(Arc::strong_count(&counted), 2);
+    drop(once);
+    assert_eq!(Arc::strong_count(&counted), 1);
+    let set = OnceLock::new();
+    assert_eq!(*set.get_or_init(|| 5), 5);
+    assert_eq!(set.into_inner(), Some(5));
+}
+
+#[test]
+fn an_initialisation_within_itself_is_refused_with_its_place() {
+    static LOOP: LazyLock<usize> = LazyLock::new(|| *LOOP + 1);
+    let refused = |attempt: fn()| {
+        let message = *thread::spawn(attempt).join().unwrap_err().downcast::<std::string::String>().unwrap();
+        assert!(
+            message.contains("in the initialisation itself, which has begun at src/sched/sync/tests.rs:"),
+            "{message}"
+        );
+    };
+    refused(|| {
+        let _ = *LOOP;
+    });
+    refused(|| {
+        let once = Once::new();
+        once.call_once(|| once.wait());
+    });
 }

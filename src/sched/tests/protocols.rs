@@ -50,7 +50,7 @@ fn a_wake_on_the_way_off_the_cpu_lets_the_cpu_queue_the_thread() {
     assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     assert_eq!(state.complete_switch(), AfterSwitch::Enqueue);
     assert_eq!(state.phase(), Phase::Queued);
-    state.set_running();
+    assert!(!state.set_running());
     assert!(!state.take_token(), "the wake is consumed");
 }
 
@@ -62,7 +62,7 @@ fn a_token_is_left_unless_the_thread_waits_for_it() {
     assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
     assert!(!state.leave_token(Wait::Event), "it waits");
     assert_eq!((state.wake(Wait::Event), state.phase()), (Wake::Enqueue, Phase::Queued));
-    state.set_running();
+    assert!(!state.set_running());
     assert!(state.take_token());
     state.set_exited();
     assert!(state.leave_token(Wait::Unpark) && state.phase() == Phase::Exited);
@@ -74,7 +74,7 @@ fn a_wake_of_a_parked_thread_gives_it_to_one_waker() {
     assert!(state.begin(Wait::Unpark));
     assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
     assert_eq!((state.wake(Wait::Unpark), state.wake(Wait::Unpark)), (Wake::Enqueue, Wake::Nothing));
-    state.set_running();
+    assert!(!state.set_running());
     assert!(state.take_token(), "the second wake is a token");
 }
 
@@ -84,7 +84,7 @@ fn a_token_stays_while_the_thread_is_preempted() {
     assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     state.set_queued();
     assert_eq!(state.phase(), Phase::Queued);
-    state.set_running();
+    assert!(!state.set_running());
     assert!(state.take_token());
 }
 
@@ -96,12 +96,12 @@ fn each_kind_of_wait_has_its_own_wake_ups() {
     assert_eq!((state.complete_switch(), state.phase()), (AfterSwitch::Nothing, Phase::Blocked));
     assert_eq!(state.wake(Wait::Unpark), Wake::Nothing);
     assert_eq!(state.wake(Wait::Event), Wake::Enqueue);
-    state.set_running();
+    assert!(!state.set_running());
     assert_eq!(state.wake(Wait::Event), Wake::Nothing);
     assert!(state.take_token() && state.begin(Wait::Unpark), "an event does not end a park");
     assert_eq!((state.complete_switch(), state.phase()), (AfterSwitch::Nothing, Phase::Parked));
     assert_eq!(state.wake(Wait::Unpark), Wake::Enqueue);
-    state.set_running();
+    assert!(!state.set_running());
     assert!(
         !state.begin(Wait::Event) && state.begin(Wait::Event),
         "the event that came meanwhile is consumed once"
@@ -186,4 +186,19 @@ fn an_affinity_allows_its_cpus_only() {
     let allowed = |affinity: Affinity| (0..80).map(CpuId).filter(move |cpu| affinity.allows(*cpu)).count();
     assert_eq!([Affinity::Any, Affinity::Pinned(CpuId(3)), Affinity::Set(set)].map(allowed), [80, 1, 2]);
     assert!(Affinity::Set(set).allows(CpuId(70)));
+}
+
+#[test]
+fn a_change_of_affinity_stays_until_a_cpu_runs_the_thread() {
+    let state = ThreadState::new(Phase::Running);
+    assert!(!state.take_change());
+    assert!(state.request_change(), "a CPU runs it");
+    assert!(state.begin(Wait::Unpark));
+    assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
+    assert_eq!(state.phase(), Phase::Parked);
+    assert!(!state.request_change(), "no CPU runs it");
+    assert_eq!(state.wake(Wait::Unpark), Wake::Enqueue);
+    assert!(state.set_running());
+    assert!(state.take_change());
+    assert!(!state.take_change());
 }

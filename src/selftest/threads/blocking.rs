@@ -20,7 +20,7 @@ const THREADS: u64 = 6;
 const ROUNDS: u64 = 200;
 
 /// A time-out that passes.
-const SHORT: Duration = Duration::from_micros(200);
+pub(super) const SHORT: Duration = Duration::from_micros(200);
 
 /// A time-out that does not pass.
 pub(super) const LONG: Duration = Duration::from_secs(600);

@@ -12,16 +12,21 @@
 
 mod buffer;
 mod errors;
+mod futures;
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::task::Waker;
 use core::time::Duration;
 
 use buffer::{Buffer, Item, Slot};
 pub use errors::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
+pub use futures::{Receiving, Sending};
+
 use super::platform::{self, Guard, Me, deadline_after};
 use super::wait_queue::{Locked, WaitQueue, Waiting};
+use super::waker_list::WakerList;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The list of the receivers that wait for a value.
@@ -37,6 +42,8 @@ struct State<T> {
     buffer: Buffer<T>,
     /// Whether the last sender or the last receiver is gone.
     is_disconnected: bool,
+    /// The tasks that wait for a value, and those that wait for room.
+    wakers: [WakerList; 2],
 }
 
 type LockedState<'a, T> = Locked<'a, State<T>, 2>;
@@ -46,6 +53,8 @@ struct Channel<T> {
     queue: WaitQueue<State<T>, 2>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
+    /// The number of tasks in each list of wakers. Changed with the queue locked.
+    tasks: [AtomicUsize; 2],
 }
 
 /// Creates a channel with room for `capacity` values. [`send`](Sender::send) blocks while there is none. Sending and receiving allocate
@@ -74,9 +83,10 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 fn channel<T>(buffer: Buffer<T>) -> (Sender<T>, Receiver<T>) {
     let channel = Arc::new(Channel {
         is_bounded: buffer.is_bounded(),
-        queue: WaitQueue::new(State { buffer, is_disconnected: false }),
+        queue: WaitQueue::new(State { buffer, is_disconnected: false, wakers: [WakerList::EMPTY; 2] }),
         senders: AtomicUsize::new(1),
         receivers: AtomicUsize::new(1),
+        tasks: [AtomicUsize::new(0), AtomicUsize::new(0)],
     });
     (Sender(channel.clone()), Receiver(channel))
 }
@@ -95,7 +105,7 @@ enum Refused {
 }
 
 impl<T> Channel<T> {
-    /// Puts the item into the buffer if it can be sent now. The slot is empty then.
+    /// Puts the item into the buffer if it can be sent now. The slot is empty then. The caller then wakes a task.
     fn put(state: &mut LockedState<'_, T>, slot: &mut Slot<T>) -> Result<(), Refused> {
         if state.is_disconnected {
             return Err(Refused::Disconnected);
@@ -107,6 +117,7 @@ impl<T> Channel<T> {
         Ok(())
     }
 
+    /// Takes the first item. The caller then wakes a task.
     fn take(state: &mut LockedState<'_, T>) -> Result<Item<T>, Refused> {
         match state.buffer.pop() {
             Some(item) => {
@@ -116,6 +127,34 @@ impl<T> Channel<T> {
             None if state.is_disconnected => Err(Refused::Disconnected),
             None => Err(Refused::NotNow),
         }
+    }
+
+    /// Wakes the first task of a list, which looks again. **Context:** the channel is not locked.
+    #[inline(always)]
+    fn wake_task(&self, list: usize) {
+        // A task that puts itself on the list later sees what the caller has changed before.
+        if self.tasks[list].load(Ordering::Relaxed) != 0 {
+            self.wake_first_task(list);
+        }
+    }
+
+    /// Wakes a task that waits for room, and returns the value. **Context:** the channel is not locked.
+    #[inline(always)]
+    fn taken(&self, item: Item<T>) -> T {
+        self.wake_task(SENDERS);
+        item.into_value()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_first_task(&self, list: usize) -> bool {
+        let waker = self.queue.with(|state| {
+            let waker = state.wakers[list].take_first();
+            self.tasks[list].fetch_sub(waker.is_some().into(), Ordering::Relaxed);
+            waker
+        });
+        // Without the lock: its code is not the channel's.
+        waker.map(Waker::wake).is_some()
     }
 
     /// Repeats `f`, and waits on the list while it is refused for now.
@@ -162,6 +201,8 @@ impl<T> Channel<T> {
         self.queue.with(|state| state.is_disconnected = true);
         // No thread waits from here on.
         while self.queue.with(|state| state.wake_first(RECEIVERS, LOOK) | state.wake_first(SENDERS, LOOK)) {}
+        // Nor a task.
+        while self.wake_first_task(RECEIVERS) | self.wake_first_task(SENDERS) {}
     }
 }
 
@@ -207,7 +248,7 @@ impl<T> Sender<T> {
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let mut slot = self.slot(value);
         let sent = self.0.queue.with(|state| Channel::put(state, &mut slot));
-        sent.map_err(|refused| match refused {
+        sent.map(|()| self.0.wake_task(RECEIVERS)).map_err(|refused| match refused {
             Refused::NotNow => TrySendError::Full(slot.into_value()),
             Refused::Disconnected => TrySendError::Disconnected(slot.into_value()),
         })
@@ -217,7 +258,7 @@ impl<T> Sender<T> {
     fn send_until(&self, what: &str, value: T, deadline_ns: Option<u64>) -> Result<(), (T, Refused)> {
         let mut slot = self.slot(value);
         let sent = self.0.wait_until(what, SENDERS, deadline_ns, |state| Channel::put(state, &mut slot));
-        sent.map_err(|refused| (slot.into_value(), refused))
+        sent.map(|()| self.0.wake_task(RECEIVERS)).map_err(|refused| (slot.into_value(), refused))
     }
 
     /// Prepares a value for the buffer, before that is locked.
@@ -267,7 +308,7 @@ impl<T> Receiver<T> {
     /// [`TryRecvError`]: no value, or no sender either.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let received = self.0.queue.with(Channel::take);
-        received.map(Item::into_value).map_err(|refused| match refused {
+        received.map(|item| self.0.taken(item)).map_err(|refused| match refused {
             Refused::NotNow => TryRecvError::Empty,
             Refused::Disconnected => TryRecvError::Disconnected,
         })
@@ -282,7 +323,8 @@ impl<T> Receiver<T> {
 
     #[track_caller]
     fn recv_until(&self, what: &str, deadline_ns: Option<u64>) -> Result<T, Refused> {
-        self.0.wait_until(what, RECEIVERS, deadline_ns, Channel::take).map(Item::into_value)
+        let received = self.0.wait_until(what, RECEIVERS, deadline_ns, Channel::take);
+        received.map(|item| self.0.taken(item))
     }
 }
 

@@ -1,0 +1,211 @@
+//! Deferred work: items, and the list of those that wait for a worker. Pure atomics and a wait queue, which models check.
+//!
+//! An item is on a list at most once: the caller that sets [`PENDING`] on an item that neither waits nor runs puts it there. If it runs,
+//! the bit alone stays, and the worker puts it on its list again afterwards. So a function never runs twice at the same time, and runs at
+//! least once after each call that defers it.
+//!
+//! The list is a linked one whose head every context may exchange, as that of a CPU's inbox. A worker takes all items at once.
+
+use core::time::Duration;
+
+use super::const_fn;
+use super::platform::{self, TimedOut, deadline_after};
+use super::wait_queue::{WaitQueue, Waiting};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+
+/// The function has to run.
+const PENDING: u32 = 1;
+
+/// A worker runs the function.
+const RUNNING: u32 = 2;
+
+/// Threads wait until neither is so.
+const AWAITED: u32 = 4;
+
+/// The outcome of a wait that the end of the function has ended.
+const DONE: usize = 1;
+
+/// The end of a list.
+const NONE: usize = 0;
+
+/// What a caller that defers an item has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Defer {
+    /// Put it on a list.
+    Enqueue,
+    /// Nothing: the worker that runs it puts it on a list again.
+    RunsAgain,
+    /// Nothing: it waits already.
+    IsPending,
+}
+
+/// A function and what it is called with, to be run by a worker.
+pub(crate) struct WorkItem {
+    state: AtomicU32,
+    /// The thread that runs the function, as [`platform::current_id`] numbers it.
+    runner: AtomicUsize,
+    /// The item that was put on the list before this one. The list's.
+    link: AtomicUsize,
+    function: fn(usize),
+    data: usize,
+    waiting: WaitQueue<()>,
+}
+
+impl WorkItem {
+    const_fn! {
+        pub(crate) fn new(function: fn(usize), data: usize) -> WorkItem {
+            WorkItem {
+                state: AtomicU32::new(0),
+                runner: AtomicUsize::new(0),
+                link: AtomicUsize::new(NONE),
+                function,
+                data,
+                waiting: WaitQueue::new(()),
+            }
+        }
+    }
+
+    /// Requests a run. What the caller did before is visible to the function. **Context:** any but NMI.
+    #[inline]
+    pub(crate) fn request(&self) -> Defer {
+        // An exchange also if the bit is set: the function must see what this caller did.
+        let before = self.state.fetch_or(PENDING, Ordering::AcqRel);
+        match (before & PENDING != 0, before & RUNNING != 0) {
+            (true, _) => Defer::IsPending,
+            (false, true) => Defer::RunsAgain,
+            (false, false) => Defer::Enqueue,
+        }
+    }
+
+    /// Runs the function. Returns whether it has to be put on a list again. **Context:** the worker that has taken it from a list.
+    pub(crate) fn run(&self) -> bool {
+        // Wakers of waiters look at the bit under the lock.
+        let before = self.state.fetch_xor(PENDING | RUNNING, Ordering::AcqRel);
+        debug_assert!(before & (PENDING | RUNNING) == PENDING);
+        self.runner.store(platform::current_id(), Ordering::Relaxed);
+        (self.function)(self.data);
+        self.runner.store(0, Ordering::Relaxed);
+        let before = self.state.fetch_and(!RUNNING, Ordering::AcqRel);
+        if before & PENDING == 0 && before & AWAITED != 0 {
+            self.wake_waiters();
+        }
+        before & PENDING != 0
+    }
+
+    #[cold]
+    fn wake_waiters(&self) {
+        let guard = platform::guard();
+        let waiting = self.waiting.lock(&guard);
+        self.state.fetch_and(!AWAITED, Ordering::Relaxed);
+        // Each looks again, and waits on if the item was deferred meanwhile.
+        waiting.wake_all(0, DONE);
+        platform::finish(guard);
+    }
+
+    /// Returns whether the function waits for a worker or runs. **Context:** any; the result may be old.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.state.load(Ordering::Acquire) & (PENDING | RUNNING) != 0
+    }
+
+    /// Waits until the function neither has to run nor runs.
+    ///
+    /// **Context:** a thread, which may block.
+    ///
+    /// # Panics
+    /// In any other context, and in the function itself.
+    #[track_caller]
+    pub(crate) fn flush(&self, what: &str, timeout: Option<Duration>) -> Result<(), TimedOut> {
+        let deadline_ns = timeout.map(deadline_after);
+        let (guard, me) = platform::begin_block(what);
+        assert!(
+            self.runner.load(Ordering::Relaxed) != platform::current_id(),
+            "{what} in the function of the work itself"
+        );
+        let result = loop {
+            let waiting = self.waiting.lock(&guard);
+            // The worker that ends the function afterwards finds the bit, and then this thread on the list.
+            let state = self.state.fetch_or(AWAITED, Ordering::AcqRel);
+            if state & (PENDING | RUNNING) == 0 {
+                break Ok(());
+            }
+            if waiting.wait(&me, Waiting::until(deadline_ns), |_| {}).is_err() {
+                break Err(TimedOut);
+            }
+        };
+        platform::finish(guard);
+        result
+    }
+}
+
+/// Items that wait for a worker.
+pub(crate) struct WorkList {
+    /// The address of the item that was pushed last.
+    head: AtomicUsize,
+}
+
+impl WorkList {
+    const_fn! {
+        pub(crate) fn new() -> WorkList {
+            WorkList { head: AtomicUsize::new(NONE) }
+        }
+    }
+
+    /// Adds an item. Returns whether the list was empty: the caller wakes the worker then. **Context:** any but NMI.
+    ///
+    /// # Safety
+    /// The caller may put the item on a list, by [`Defer::Enqueue`] or by the result of [`WorkItem::run`]. The item lives while it is on a
+    /// list and until [`WorkItem::run`] has returned.
+    #[inline]
+    pub(crate) unsafe fn push(&self, item: &WorkItem) -> bool {
+        let address = core::ptr::from_ref(item).expose_provenance();
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            item.link.store(head, Ordering::Relaxed);
+            match self.head.compare_exchange(head, address, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return head == NONE,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Returns whether no item waits. **Context:** any; the result may be old.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::SeqCst) == NONE
+    }
+
+    /// Takes all items and runs them, in the order in which they were added. Puts those on the list again that were deferred meanwhile.
+    ///
+    /// **Context:** the worker.
+    pub(crate) fn run_all(&self) {
+        let mut next = reverse(self.head.swap(NONE, Ordering::SeqCst));
+        while let Some(item) = item(next) {
+            // Before the run: afterwards the item may be on a list again, or gone.
+            next = item.link.load(Ordering::Relaxed);
+            if item.run() {
+                // SAFETY: the item must be one that this may put on a list, and live until it has run. `run` has returned true, and it
+                // lives as long after this push as after the one before, guaranteed by the caller of that.
+                unsafe { self.push(item) };
+            }
+        }
+    }
+}
+
+/// Returns the item of an address from a list.
+fn item<'a>(address: usize) -> Option<&'a WorkItem> {
+    // SAFETY: the address must be null or that of an item that lives. It comes from a list, and an item lives until it has run, guaranteed
+    // by the caller of `push`.
+    unsafe { core::ptr::with_exposed_provenance::<WorkItem>(address).as_ref() }
+}
+
+/// Reverses a list that was taken, which begins with the item that was pushed last.
+fn reverse(mut last: usize) -> usize {
+    let mut first = NONE;
+    while let Some(item) = item(last) {
+        let before = item.link.load(Ordering::Relaxed);
+        item.link.store(first, Ordering::Relaxed);
+        first = core::mem::replace(&mut last, before);
+    }
+    first
+}

@@ -1,0 +1,210 @@
+//! The executors: a thread of each CPU, which polls the tasks of its queue, or of another.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_task::ScheduleInfo;
+
+use super::queue::{Runnable, TaskList};
+use crate::cpu::per_cpu::{self, PerCpu};
+use crate::cpu::{CpuId, IrqGuard};
+use crate::per_cpu;
+use crate::sched::mechanism;
+use crate::sched::state::Wait;
+use crate::sched::sync::Mutex;
+use crate::sched::sync::executing::{IdleCount, Idleness};
+use crate::sched::tcb::{NAME_BYTES, Tcb, ThreadRef};
+use crate::sched::thread::{self, Builder, SpawnError};
+use crate::smp;
+use crate::sync::SpinLock;
+
+/// A CPU's part.
+struct Executor {
+    tasks: SpinLock<TaskList>,
+    /// The number of tasks, changed with the list locked.
+    waiting: AtomicUsize,
+    idleness: Idleness,
+    /// The address of the thread's control block, whose reference this has; 0 for none.
+    thread: AtomicUsize,
+}
+
+per_cpu! {
+    static EXECUTOR: Executor = Executor {
+        tasks: SpinLock::new(TaskList::new()),
+        waiting: AtomicUsize::new(0),
+        idleness: Idleness::new(),
+        thread: AtomicUsize::new(0),
+    };
+}
+crate::name_lock!(EXECUTOR, |gs_base, is_so| {
+    // SAFETY: `gs_base` belongs to an area that is never freed: `held` and `name_of` pass no other.
+    is_so(unsafe { PerCpu::of(&EXECUTOR, gs_base) }.tasks.owner())
+});
+
+/// The executors that are idle.
+static IDLE: IdleCount = IdleCount::new();
+
+/// Whether executors were made.
+static HAS_STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Locked while executors are made.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// Why tasks cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The executor of this CPU was not made.
+    Executor {
+        /// The CPU.
+        cpu: CpuId,
+        /// The reason.
+        error: SpawnError,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StartError::Executor { cpu, error } = self;
+        write!(f, "cpu {cpu}: {error}")
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// Makes the executors of all CPUs that are online and have none. The first [`spawn`](super::spawn) does so; this is for CPUs that come
+/// online afterwards, and for programs that check the error.
+///
+/// **Context:** a thread, interrupts on, no guard or spin lock held: it may block.
+///
+/// # Errors
+/// [`StartError`]. Those of the CPUs before are there.
+///
+/// # Panics
+/// In any other context.
+#[track_caller]
+pub fn start() -> Result<(), StartError> {
+    let _making = MAKING.lock();
+    for cpu in smp::online() {
+        let Some(executor) = cpu.get(EXECUTOR) else { continue };
+        if executor.thread.load(Ordering::Acquire) == 0 {
+            let id = cpu.id();
+            let mut name = heapless::String::<NAME_BYTES>::new();
+            let _ = fmt::write(&mut name, format_args!("tasks/{id}"));
+            let spawned = Builder::new().name(&name).pinned(id).spawn(move || serve(executor, id));
+            let handle = spawned.map_err(|error| StartError::Executor { cpu: id, error })?;
+            let thread: ThreadRef = handle.thread().clone().into();
+            executor.thread.store(thread.into_raw().as_ptr().expose_provenance(), Ordering::Release);
+        }
+    }
+    HAS_STARTED.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Makes the executors, unless this CPU has one.
+#[inline]
+#[track_caller]
+pub(super) fn ensure() -> Result<(), StartError> {
+    let has_one = own(&IrqGuard::new()).thread.load(Ordering::Relaxed) != 0;
+    if has_one { Ok(()) } else { ensure_slow() }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn ensure_slow() -> Result<(), StartError> {
+    // A CPU that came online after the start has none: the others take its tasks.
+    if HAS_STARTED.load(Ordering::Acquire) { Ok(()) } else { start() }
+}
+
+#[inline(always)]
+fn own(_: &IrqGuard) -> &'static Executor {
+    // SAFETY: `gs_base` is that of this CPU's area; areas are never freed.
+    unsafe { EXECUTOR.of(per_cpu::gs_base()) }
+}
+
+/// Puts a task on this CPU's queue: wakers call it.
+///
+/// **Context:** thread or interrupt; not NMI.
+pub(super) fn schedule(task: Runnable, how: ScheduleInfo) {
+    let guard = IrqGuard::new();
+    let here = own(&guard);
+    let mut tasks = here.tasks.lock(&guard);
+    tasks.push(task);
+    let before = here.waiting.load(Ordering::Relaxed);
+    here.waiting.store(before + 1, Ordering::SeqCst);
+    drop(tasks);
+    // An executor that has just polled the only task polls it again, so that it moves to no other CPU.
+    let is_taken_next = how.woken_while_running && before == 0;
+    if !is_taken_next && IDLE.is_any() {
+        wake_idle(&guard, here);
+    }
+    mechanism::switch_after(guard);
+}
+
+/// Wakes an idle executor: that of this CPU, or else the next one.
+#[cold]
+#[inline(never)]
+fn wake_idle(guard: &IrqGuard, here: &Executor) {
+    let others = smp::cpus().iter().filter_map(|cpu| cpu.get(EXECUTOR));
+    for executor in core::iter::once(here).chain(others) {
+        if executor.idleness.claim(&IDLE) {
+            let address = executor.thread.load(Ordering::Acquire);
+            // SAFETY: the address must be null or that of a block that is never freed: the executor has a reference to it (`start`).
+            if let Some(thread) = unsafe { core::ptr::with_exposed_provenance::<Tcb>(address).as_ref() } {
+                mechanism::wake_under(guard, thread, Wait::Unpark);
+            }
+            return;
+        }
+    }
+}
+
+impl Executor {
+    fn take(&self) -> Option<Runnable> {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let guard = IrqGuard::new();
+        let mut tasks = self.tasks.lock(&guard);
+        let task = tasks.pop()?;
+        self.waiting.store(self.waiting.load(Ordering::Relaxed) - 1, Ordering::SeqCst);
+        Some(task)
+    }
+
+    /// Takes a task of this queue, or of one of the CPUs after it.
+    fn take_any(&self, home: CpuId) -> Option<Runnable> {
+        self.take().or_else(|| steal(home))
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn steal(home: CpuId) -> Option<Runnable> {
+    let (before, after) = smp::cpus().split_at(home.index());
+    after.iter().chain(before).filter_map(|cpu| cpu.get(EXECUTOR)).find_map(Executor::take)
+}
+
+/// What an executor does.
+fn serve(own: &Executor, home: CpuId) {
+    // `start` stores the thread after it has spawned it; a caller that claims it must find it.
+    while own.thread.load(Ordering::Acquire) == 0 {
+        thread::yield_now();
+    }
+    loop {
+        while let Some(task) = own.take_any(home) {
+            task.run();
+        }
+        own.idleness.begin(&IDLE);
+        match own.take_any(home) {
+            Some(task) => {
+                own.idleness.claim(&IDLE);
+                task.run();
+            }
+            None => {
+                while own.idleness.is_idle() {
+                    thread::park();
+                }
+                thread::return_to(home);
+            }
+        }
+    }
+}
