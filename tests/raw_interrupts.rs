@@ -65,7 +65,7 @@ const VOLATILE: &[(&str, &str)] = &[
     ("src/console/screen/pixels.rs", "the frame buffer"),
     ("src/console/screen/vga.rs", "VGA's text memory"),
     ("src/cpu/static_key.rs", "code that boot patches"),
-    ("src/heap/allocator.rs", "free objects, which may be uninitialised"),
+    ("src/heap/mark.rs", "free objects, which may be uninitialised"),
     ("src/panic/record.rs", "a block that a debugger reads"),
     ("src/shell/reset.rs", "the reset register"),
     ("src/time/reference.rs", "device registers"),

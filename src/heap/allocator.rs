@@ -4,14 +4,15 @@
 //! locks of depots, chunks and zones, each of which is held for a bounded time. No lock is held while another depot's is taken.
 
 use core::alloc::Layout;
-use core::ptr::{NonNull, without_provenance_mut};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::backing::{Backing, order_of_bytes};
 use super::chunks::Chunks;
 use super::depot::Depot;
 use super::magazines::{Loaded, Magazine, Magazines, Word};
-use super::map::{Kind, Map};
+use super::map::{Kind, Map, frames_of_entry};
+use super::mark::{has_word, mark_allocated, replace_word};
 use super::misuse::Misuse;
 use super::size_class::{CLASSES, SizeClass};
 use super::slab::{Slab, SlabList};
@@ -26,8 +27,8 @@ pub struct Heap<B> {
     nodes: AtomicUsize,
     pub(super) chunks: Lock<Chunks>,
     /// Frames of large objects.
-    large_frames: AtomicUsize,
-    large_objects: AtomicUsize,
+    pub(super) large_frames: AtomicUsize,
+    pub(super) large_objects: AtomicUsize,
 }
 
 /// The alignment of the memory for [`Heap::init`].
@@ -513,175 +514,4 @@ impl<B: Backing> Heap<B> {
             SizeClass::all().filter_map(move |class| Some((self.depot(node, class)?, class)))
         })
     }
-
-    /// Objects above the largest class: runs of frames.
-    #[cold]
-    #[inline(never)]
-    fn alloc_large(&self, layout: Layout) -> Option<NonNull<u8>> {
-        if !self.map.is_initialised() {
-            return None;
-        }
-        let frames = large_frames(layout.size())?;
-        let least = super::map::GRANULE;
-        let order = order_of_bytes((frames << FRAME_SHIFT).max(layout.align()).max(least))?;
-        let first = self.backing.alloc(order)?;
-        let address = first.addr().get();
-        let is_entered = {
-            let mut chunks = self.chunks.lock();
-            self.map.cover(&mut chunks, address + (frames << FRAME_SHIFT))
-                && self.map.set_entry(&mut chunks, &self.backing, address, entry_of_frames(frames))
-        };
-        if !is_entered {
-            // SAFETY: the frames were allocated above, and nothing uses them.
-            unsafe { self.backing.free(first, order.frames()) };
-            return None;
-        }
-        if frames < order.frames() {
-            // SAFETY: the frames lie in the allocation.
-            let rest = unsafe { first.add(frames << FRAME_SHIFT) };
-            // SAFETY: they are the last ones of it, and nothing uses them.
-            unsafe { self.backing.free(rest, order.frames() - frames) };
-        }
-        self.map.set_kind(first, frames << FRAME_SHIFT, Kind::LargeTail);
-        self.map.set_kind(first, 1, Kind::Large);
-        self.large_frames.fetch_add(frames, Ordering::Relaxed);
-        self.large_objects.fetch_add(1, Ordering::Relaxed);
-        Some(first)
-    }
-
-    /// Checks a large object; how many frames it has.
-    fn check_large(&self, object: NonNull<u8>, layout: Layout) -> Result<usize, Misuse> {
-        let address = object.addr().get();
-        let frames = match self.map.kind(address) {
-            Kind::Large if address.is_multiple_of(super::map::GRANULE) => self.map.entry(address),
-            _ => None,
-        };
-        let frames =
-            frames.map(frames_of_entry).filter(|frames| large_frames(layout.size()) == Some(*frames));
-        frames.ok_or_else(|| self.misuse(object, layout))
-    }
-
-    #[cold]
-    #[inline(never)]
-    unsafe fn dealloc_large(&self, object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
-        let frames = self.check_large(object, layout)?;
-        // Of two frees at the same time, one finds the other kind.
-        if !self.map.replace_kind(object.addr().get(), Kind::Large, Kind::Freed) {
-            return Err(Misuse::DoubleFree { address: object.addr().get() });
-        }
-        // SAFETY: the object is at least as long as a granule, or has no second one.
-        let tail = unsafe { object.add((frames << FRAME_SHIFT).min(super::map::GRANULE)) };
-        let rest = (frames << FRAME_SHIFT).saturating_sub(super::map::GRANULE);
-        self.map.set_kind(tail, rest, Kind::None);
-        {
-            let mut chunks = self.chunks.lock();
-            self.map.clear_entry(&mut chunks, &self.backing, object.addr().get());
-        }
-        self.large_frames.fetch_sub(frames, Ordering::Relaxed);
-        self.large_objects.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the caller owned the object (see `dealloc`), and the map no longer names it.
-        unsafe { self.backing.free(object, frames) };
-        Ok(())
-    }
-
-    /// [`resize`](Self::resize) of a large object.
-    #[cold]
-    #[inline(never)]
-    unsafe fn resize_large(&self, object: NonNull<u8>, layout: Layout, new: Layout) -> Result<bool, Misuse> {
-        let frames = self.check_large(object, layout)?;
-        let Some(wanted) = large_frames(new.size()).filter(|wanted| *wanted <= frames) else {
-            return Ok(false);
-        };
-        if wanted == frames {
-            return Ok(true);
-        }
-        let is_entered = {
-            let mut chunks = self.chunks.lock();
-            let entry = entry_of_frames(wanted);
-            self.map.set_entry(&mut chunks, &self.backing, object.addr().get(), entry)
-        };
-        if !is_entered {
-            return Ok(false);
-        }
-        let (old_bytes, new_bytes) = (frames << FRAME_SHIFT, wanted << FRAME_SHIFT);
-        // The granules that have no part of the object any more.
-        let kept = new_bytes.next_multiple_of(super::map::GRANULE);
-        if kept < old_bytes {
-            // SAFETY: the offset lies in the object.
-            self.map.set_kind(unsafe { object.add(kept) }, old_bytes - kept, Kind::None);
-        }
-        self.large_frames.fetch_sub(frames - wanted, Ordering::Relaxed);
-        // SAFETY: the offset lies in the object.
-        let rest = unsafe { object.add(new_bytes) };
-        // SAFETY: the frames are the last ones of the object, and the new layout does not include them.
-        unsafe { self.backing.free(rest, frames - wanted) };
-        Ok(true)
-    }
-
-    /// Large objects and their frames.
-    pub(super) fn large(&self) -> (usize, usize) {
-        (self.large_objects.load(Ordering::Relaxed), self.large_frames.load(Ordering::Relaxed))
-    }
-}
-
-/// The frames of a large object of so many bytes: of the four sizes between two powers of two the smallest that is large enough, so that it
-/// can grow without moving. `None` if it is too large.
-fn large_frames(bytes: usize) -> Option<usize> {
-    let frames = bytes.div_ceil(FRAME_BYTES).max(1);
-    let step = (1 << (frames - 1).max(1).ilog2()) / 4;
-    frames.checked_next_multiple_of(step.max(1)).filter(|frames| *frames <= isize::MAX as usize / FRAME_BYTES)
-}
-
-/// The entry of a large object: not a pointer, but odd.
-fn entry_of_frames(frames: usize) -> *mut u8 {
-    without_provenance_mut(frames << 1 | 1)
-}
-
-fn frames_of_entry(entry: NonNull<u8>) -> usize {
-    entry.addr().get() >> 1
-}
-
-/// Whether the first word of an object is this one. The object may be partly uninitialised.
-///
-/// # Safety
-/// The object is valid for reads of 8 bytes and aligned to 8.
-unsafe fn has_word(object: NonNull<u8>, word: u64) -> bool {
-    // Miri does not know what an uninitialised word is. A second free is then found when the object returns to its slab.
-    // SAFETY: the word is readable, guaranteed by the caller (see # Safety). A volatile read has some value.
-    !cfg!(miri) && unsafe { object.cast::<u64>().read_volatile() } == word
-}
-
-/// Writes the first word of an object, unless it is this one already; whether it was not. The object may be partly uninitialised, so the
-/// compiler must not see the read: it could take the comparison for undefined.
-///
-/// # Safety
-/// The object is valid for reads and writes of 8 bytes and aligned to 8.
-#[inline(always)]
-unsafe fn replace_word(object: NonNull<u8>, word: u64) -> bool {
-    #[cfg(target_os = "none")]
-    // SAFETY: the word is readable and writable, guaranteed by the caller (see # Safety). The assembly changes it and the flags only.
-    unsafe {
-        core::arch::asm!("cmp qword ptr [{object}], {word}", "je {same}", "mov qword ptr [{object}], {word}",
-            object = in(reg) object.as_ptr(), word = in(reg) word, same = label { return false }, options(nostack));
-    }
-    #[cfg(not(target_os = "none"))]
-    {
-        // SAFETY: guaranteed by the caller (see # Safety).
-        if unsafe { has_word(object, word) } {
-            return false;
-        }
-        // SAFETY: the word is writable, guaranteed by the caller (see # Safety).
-        unsafe { object.cast::<u64>().write(word) };
-    }
-    true
-}
-
-/// Removes the mark of a free object.
-///
-/// # Safety
-/// The object is the caller's, has 8 bytes or more, and is aligned to 8.
-#[inline(always)]
-pub(super) unsafe fn mark_allocated(object: NonNull<u8>) {
-    // SAFETY: the object is the caller's, guaranteed by the caller (see # Safety).
-    unsafe { object.cast::<u64>().write(0) };
 }

@@ -7,10 +7,11 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::allocator::{Heap, METADATA_ALIGN, mark_allocated};
+use super::allocator::{Heap, METADATA_ALIGN};
 use super::arena;
 use super::backing::{Backing, order_of_bytes};
 use super::magazines::Magazines;
+use super::mark::mark_allocated;
 use super::misuse::Misuse;
 use super::purge::CACHES;
 use super::size_class::SizeClass;

@@ -5,7 +5,7 @@
 //! entries for each 2 MiB that the heap uses.
 
 use core::cell::UnsafeCell;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{NonNull, null_mut, without_provenance_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use super::backing::Backing;
@@ -273,4 +273,14 @@ impl Map {
             unsafe { chunks.free(backing, chunk) };
         }
     }
+}
+
+/// The entry of a large object: not a pointer, but odd.
+pub(super) fn entry_of_frames(frames: usize) -> *mut u8 {
+    without_provenance_mut(frames << 1 | 1)
+}
+
+/// The frames of the large object with that entry.
+pub(super) fn frames_of_entry(entry: NonNull<u8>) -> usize {
+    entry.addr().get() >> 1
 }

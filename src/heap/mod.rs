@@ -18,7 +18,9 @@
 //! | `map` | what lies at an address |
 //! | `depot` | slabs and magazines of a class on a node |
 //! | `misuse` | frees that are refused |
+//! | `mark` | the mark of free objects |
 //! | `allocator` | [`Heap`]: what happens behind the fast path |
+//! | `large` | objects above the largest class |
 //! | `stats` | counts, and the check of the tables |
 //! | `arena` | what the kernel's heap allocates from while an allocator of frames is under test |
 //! | `kernel` | the heap of all CPUs, and the `GlobalAlloc` of programs |
@@ -50,7 +52,9 @@ mod chunks;
 mod depot;
 #[cfg(target_os = "none")]
 mod kernel;
+mod large;
 mod map;
+mod mark;
 #[cfg(target_os = "none")]
 mod purge;
 mod slab;
