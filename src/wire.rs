@@ -15,6 +15,7 @@ mod exit;
 mod fact;
 mod figure;
 mod frame;
+mod heap;
 mod hex;
 mod interrupts;
 pub mod little_endian;
@@ -40,6 +41,7 @@ pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use fact::Fact;
 pub use figure::Figure;
 pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
+pub use heap::{CLASSES_IN_RECORD, Heap, HeapClass, HeapCpu};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use lock_wait::LockWait;
 pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
@@ -90,6 +92,12 @@ pub enum Record<S> {
     ZoneCounts(ZoneCounts<S>),
     /// Before the verdict, once for each CPU that has called the frame allocator.
     FrameCounts(FrameCounts),
+    /// Before a verdict that is a pass, once if the heap has frames.
+    Heap(Heap),
+    /// Before the record of the heap, once for each class of each node that has slabs.
+    HeapClass(HeapClass),
+    /// Before the record of the heap, for each CPU that has objects in its magazines; several if the classes do not fit into one.
+    HeapCpu(HeapCpu),
     /// Once, when the first workload has ended; never if the kernel only boots.
     Work(WorkStart),
     /// Periodically while a workload runs, by a timer of the BSP.

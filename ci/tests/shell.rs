@@ -124,7 +124,7 @@ fn bad_input_gets_one_line(shell: &mut Terminal) {
         ("cpus now", "cpus: \"now\" is one word too many; usage: cpus"),
         (
             "mem tables 0xzz",
-            "mem: \"0xzz\" is not an address, as 0x100000; usage: mem | mem map | mem frames | mem mappings | mem tables ADDRESS",
+            "mem: \"0xzz\" is not an address, as 0x100000; usage: mem | mem map | mem frames | mem heap | mem mappings | mem tables ADDRESS",
         ),
         (
             "mem tables 0x800000000000",

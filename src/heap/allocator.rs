@@ -26,9 +26,36 @@ pub struct Heap<B> {
     depots: AtomicPtr<Depot>,
     nodes: AtomicUsize,
     pub(super) chunks: Lock<Chunks>,
-    /// Frames of large objects.
-    pub(super) large_frames: AtomicUsize,
-    pub(super) large_objects: AtomicUsize,
+    pub(super) large: LargeCounts,
+}
+
+/// Counts of large objects.
+pub(super) struct LargeCounts {
+    pub(super) objects: AtomicUsize,
+    /// The bytes that programs have asked for.
+    pub(super) bytes: AtomicUsize,
+    /// The frames of all.
+    pub(super) frames: AtomicUsize,
+}
+
+impl LargeCounts {
+    const fn new() -> LargeCounts {
+        LargeCounts { objects: AtomicUsize::new(0), bytes: AtomicUsize::new(0), frames: AtomicUsize::new(0) }
+    }
+
+    /// Counts an object of so many bytes in so many frames.
+    pub(super) fn add(&self, bytes: usize, frames: usize) {
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.frames.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// Counts the end of an object.
+    pub(super) fn remove(&self, bytes: usize, frames: usize) {
+        self.objects.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.frames.fetch_sub(frames, Ordering::Relaxed);
+    }
 }
 
 /// The alignment of the memory for [`Heap::init`].
@@ -54,8 +81,7 @@ impl<B: Backing> Heap<B> {
             depots: AtomicPtr::new(core::ptr::null_mut()),
             nodes: AtomicUsize::new(0),
             chunks,
-            large_frames: AtomicUsize::new(0),
-            large_objects: AtomicUsize::new(0),
+            large: LargeCounts::new(),
         }
     }
 
@@ -104,17 +130,17 @@ impl<B: Backing> Heap<B> {
     #[inline(always)]
     pub fn alloc(&self, cpu: &Magazines, layout: Layout) -> Option<NonNull<u8>> {
         match SizeClass::of(layout) {
-            Some(class) => self.alloc_class(cpu, class),
+            Some(class) => self.alloc_class(cpu, class, layout.size()),
             None => self.alloc_large(layout),
         }
     }
 
-    /// Allocates an object of a class.
+    /// Allocates an object of a class, of which the caller uses `size` bytes.
     #[inline(always)]
-    pub(super) fn alloc_class(&self, cpu: &Magazines, class: SizeClass) -> Option<NonNull<u8>> {
+    pub(super) fn alloc_class(&self, cpu: &Magazines, class: SizeClass, size: usize) -> Option<NonNull<u8>> {
         let object = match cpu.pop(class) {
             Some(object) => object,
-            None => self.refill(cpu, class)?,
+            None => self.refill(cpu, class, size)?,
         };
         // SAFETY: an object is free until it is returned, and has 8 bytes or more, aligned to 8.
         unsafe { mark_allocated(object) };
@@ -199,15 +225,18 @@ impl<B: Backing> Heap<B> {
     /// [`alloc`](Self::alloc) when the loaded magazine is empty.
     #[cold]
     #[inline(never)]
-    fn refill(&self, cpu: &Magazines, class: SizeClass) -> Option<NonNull<u8>> {
+    fn refill(&self, cpu: &Magazines, class: SizeClass, size: usize) -> Option<NonNull<u8>> {
         let previous = cpu.previous(class);
         if previous.len() > 0 {
             cpu.exchange(class);
             return cpu.pop(class);
         }
         let depot = self.depot(cpu.node(), class)?;
-        // SAFETY: the previous magazine is this CPU's, and empty.
-        let full = depot.with(|stock| unsafe { stock.take_full(previous.magazine()) });
+        let full = depot.with(|stock| {
+            stock.requests.add(size);
+            // SAFETY: the previous magazine is this CPU's, and empty.
+            unsafe { stock.take_full(previous.magazine()) }
+        });
         if let Ok(full) = full {
             cpu.set_previous(class, cpu.loaded(class));
             cpu.load(class, Loaded::full(full, class));
@@ -417,7 +446,7 @@ impl<B: Backing> Heap<B> {
     }
 
     /// The slab of an object, and its node. `None` if it was released: the object was freed twice.
-    fn slab_of(&self, class: SizeClass, object: Word) -> Option<(NonNull<Slab>, usize)> {
+    pub(super) fn slab_of(&self, class: SizeClass, object: Word) -> Option<(NonNull<Slab>, usize)> {
         if !self.map.has_object(class, object.addr()) {
             return None;
         }

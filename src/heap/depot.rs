@@ -39,6 +39,11 @@ impl Stack {
         self.len -= 1;
         Some(magazine)
     }
+
+    fn iter(&self) -> impl Iterator<Item = Magazine> {
+        // SAFETY: `push` has linked the magazines, and the depot is locked while this is borrowed.
+        core::iter::successors(self.first, |magazine| unsafe { magazine.next() })
+    }
 }
 
 /// What the lock protects.
@@ -53,6 +58,23 @@ pub(super) struct Stock {
     pub(super) slab_count: usize,
     /// How many objects are taken from all slabs.
     pub(super) taken: usize,
+    /// The allocations that came to this depot.
+    pub(super) requests: Requests,
+}
+
+/// Allocations whose CPU had no object at hand, and the bytes that they asked for: a sample of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    pub(super) count: u64,
+    pub(super) bytes: u64,
+}
+
+impl Requests {
+    /// Counts an allocation.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes as u64;
+    }
 }
 
 // SAFETY: the pointers lead to memory of the heap, which belongs to the holder of the lock.
@@ -61,7 +83,15 @@ unsafe impl Send for Stock {}
 impl Stock {
     fn new() -> Stock {
         let (full, empty) = (Stack::default(), Stack::default());
-        Stock { full, empty, slabs: SlabList::new(), whole: 0, slab_count: 0, taken: 0 }
+        Stock {
+            full,
+            empty,
+            slabs: SlabList::new(),
+            whole: 0,
+            slab_count: 0,
+            taken: 0,
+            requests: Requests::default(),
+        }
     }
 
     /// Exchanges an empty magazine, if the caller has one, for a full one. If there is no full one, the caller keeps its own.
@@ -104,6 +134,11 @@ impl Stock {
     /// How many objects are in its magazines.
     pub(super) fn cached(&self, class: SizeClass) -> usize {
         self.full.len * class.rounds()
+    }
+
+    /// Its full magazines.
+    pub(super) fn full(&self) -> impl Iterator<Item = Magazine> {
+        self.full.iter()
     }
 
     /// Takes a slab with all of its objects out, if there is one.

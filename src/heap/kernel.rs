@@ -35,17 +35,17 @@ per_cpu! {
 
 const _: () = assert!(size_of::<Magazines>() <= MAGAZINES_BYTES && align_of::<Magazines>() <= 128);
 
-static HEAP: Heap<KernelFrames> = Heap::new(KernelFrames);
+pub(super) static HEAP: Heap<KernelFrames> = Heap::new(KernelFrames);
 crate::name_lock!(HEAP, |_, is_so| HEAP.lock_owners().any(is_so));
 
 /// Frames that the heap has.
-static HELD: AtomicUsize = AtomicUsize::new(0);
+pub(super) static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether anything was cached since the last reclaim.
 static MAY_RECLAIM: AtomicBool = AtomicBool::new(false);
 
 /// The kernel's frames, in the direct map.
-struct KernelFrames;
+pub(super) struct KernelFrames;
 
 // SAFETY: the frames must be exclusive, aligned and mapped. The frame allocator returns each once until it is freed, and the direct map has all of
 // them. Its base is a multiple of 1 GiB. With interrupts off, which the heap's locks ensure, an allocation calls no hook.
@@ -126,6 +126,11 @@ fn magazines(_: &IrqGuard) -> &Magazines {
     unsafe { &*magazines }
 }
 
+/// This CPU's magazines, if they are in use.
+pub(super) fn active_magazines(guard: &IrqGuard) -> Option<&Magazines> {
+    (!memory::is_alloc_disabled() && !memory::has_no_heap_cache()).then(|| magazines(guard))
+}
+
 /// Makes this CPU's magazines active; `None` if the allocator is disabled on this CPU.
 #[cold]
 pub(super) fn activate(guard: &IrqGuard) -> Option<&Magazines> {
@@ -149,11 +154,9 @@ pub(super) fn activate(guard: &IrqGuard) -> Option<&Magazines> {
 ///
 /// **Context:** thread or interrupt, interrupts off.
 fn drain_this_cpu(guard: &IrqGuard) {
-    if memory::is_alloc_disabled() || memory::has_no_heap_cache() {
-        return;
-    }
+    let Some(magazines) = active_magazines(guard) else { return };
     CACHES.iter().for_each(|cache| cache.drain_this_cpu(guard));
-    let drained = HEAP.drain(magazines(guard));
+    let drained = HEAP.drain(magazines);
     memory::clear_heap_cache(guard);
     NONEMPTY.set(0);
     if let Err(misuse) = drained {
@@ -183,6 +186,11 @@ pub(crate) fn reclaim() -> bool {
         refuse(misuse);
     }
     HELD.load(Ordering::Relaxed) < before
+}
+
+/// The size of the tables, in bytes. **Context:** any.
+pub(crate) fn table_bytes() -> usize {
+    Heap::<KernelFrames>::metadata_bytes(HEAP.nodes(), KernelFrames.end())
 }
 
 /// Frames that the heap has, in slabs, large objects, magazines and records. **Context:** any.
@@ -385,7 +393,7 @@ unsafe impl HeapSource for KernelHeap {
     fn statistics(&self) -> HeapStatistics {
         let held = HELD.load(Ordering::Relaxed) * FRAME_BYTES;
         let taken: usize = HEAP.class_stats().map(|class| class.taken).sum();
-        let live = taken + HEAP.large_stats().0;
+        let live = taken + HEAP.large_stats().objects;
         HeapStatistics { live_objects: Some(live as u64), held_bytes: Some(held as u64) }
     }
 

@@ -2,7 +2,6 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
 
 use super::allocator::Heap;
 use super::backing::{Backing, order_of_bytes};
@@ -40,8 +39,7 @@ impl<B: Backing> Heap<B> {
         }
         self.map.set_kind(first, frames << FRAME_SHIFT, Kind::LargeTail);
         self.map.set_kind(first, 1, Kind::Large);
-        self.large_frames.fetch_add(frames, Ordering::Relaxed);
-        self.large_objects.fetch_add(1, Ordering::Relaxed);
+        self.large.add(layout.size(), frames);
         Some(first)
     }
 
@@ -73,8 +71,7 @@ impl<B: Backing> Heap<B> {
             let mut chunks = self.chunks.lock();
             self.map.clear_entry(&mut chunks, &self.backing, object.addr().get());
         }
-        self.large_frames.fetch_sub(frames, Ordering::Relaxed);
-        self.large_objects.fetch_sub(1, Ordering::Relaxed);
+        self.large.remove(layout.size(), frames);
         // SAFETY: the caller owned the object (see `dealloc`), and the map no longer names it.
         unsafe { self.backing.free(object, frames) };
         Ok(())
@@ -94,6 +91,8 @@ impl<B: Backing> Heap<B> {
             return Ok(false);
         };
         if wanted == frames {
+            self.large.remove(layout.size(), frames);
+            self.large.add(new.size(), frames);
             return Ok(true);
         }
         let is_entered = {
@@ -111,17 +110,13 @@ impl<B: Backing> Heap<B> {
             // SAFETY: the offset lies in the object.
             self.map.set_kind(unsafe { object.add(kept) }, old_bytes - kept, Kind::None);
         }
-        self.large_frames.fetch_sub(frames - wanted, Ordering::Relaxed);
+        self.large.remove(layout.size(), frames);
+        self.large.add(new.size(), wanted);
         // SAFETY: the offset lies in the object.
         let rest = unsafe { object.add(new_bytes) };
         // SAFETY: the frames are the last ones of the object, and the new layout does not include them.
         unsafe { self.backing.free(rest, frames - wanted) };
         Ok(true)
-    }
-
-    /// Large objects and their frames.
-    pub(super) fn large(&self) -> (usize, usize) {
-        (self.large_objects.load(Ordering::Relaxed), self.large_frames.load(Ordering::Relaxed))
     }
 }
 

@@ -24,6 +24,7 @@
 //! | `stats` | counts, and the check of the tables |
 //! | `arena` | what the kernel's heap allocates from while an allocator of frames is under test |
 //! | `kernel` | the heap of all CPUs, and the `GlobalAlloc` of programs |
+//! | `kernel_stats` | what the kernel's heap counts |
 //! | `purge`, `cache` | caches of objects that stay constructed |
 //! | `host` | the heap on the host, for tests |
 //!
@@ -52,6 +53,8 @@ mod chunks;
 mod depot;
 #[cfg(target_os = "none")]
 mod kernel;
+#[cfg(target_os = "none")]
+mod kernel_stats;
 mod large;
 mod map;
 mod mark;
@@ -78,7 +81,9 @@ pub use kernel::KernelHeap;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 pub(crate) use kernel::{held_frames, validate};
 #[cfg(target_os = "none")]
-pub(crate) use kernel::{init, reclaim};
+pub(crate) use kernel::{init, reclaim, table_bytes};
+#[cfg(target_os = "none")]
+pub(crate) use kernel_stats::{ClassCounts, HeapCounts};
 #[doc(hidden)]
 pub use misuse::Misuse;
 #[cfg(target_os = "none")]

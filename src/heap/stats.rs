@@ -1,9 +1,11 @@
 //! Counts of the heap, and the check of its tables.
 
 use core::fmt;
+use core::sync::atomic::Ordering;
 
-use super::allocator::Heap;
+use super::allocator::{Heap, LargeCounts};
 use super::backing::Backing;
+use super::magazines::{Loaded, Magazines, Word};
 use super::size_class::SizeClass;
 use super::slab::Slab;
 
@@ -20,6 +22,8 @@ pub struct ClassStats {
     pub taken: usize,
     /// Objects in the magazines of the depot, of any depot's slabs.
     pub in_depot: usize,
+    /// The mean of the bytes that allocations asked for, in 256ths of a byte: of those that came to the depot, since boot.
+    mean_request: u64,
 }
 
 impl ClassStats {
@@ -27,6 +31,42 @@ impl ClassStats {
     pub const fn bytes(&self) -> usize {
         self.slabs * self.class.slab_bytes()
     }
+
+    /// Objects in the slabs.
+    pub const fn free(&self) -> usize {
+        (self.slabs * self.class.objects()).saturating_sub(self.taken)
+    }
+
+    /// Objects that are allocated, if so many of this depot's slabs are in magazines.
+    pub const fn live(&self, cached: usize) -> usize {
+        self.taken.saturating_sub(cached)
+    }
+
+    /// The bytes of the slabs that are neither allocated nor in a magazine: those of free objects, and those behind the last object of
+    /// a slab.
+    pub const fn slab_waste(&self) -> usize {
+        self.bytes().saturating_sub(self.taken * self.class.size())
+    }
+
+    /// The bytes of so many allocated objects that programs have not asked for. An estimate, from the allocations that came to the depot.
+    pub const fn internal_waste(&self, live: usize) -> usize {
+        let mean = ((self.class.size() as u64) << MEAN_SHIFT).saturating_sub(self.mean_request);
+        ((live as u64).saturating_mul(mean) >> MEAN_SHIFT) as usize
+    }
+}
+
+/// The fraction bits of a mean.
+const MEAN_SHIFT: u32 = 8;
+
+/// Large objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LargeStats {
+    /// How many there are.
+    pub objects: usize,
+    /// The bytes that programs have asked for.
+    pub bytes: usize,
+    /// The frames of all.
+    pub frames: usize,
 }
 
 /// Why the tables of the heap are wrong.
@@ -67,15 +107,54 @@ impl<B: Backing> Heap<B> {
         let all = nodes.flat_map(|node| SizeClass::all().map(move |class| (node, class)));
         all.filter_map(|(node, class)| {
             let depot = self.depot(node, class)?;
-            let (slabs, taken, in_depot) =
-                depot.with(|stock| (stock.slab_count, stock.taken, stock.cached(class)));
-            (slabs > 0 || in_depot > 0).then_some(ClassStats { node, class, slabs, taken, in_depot })
+            let (slabs, taken, in_depot, requests) =
+                depot.with(|stock| (stock.slab_count, stock.taken, stock.cached(class), stock.requests));
+            // Before the first one nothing is known, and nothing is counted as waste.
+            let mean = (requests.bytes << MEAN_SHIFT).checked_div(requests.count);
+            let mean_request = mean.unwrap_or((class.size() as u64) << MEAN_SHIFT);
+            let stats = ClassStats { node, class, slabs, taken, in_depot, mean_request };
+            (slabs > 0 || in_depot > 0).then_some(stats)
         })
     }
 
-    /// The number of large objects, and of their frames.
-    pub fn large_stats(&self) -> (usize, usize) {
-        self.large()
+    /// Passes how many objects of each class and node a CPU has cached, in parts, to `found`. The node is that of their slabs.
+    ///
+    /// **Context:** as for [`alloc`](Self::alloc).
+    pub fn each_cached(&self, cpu: &Magazines, mut found: impl FnMut(usize, SizeClass, usize)) {
+        for class in SizeClass::all() {
+            for loaded in [cpu.loaded(class), cpu.previous(class)] {
+                // SAFETY: the magazine is this CPU's, and nothing changes it during this call.
+                self.each_of(class, unsafe { loaded.objects() }, &mut found);
+            }
+        }
+    }
+
+    /// The same of what all depots have in magazines.
+    pub fn each_in_depots(&self, mut found: impl FnMut(usize, SizeClass, usize)) {
+        for (depot, class) in self.depots() {
+            depot.with(|stock| {
+                for magazine in stock.full() {
+                    // SAFETY: the magazine is in the depot, which is locked.
+                    self.each_of(class, unsafe { Loaded::full(magazine, class).objects() }, &mut found);
+                }
+            });
+        }
+    }
+
+    fn each_of(&self, class: SizeClass, objects: &[Word], found: &mut impl FnMut(usize, SizeClass, usize)) {
+        if self.nodes() == 1 {
+            return found(0, class, objects.len());
+        }
+        // An object that was freed twice may have no slab any more.
+        let nodes = objects.iter().filter_map(|object| Some(self.slab_of(class, *object)?.1));
+        nodes.for_each(|node| found(node, class, 1));
+    }
+
+    /// The large objects.
+    pub fn large_stats(&self) -> LargeStats {
+        let LargeCounts { objects, bytes, frames } = &self.large;
+        let [objects, bytes, frames] = [objects, bytes, frames].map(|count| count.load(Ordering::Relaxed));
+        LargeStats { objects, bytes, frames }
     }
 
     /// Frames of magazines and of the records of slabs.

@@ -132,6 +132,52 @@ pub(super) fn frame_counts() {
     }
 }
 
+/// Sends what the heap has, if it has anything. With interrupts off it cannot: other CPUs take part.
+///
+/// **Context:** thread.
+pub(super) fn heap_counts() {
+    if !interrupts_enabled() {
+        return;
+    }
+    let Some(counts) = heap::HeapCounts::take().filter(|counts| counts.frames_held() > 0) else { return };
+    for class in counts.classes() {
+        console::send(&Record::HeapClass(class_record(&class)));
+    }
+    for cpu in smp::online() {
+        let mut all =
+            counts.cached_by(cpu.id()).map(|(class, count)| (class.size() as u32, count as u32)).peekable();
+        while all.peek().is_some() {
+            let cached = all.by_ref().take(wire::CLASSES_IN_RECORD).collect();
+            let node = u32::from(cpu.entry.node.0);
+            console::send(&Record::HeapCpu(wire::HeapCpu { cpu: cpu.id().0, node, cached }));
+        }
+    }
+    let large = counts.large();
+    console::send(&Record::Heap(wire::Heap {
+        frames_held: counts.frames_held() as u64,
+        metadata_frames: counts.metadata_frames() as u64,
+        table_bytes: heap::table_bytes() as u64,
+        large_objects: large.objects as u64,
+        large_bytes: large.bytes as u64,
+        large_frames: large.frames as u64,
+    }));
+}
+
+fn class_record(class: &heap::ClassCounts) -> wire::HeapClass {
+    let heap::ClassCounts { stats, cached } = class;
+    wire::HeapClass {
+        node: stats.node as u32,
+        object_bytes: stats.class.size() as u64,
+        slabs: stats.slabs as u64,
+        slab_bytes: stats.bytes() as u64,
+        live: class.live() as u64,
+        cached: *cached as u64,
+        free: stats.free() as u64,
+        internal_waste_bytes: stats.internal_waste(class.live()) as u64,
+        slab_waste_bytes: stats.slab_waste() as u64,
+    }
+}
+
 /// Frees what the heap has cached, the stacks kept for new threads, and dropped mappings, so that their frames are counted as free. With interrupts off it cannot: other CPUs take part.
 ///
 /// **Context:** thread.

@@ -57,6 +57,9 @@ fn finish(outcome: Result<(), Reason>) -> ExitCode {
     times::boot_stages();
     times::lateness();
     frames::frame_counts();
+    if outcome.is_ok() {
+        frames::heap_counts();
+    }
     frames::mapping_counts();
     frames::send_zone_counts(true);
     let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));

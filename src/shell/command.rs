@@ -52,6 +52,8 @@ pub(crate) enum View {
     Map,
     /// The free frames of each zone, by order.
     Frames,
+    /// The objects of the heap.
+    Heap,
     /// Mappings, and what waits for a flush.
     Mappings,
     /// The page-table walk of an address.

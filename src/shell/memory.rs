@@ -12,7 +12,7 @@ use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::{NodeId, ORDERS, ZoneId, ZoneType};
 use crate::memory::paging::translate_live;
 use crate::memory::paging::walk::{Page, is_canonical};
-use crate::{memory, smp};
+use crate::{heap, memory, smp};
 
 /// Bytes of a frame, as KiB.
 const FRAME_KIB: u64 = 4;
@@ -26,6 +26,7 @@ pub(crate) fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
         View::Summary => summary(boot),
         View::Map => map(boot),
         View::Frames => frames(),
+        View::Heap => heap_objects(),
         View::Mappings => mappings(),
         View::Tables(address) => return tables(address),
     }
@@ -79,6 +80,45 @@ fn frames() {
     }
     for cpu in smp::online() {
         console::print(format_args!("cpu {:>4} caches {:>4} frames", cpu.id().0, cached_by(cpu.id())));
+    }
+}
+
+fn heap_objects() {
+    let Some(counts) = heap::HeapCounts::take() else {
+        return console::print(format_args!("no memory to count with"));
+    };
+    let large = counts.large();
+    console::print(format_args!(
+        "{} KiB in slabs, large objects and metadata, of these {} KiB metadata; {} KiB of tables",
+        counts.frames_held() as u64 * FRAME_KIB,
+        counts.metadata_frames() as u64 * FRAME_KIB,
+        heap::table_bytes() >> 10
+    ));
+    console::print(format_args!(
+        "large objects: {} of {} bytes in {} KiB",
+        large.objects,
+        large.bytes,
+        large.frames as u64 * FRAME_KIB
+    ));
+    for class in counts.classes() {
+        let stats = &class.stats;
+        console::print(format_args!(
+            "node {} {:>5} bytes: {:>7} live, {:>6} cached, {:>6} free in {:>5} slabs; waste: about {} bytes in objects, {} in slabs",
+            stats.node,
+            stats.class.size(),
+            class.live(),
+            class.cached,
+            stats.free(),
+            stats.slabs,
+            stats.internal_waste(class.live()),
+            stats.slab_waste()
+        ));
+    }
+    for cpu in smp::online() {
+        let (objects, bytes) = counts.cached_by(cpu.id()).fold((0, 0), |(objects, bytes), (class, count)| {
+            (objects + count, bytes + count * class.size() as u64)
+        });
+        console::print(format_args!("cpu {:>4} caches {objects:>5} objects of {bytes} bytes", cpu.id().0));
     }
 }
 

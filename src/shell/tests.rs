@@ -57,6 +57,7 @@ fn a_line_parses_to_its_command() {
         ("  cpus\t ", Command::Cpus),
         ("mem", Command::Memory(View::Summary)),
         ("mem map", Command::Memory(View::Map)),
+        ("mem heap", Command::Memory(View::Heap)),
         ("mem mappings", Command::Memory(View::Mappings)),
         ("mem tables 4096", Command::Memory(View::Tables(4096))),
         ("mem tables 0xFFFF800000000000", Command::Memory(View::Tables(0xffff_8000_0000_0000))),
@@ -93,15 +94,15 @@ fn a_bad_line_gets_one_line_with_the_usage() {
         ("call 1 2", "call: \"2\" is one word too many; usage: call CPU"),
         (
             "mem up",
-            "mem: \"up\" is not understood; usage: mem | mem map | mem frames | mem mappings | mem tables ADDRESS",
+            "mem: \"up\" is not understood; usage: mem | mem map | mem frames | mem heap | mem mappings | mem tables ADDRESS",
         ),
         (
             "mem tables",
-            "mem: an argument is missing; usage: mem | mem map | mem frames | mem mappings | mem tables ADDRESS",
+            "mem: an argument is missing; usage: mem | mem map | mem frames | mem heap | mem mappings | mem tables ADDRESS",
         ),
         (
             "mem tables 0xzz",
-            "mem: \"0xzz\" is not an address, as 0x100000; usage: mem | mem map | mem frames | mem mappings | mem tables ADDRESS",
+            "mem: \"0xzz\" is not an address, as 0x100000; usage: mem | mem map | mem frames | mem heap | mem mappings | mem tables ADDRESS",
         ),
         ("trace", "trace: an argument is missing; usage: trace on | trace off | trace dump"),
         ("help me", "help: \"me\" is not a command; usage: help | help COMMAND"),
@@ -147,7 +148,7 @@ fn words_complete_to_valid_arguments() {
     ] {
         assert_eq!(complete(line, &VOCABULARY), completion, "{line:?}");
     }
-    assert_eq!(candidates("mem "), ["map", "frames", "mappings", "tables"]);
+    assert_eq!(candidates("mem "), ["map", "frames", "heap", "mappings", "tables"]);
     assert_eq!(candidates("p"), ["panic", "poweroff"]);
     assert_eq!(candidates("").len(), ROWS.len());
     assert!(!candidates("stress ").contains(&"replay"));

@@ -19,6 +19,7 @@ use crate::run::Seen;
 use crate::base::VerdictKind;
 use crate::kernel::StackFrame;
 use crate::report::bench::{self, BenchReport};
+use crate::report::heap::{self, HeapReport};
 use crate::report::interrupts::{self, InterruptReport};
 use crate::report::lateness::{self, LatenessReport};
 use crate::report::memory::{self, ZoneReport};
@@ -62,6 +63,9 @@ pub struct Report {
     pub cpus: Vec<Cpu<String>>,
     /// The frame allocator's counts.
     pub memory: Option<MemoryReport>,
+    /// The heap's counts at the end of the work; absent if it had nothing.
+    #[serde(default)]
+    pub heap: Option<HeapReport>,
     /// The workloads, in the order in which they ran.
     pub stress: Vec<StressReport>,
     /// The costs, in the order of their measurement.
@@ -272,6 +276,7 @@ impl Report {
                 zones: memory::zones(seen),
                 calls: seen.frame_counts.clone(),
             }),
+            heap: heap::report(seen),
             stress: stress::reports(seen),
             bench: seen.bench.iter().map(bench::report).collect(),
             tests: TestReport::all(&seen.tests),

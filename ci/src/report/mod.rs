@@ -9,6 +9,7 @@ pub mod document;
 pub mod event_names;
 pub mod expect;
 pub mod headline;
+pub mod heap;
 pub mod interrupts;
 pub mod lateness;
 pub mod lock_wait;

@@ -4,9 +4,9 @@
 
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Figure, Fragmentation, FrameCounts,
-    Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic, PanicContextLine, PanicCpu, PanicWait,
-    Progress, REPORT_REQUESTED, Record, Stress, StressCpu, TestStep, Timers, Verdict, Warning, WorkStart,
-    ZoneCounts,
+    Heap, HeapClass, HeapCpu, Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic,
+    PanicContextLine, PanicCpu, PanicWait, Progress, REPORT_REQUESTED, Record, Stress, StressCpu, TestStep,
+    Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
 pub mod framing;
@@ -48,6 +48,12 @@ pub struct Seen {
     pub zones: Vec<ZoneCounts<String>>,
     /// The frame allocator's event counts per CPU.
     pub frame_counts: Vec<FrameCounts>,
+    /// The heap's memory.
+    pub heap: Option<Heap>,
+    /// Its objects, by class and node.
+    pub heap_classes: Vec<HeapClass>,
+    /// The magazines of CPUs.
+    pub heap_cpus: Vec<HeapCpu>,
     /// The time at which the work began.
     pub work: Option<WorkStart>,
     /// The workload under way.
@@ -196,6 +202,12 @@ impl Seen {
             }
             Record::ZoneCounts(zone) => push(&mut self.zones, zone, MAX_OF_A_KIND),
             Record::FrameCounts(counts) => push(&mut self.frame_counts, counts, MAX_OF_A_KIND),
+            Record::Heap(heap) => {
+                let is_again = self.heap.replace(heap).is_some();
+                self.once("heap", is_again);
+            }
+            Record::HeapClass(class) => push(&mut self.heap_classes, class, MAX_OF_A_KIND),
+            Record::HeapCpu(cpu) => push(&mut self.heap_cpus, cpu, MAX_OF_A_KIND),
             // At the kernel's console the stress runs as often as it is asked to.
             Record::Work(work) => self.work = Some(work),
             Record::Progress(progress) => self.progress = Some(progress),
@@ -374,7 +386,30 @@ mod tests {
             bulk_frees: of_most,
             placed_allocs: of_most,
         };
-        for sent in [line(&Record::ZoneCounts(zone)), line(&Record::FrameCounts(counts))] {
+        let heap = Heap {
+            frames_held: of_most,
+            metadata_frames: of_most,
+            table_bytes: of_most,
+            large_objects: of_most,
+            large_bytes: of_most,
+            large_frames: of_most,
+        };
+        let class = HeapClass {
+            node: u32::MAX,
+            object_bytes: of_most,
+            slabs: of_most,
+            slab_bytes: of_most,
+            live: of_most,
+            cached: of_most,
+            free: of_most,
+            internal_waste_bytes: of_most,
+            slab_waste_bytes: of_most,
+        };
+        let cached = [(u32::MAX, u32::MAX); octopod::wire::CLASSES_IN_RECORD].into_iter().collect();
+        let cpu = HeapCpu { cpu: u32::MAX, node: u32::MAX, cached };
+        let of_heap = [Record::Heap(heap), Record::HeapClass(class), Record::HeapCpu(cpu)];
+        let of_frames = [Record::ZoneCounts(zone), Record::FrameCounts(counts)];
+        for sent in of_frames.iter().chain(&of_heap).map(line) {
             assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
         }
     }

@@ -6,6 +6,8 @@ mod model;
 mod models;
 mod objects;
 #[cfg(not(any(loom, shuttle)))]
+mod stats;
+#[cfg(not(any(loom, shuttle)))]
 mod threads;
 
 use core::alloc::Layout;

@@ -103,7 +103,7 @@ mod hosted {
             let heap = self.heap.heap();
             let taken: usize = heap.class_stats().map(|class| class.taken).sum();
             HeapStatistics {
-                live_objects: Some((taken + heap.large_stats().0) as u64),
+                live_objects: Some((taken + heap.large_stats().objects) as u64),
                 held_bytes: Some(held),
             }
         }

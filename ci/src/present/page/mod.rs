@@ -80,6 +80,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (figure(pictures, "stages", sections::boot_stages(report)))
         (figure(pictures, "boot", sections::stages(report)))
         (figure(pictures, "memory", tables::memory(report)))
+        (tables::heap(report))
         (tables::stress(report))
         (figure(pictures, "operations", html! {}))
         (figure(pictures, "scaling", html! {}))

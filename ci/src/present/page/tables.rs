@@ -115,6 +115,38 @@ fn zones(zones: &[ZoneReport]) -> Markup {
     }
 }
 
+/// The heap's objects at the end of the work.
+pub(crate) fn heap(report: &Report) -> Markup {
+    let Some(heap) = &report.heap else { return html! {} };
+    let whole = &heap.whole;
+    let frames = |frames: u64| bytes(frames.saturating_mul(4096));
+    html! {
+        h2 { "The heap after the work" }
+        p {
+            (frames(whole.frames_held)) ", of it " (frames(whole.metadata_frames)) " of metadata; " (HumanCount(whole.large_objects))
+            " large objects of " (bytes(whole.large_bytes)) " in " (frames(whole.large_frames)) "."
+        }
+        @if !heap.classes.is_empty() { div.scroll.tall { table {
+            tr { @for name in ["node", "object", "live", "cached", "free", "slabs", "waste in objects", "in slabs"] { th.number { (name) } } }
+            @for class in &heap.classes { tr {
+                td.number { (class.node) } td.number { (bytes(class.object_bytes)) }
+                @for count in [class.live, class.cached, class.free, class.slabs] { td.number { (HumanCount(count)) } }
+                @for waste in [class.internal_waste_bytes, class.slab_waste_bytes] { td.number { (bytes(waste)) } }
+            } }
+        } } }
+        @if !heap.cpus.is_empty() { details {
+            summary { "CPU by CPU: objects in its magazines" }
+            div.scroll.tall { table {
+                tr { @for name in ["CPU", "node", "objects", "size"] { th.number { (name) } } }
+                @for cpu in &heap.cpus {
+                    @let (objects, size) = cpu.sum();
+                    tr { td.number { (cpu.cpu) } td.number { (cpu.node) } td.number { (HumanCount(objects)) } td.number { (bytes(size)) } }
+                }
+            } }
+        } }
+    }
+}
+
 /// The workloads' figures.
 pub(crate) fn stress(report: &Report) -> Markup {
     if report.stress.is_empty() {

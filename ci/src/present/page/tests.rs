@@ -150,6 +150,13 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
     };
     seen.zones = vec![zone(false), zone(true)];
     seen.frame_counts = vec![octopod::wire::FrameCounts::default()];
+    let class = octopod::wire::HeapClass {
+        object_bytes: 64,
+        live: 7001,
+        slabs: 14,
+        ..octopod::wire::HeapClass::default()
+    };
+    (seen.heap, seen.heap_classes) = (Some(octopod::wire::Heap::default()), vec![class]);
     let html = parsed(&page_of(&report(&seen)));
     let rows = Selector::parse("table tr").unwrap();
     let rows_of_table = Selector::parse("tr").unwrap();
@@ -169,6 +176,7 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
     // 3 frames of each order, in groups of 1, 4, 4, 1, 4 and 5 orders.
     let text: String = html.root_element().text().collect::<Vec<_>>().join(" ");
     assert!(text.contains("524,288 3 12 12 3 12 15"), "{text}");
+    assert!(text.contains("7,001 0 0 14"), "{text}");
     let stacked = Selector::parse("table.stack td").unwrap();
     let labels: Vec<_> =
         html.select(&stacked).take(14).map(|cell| cell.attr("data-label").unwrap()).collect();

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use octopod::wire::{
-    Cycles, ExpectedCpus, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, WorkStart, ZoneCounts,
+    Cycles, ExpectedCpus, Heap, HeapClass, HeapCpu, Lateness, Pages, Panic, Record, Stress, StressCpu,
+    Verdict, WorkStart, ZoneCounts,
 };
 use serde_json::{Value, json};
 
@@ -204,12 +205,16 @@ fn full() -> Report {
     let word = || "x".to_owned();
     let mut memory = seen();
     memory.zones = [false, true].map(zone_counts).to_vec();
+    memory.heap = Some(Heap::default());
+    memory.heap_classes = vec![HeapClass::default()];
+    memory.heap_cpus = vec![HeapCpu { cached: [(8, 1)].into_iter().collect(), ..HeapCpu::default() }];
     let assembled = |seen: &Seen| {
         let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
         Report::assemble(judgement, String::new(), Some(host()), None, seen, Vec::new())
     };
     let other = assembled(&Seen { frame_counts: vec![FrameCounts::default()], ..memory });
-    (report.host, report.memory, report.boot) = (other.host, other.memory, other.boot);
+    (report.host, report.memory, report.heap, report.boot) =
+        (other.host, other.memory, other.heap, other.boot);
     report.origin = OriginReport {
         version: word(),
         commit: Some(word()),

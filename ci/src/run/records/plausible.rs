@@ -55,6 +55,19 @@ fn problem(record: &Record<String>) -> Option<String> {
         ]),
         Record::ZoneCounts(zone) => of_zone(zone),
         Record::FrameCounts(counts) => first([cpu_number(counts.cpu), node_number(counts.node)]),
+        Record::Heap(heap) => first([
+            at_most("frames of the heap", heap.frames_held, MAX_FRAMES),
+            at_most("frames of the heap's metadata", heap.metadata_frames, MAX_FRAMES),
+            at_most("bytes of the heap's tables", heap.table_bytes, MAX_PHYSICAL),
+            at_most("frames of large objects", heap.large_frames, MAX_FRAMES),
+        ]),
+        Record::HeapClass(class) => first([
+            node_number(class.node),
+            at_least_one("bytes of an object", class.object_bytes),
+            at_most("bytes of slabs", class.slab_bytes, MAX_PHYSICAL),
+            at_most("bytes of waste in slabs", class.slab_waste_bytes, class.slab_bytes),
+        ]),
+        Record::HeapCpu(cpu) => first([cpu_number(cpu.cpu), node_number(cpu.node)]),
         Record::Work(work) => time("the work's beginning", work.entry_to_work_us),
         Record::Progress(progress) => first([
             cpu_count(progress.cpus),
