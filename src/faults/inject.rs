@@ -7,6 +7,7 @@ use super::{accesses, bring_up, heap, hotplug, ipis, locks, own_checks, panics, 
 use super::{serial, spins, stacks, tsc};
 use crate::boot::command_line::Named;
 use crate::boot::{Handoff, direct_map, pvh};
+use crate::heap::faults as heap_faults;
 use crate::memory::frames::faults as frame_faults;
 
 /// The injections of each module.
@@ -42,7 +43,7 @@ pub fn at_entry(handoff: &Handoff) {
     }
 }
 
-/// Arms the faults that replace functions, those of the frame allocator, and those of bring-up.
+/// Arms the faults that replace functions, those of the frame allocator and of the heap, and those of bring-up.
 ///
 /// **Context:** the BSP, once, before functions are replaced.
 pub fn arm(parameters: &FaultParameters) {
@@ -50,6 +51,7 @@ pub fn arm(parameters: &FaultParameters) {
     parameters.program_fault.into_iter().for_each(ProgramFault::arm);
     bring_up::arm(parameters.stage);
     frame_faults::arm(parameters.fault.and_then(|fault| frame_faults::FrameFault::from_name(fault.name())));
+    heap_faults::arm(parameters.fault.and_then(|fault| heap_faults::HeapFault::from_name(fault.name())));
     inject(Point::CommandLine, parameters.fault);
 }
 

@@ -8,11 +8,12 @@ use super::program::{self, ProgramFault};
 use crate::boot::command_line::{
     FromText, Named, Parameter, ParameterList, ParameterSet, ParameterValue, ValueError,
 };
+use crate::heap::fault_names::heap_faults;
 use crate::memory::frames::fault_names::frame_faults;
 use crate::registry::by_name;
 
-frame_faults! {
-    /// An injected fault, of the frame allocator or one of these. Unless it says otherwise, a check of the kernel must catch it.
+heap_faults! { frame_faults! {
+    /// An injected fault, of the frame allocator, of the heap, or one of these. Unless it says otherwise, a check of the kernel must catch it.
     pub enum Fault {
         /// The allocator `magazine` leaks one of its borrowed frames.
         LeakBorrowedFrame = "leak_borrowed_frame",
@@ -167,7 +168,7 @@ frame_faults! {
         /// The self-test's handler of one vector changes a register of the code that it interrupted.
         ClobberRegister = "clobber_register",
     }
-}
+} }
 
 /// The stages at whose end an AP can be held: all but the first, in which it does not run yet.
 pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(1).1;

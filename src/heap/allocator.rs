@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use super::backing::{Backing, order_of_bytes};
 use super::chunks::Chunks;
 use super::depot::Depot;
+#[cfg(feature = "faults")]
+use super::faults::{self, HeapFault};
 use super::magazines::{Loaded, Magazine, Magazines, Word};
 use super::map::{Kind, Map, frames_of_entry};
 use super::mark::{has_word, mark_allocated, replace_word};
@@ -129,10 +131,13 @@ impl<B: Backing> Heap<B> {
     /// **Context:** as for the [module](self). `cpu` is used by no other code meanwhile.
     #[inline(always)]
     pub fn alloc(&self, cpu: &Magazines, layout: Layout) -> Option<NonNull<u8>> {
-        match SizeClass::of(layout) {
+        let object = match SizeClass::of(layout) {
             Some(class) => self.alloc_class(cpu, class, layout.size()),
             None => self.alloc_large(layout),
-        }
+        };
+        #[cfg(feature = "faults")]
+        let object = object.map(|object| faults::returned(object, layout));
+        object
     }
 
     /// Allocates an object of a class, of which the caller uses `size` bytes.
@@ -145,6 +150,25 @@ impl<B: Backing> Heap<B> {
         // SAFETY: an object is free until it is returned, and has 8 bytes or more, aligned to 8.
         unsafe { mark_allocated(object) };
         Some(object)
+    }
+
+    /// What a refused free results in.
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, cpu: &Magazines, object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
+        let misuse = self.misuse(object, layout);
+        #[cfg(feature = "faults")]
+        if faults::accepts(&misuse)
+            && let Some(class) = SizeClass::of(layout)
+        {
+            return if cpu.push(class, object) { Ok(()) } else { self.flush(cpu, class, object) };
+        }
+        #[cfg(feature = "faults")]
+        if faults::have_overlaps() && matches!(misuse, Misuse::Interior { .. }) {
+            return Ok(());
+        }
+        let _ = cpu;
+        Err(misuse)
     }
 
     /// Frees an object.
@@ -164,7 +188,7 @@ impl<B: Backing> Heap<B> {
             return unsafe { self.dealloc_large(object, layout) };
         };
         if !self.map.has_object(class, object.addr().get()) || !self.mark_free(object) {
-            return Err(self.misuse(object, layout));
+            return self.refused(cpu, object, layout);
         }
         if cpu.push(class, object) { Ok(()) } else { self.flush(cpu, class, object) }
     }
@@ -259,7 +283,11 @@ impl<B: Backing> Heap<B> {
                 if loaded == Loaded::NONE {
                     stock.take(1, |taken| object = Some(taken))
                 } else {
+                    #[cfg(feature = "faults")]
+                    let mut before = None;
                     stock.take(class.rounds(), |taken| {
+                        #[cfg(feature = "faults")]
+                        let taken = faults::taken(taken, before.replace(taken), class.size());
                         // SAFETY: an empty magazine has room for so many pointers, and is this CPU's.
                         unsafe { top.write(taken.as_ptr()) };
                         // SAFETY: the word lies in the magazine.
@@ -273,6 +301,11 @@ impl<B: Backing> Heap<B> {
                 return object;
             }
             if top != loaded.top {
+                #[cfg(feature = "faults")]
+                if faults::strikes_once(HeapFault::HeapAllocateTwice) {
+                    // SAFETY: the first word of the magazine has a pointer. The last one to be popped can be allocated elsewhere until then.
+                    let _ = self.put_all(class, &[unsafe { loaded.top.read() }]);
+                }
                 cpu.load(class, Loaded { top, ..loaded });
                 return cpu.pop(class);
             }
@@ -410,11 +443,17 @@ impl<B: Backing> Heap<B> {
     fn put_all(&self, class: SizeClass, objects: &[Word]) -> Result<(), Misuse> {
         let mut result = Ok(());
         let mut surplus = SlabList::new();
+        #[cfg(feature = "faults")]
+        let objects = faults::returning(objects);
         let mut rest = objects;
         while let Some((&first, _)) = rest.split_first() {
             let Some((_, node)) = self.slab_of(class, first) else {
-                result = result.and(Err(Misuse::DoubleFree { address: first.addr() }));
                 rest = &rest[1..];
+                #[cfg(feature = "faults")]
+                if faults::have_overlaps() {
+                    continue;
+                }
+                result = result.and(Err(Misuse::DoubleFree { address: first.addr() }));
                 continue;
             };
             // A slab is in a depot that there is.
@@ -462,6 +501,10 @@ impl<B: Backing> Heap<B> {
         while let Some(slab) = slabs.first() {
             // SAFETY: it is in the list, which is this call's alone.
             unsafe { slabs.remove(slab) };
+            #[cfg(feature = "faults")]
+            if faults::strikes(HeapFault::HeapLeakSlab) {
+                continue;
+            }
             // SAFETY: the slab was taken out of its depot with all of its objects.
             unsafe { self.release_slab(slab) };
         }

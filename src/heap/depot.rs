@@ -2,6 +2,8 @@
 
 use core::ptr::NonNull;
 
+#[cfg(feature = "faults")]
+use super::faults::{self, HeapFault};
 use super::magazines::Magazine;
 use super::size_class::SizeClass;
 use super::slab::{Slab, SlabList};
@@ -114,6 +116,10 @@ impl Stock {
     pub(super) unsafe fn put_full(&mut self, class: SizeClass, full: Magazine) -> bool {
         let most = (FULL_BYTES / (class.size() * class.rounds())).clamp(FEWEST_FULL, MOST_FULL);
         let has_room = self.full.len < most;
+        #[cfg(feature = "faults")]
+        if has_room && faults::strikes(HeapFault::HeapLoseMagazine) {
+            return true;
+        }
         if has_room {
             // SAFETY: it is the caller's alone, guaranteed by the caller (see # Safety).
             unsafe { self.full.push(full) };
@@ -207,11 +213,16 @@ impl Stock {
             unsafe { self.slabs.remove(slab) };
         }
         if after.is_whole() {
-            if self.whole == MOST_WHOLE {
+            if self.whole >= MOST_WHOLE {
                 self.slab_count -= 1;
                 return Ok(Some(slab));
             }
             self.whole += 1;
+            #[cfg(feature = "faults")]
+            // Whole slabs are rare.
+            if faults::is_armed(HeapFault::HeapMiscount) {
+                self.whole += 1;
+            }
         }
         // SAFETY: the slab is valid and no longer, or not yet, in the list. Slabs of which objects are in use come first.
         unsafe { self.slabs.insert(slab, !after.is_whole()) };

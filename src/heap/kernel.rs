@@ -210,6 +210,23 @@ pub(crate) fn validate() -> Result<(), Inconsistent> {
     HEAP.validate()
 }
 
+/// Frees an object, as [`KernelHeap`] does.
+///
+/// **Context:** thread or interrupt.
+///
+/// # Errors
+/// The misuse, for which [`KernelHeap`] panics.
+///
+/// # Safety
+/// As for [`Heap::dealloc`].
+#[cfg(feature = "selftest")]
+pub(crate) unsafe fn try_dealloc(object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
+    let guard = IrqGuard::new();
+    let cpu = activate(&guard).ok_or(Misuse::Disabled { address: object.addr().get() })?;
+    // SAFETY: guaranteed by the caller (see # Safety).
+    unsafe { HEAP.dealloc(cpu, object, layout) }
+}
+
 /// Ends a program that has misused the heap.
 #[cold]
 #[inline(never)]

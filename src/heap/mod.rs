@@ -18,6 +18,7 @@
 //! | `map` | what lies at an address |
 //! | `depot` | slabs and magazines of a class on a node |
 //! | `misuse` | frees that are refused |
+//! | `fault_names`, `faults` | bugs of the heap for fault injection |
 //! | `mark` | the mark of free objects |
 //! | `allocator` | [`Heap`]: what happens behind the fast path |
 //! | `large` | objects above the largest class |
@@ -51,6 +52,9 @@ pub(crate) mod arena;
 mod cache;
 mod chunks;
 mod depot;
+pub(crate) mod fault_names;
+#[cfg(feature = "faults")]
+pub(crate) mod faults;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
@@ -79,7 +83,7 @@ pub use cache::{Cache, CacheBox};
 #[cfg(target_os = "none")]
 pub use kernel::KernelHeap;
 #[cfg(all(target_os = "none", feature = "selftest"))]
-pub(crate) use kernel::{held_frames, validate};
+pub(crate) use kernel::{held_frames, try_dealloc, validate};
 #[cfg(target_os = "none")]
 pub(crate) use kernel::{init, reclaim, table_bytes};
 #[cfg(target_os = "none")]

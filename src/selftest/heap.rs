@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::check::{
     CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts, validate_frames,
 };
-use super::nmis;
+use super::{heap_frees, nmis};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard};
@@ -46,6 +46,7 @@ pub(crate) fn run(_: u32) -> CheckResult {
     heap::reclaim();
     let (held, before) = (heap::held_frames(), free_frames()?);
     let objects = pass_on()?;
+    let rejected = heap_frees::run()?;
     in_nmis()?;
     caches()?;
     let reclaimed = under_pressure()?;
@@ -55,7 +56,7 @@ pub(crate) fn run(_: u32) -> CheckResult {
     expect_free_frames(before, "objects of all sizes")?;
     validate_frames()?;
     log::info!("heap: {objects} objects passed from CPU to CPU, {reclaimed} frames returned under pressure");
-    send_facts("selftest.heap", &[("objects", objects), ("reclaimed", reclaimed)]);
+    send_facts("selftest.heap", &[("objects", objects), ("reclaimed", reclaimed), ("rejected", rejected)]);
     Ok(())
 }
 

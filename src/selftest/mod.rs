@@ -11,6 +11,8 @@ use crate::registry::by_name;
 #[cfg(target_os = "none")]
 mod check;
 #[cfg(all(target_os = "none", feature = "selftest"))]
+mod heap_frees;
+#[cfg(all(target_os = "none", feature = "selftest"))]
 mod nmis;
 mod part;
 mod registered;
