@@ -13,7 +13,7 @@ use super::depot::Depot;
 #[cfg(feature = "faults")]
 use super::faults::{self, HeapFault};
 use super::magazines::{Loaded, Magazine, Magazines, Word};
-use super::map::{Kind, Map, frames_of_entry};
+use super::map::{GRANULE, Kind, Map, frames_of_entry};
 use super::mark::{has_word, mark_allocated, replace_word};
 use super::misuse::Misuse;
 use super::size_class::{CLASSES, SizeClass};
@@ -209,7 +209,8 @@ impl<B: Backing> Heap<B> {
             Kind::None => Misuse::Foreign { address },
             Kind::LargeTail => Misuse::Interior { address, size: 0 },
             Kind::Large if !address.is_multiple_of(FRAME_BYTES << 3) => Misuse::Interior { address, size: 0 },
-            Kind::Freed => Misuse::DoubleFree { address },
+            Kind::Freed if address.is_multiple_of(GRANULE) => Misuse::DoubleFree { address },
+            Kind::Freed => Misuse::Foreign { address },
             Kind::Large => {
                 let size = self.map.entry(address).map_or(0, frames_of_entry) << FRAME_SHIFT;
                 Misuse::WrongLayout { address, size, layout }

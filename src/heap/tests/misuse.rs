@@ -55,6 +55,18 @@ fn an_address_without_an_object_is_refused() {
     machine.assert_all_free();
 }
 
+/// Only the start of a large object that was freed is known to be one.
+#[test]
+fn an_address_in_a_freed_large_object_is_foreign() {
+    let machine = Machine::new(2, 1);
+    let layout = layout(100_000, 8);
+    let object = machine.alloc(0, layout).unwrap();
+    machine.free(0, object, layout).unwrap();
+    let inside = at(object, 4096);
+    assert_eq!(machine.free(0, inside, layout), Err(Misuse::Foreign { address: inside.addr().get() }));
+    machine.assert_all_free();
+}
+
 #[test]
 fn an_interior_pointer_is_refused() {
     let machine = Machine::new(2, 1);
