@@ -6,6 +6,7 @@ use crate::boot::command_line::{
     ParameterValue, TraceLevel, Unknown, ValueError,
 };
 use crate::faults::FaultParameters;
+use crate::heap::parameters::HeapParameters;
 use crate::named;
 use crate::sched::parameters::SchedulerParameters;
 use crate::selftest::SelfTestParameters;
@@ -27,6 +28,8 @@ pub struct Options {
     pub time: ClockParameters,
     /// The scheduler.
     pub scheduler: SchedulerParameters,
+    /// The heap.
+    pub heap: HeapParameters,
     /// The stress.
     pub stress: StressParameters,
     /// The bench.
@@ -129,6 +132,7 @@ impl Options {
             kernel: KernelParameters::default(),
             time: ClockParameters::default(),
             scheduler: SchedulerParameters::default(),
+            heap: HeapParameters::default(),
             stress: StressParameters::default(),
             bench: BenchParameters::default(),
             selftest: SelfTestParameters::default(),
@@ -168,7 +172,7 @@ impl Options {
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
-    fn sets(&mut self) -> [&mut dyn ParameterSet; 9] {
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 10] {
         [
             &mut self.work,
             &mut self.stress,
@@ -177,6 +181,7 @@ impl Options {
             &mut self.kernel,
             &mut self.time,
             &mut self.scheduler,
+            &mut self.heap,
             &mut self.faults,
             &mut self.tests,
         ]

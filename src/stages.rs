@@ -46,7 +46,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     bsp(&guard, &features); //                                        its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log on a framebuffer
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
-    zones(&guard, &boot, &platform); //                               NUMA nodes and zones
+    zones(&guard, &boot, &platform, &options); //                               NUMA nodes and zones
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and the serial port's interrupt
     let up = aps(&guard, &features, platform, low); //                all APs at once
@@ -271,7 +271,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
 
 /// Divides memory into zones by node and type; without valid nodes, by type.
 #[inline(never)]
-fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
+fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform, options: &Options) {
     begin(BootStage::Zones);
     let numa = platform.numa;
     // SAFETY: no CPU may allocate or free meanwhile: this CPU does not, and the APs start in `aps`, a later stage.
@@ -289,7 +289,7 @@ fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     // This CPU's cache was filled before there were nodes.
     memory::drain_this_cpu(guard);
     memory::add_low_memory(boot.map).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
-    heap::init(numa.nodes().max(1));
+    heap::init(numa.nodes().max(1), options.heap.checked);
     report::zones(numa);
 }
 

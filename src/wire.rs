@@ -41,7 +41,7 @@ pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use fact::Fact;
 pub use figure::Figure;
 pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
-pub use heap::{CLASSES_IN_RECORD, Heap, HeapClass, HeapCpu};
+pub use heap::{CALLS_IN_SITE, CLASSES_IN_RECORD, Heap, HeapClass, HeapCpu, HeapSite};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use lock_wait::LockWait;
 pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
@@ -98,6 +98,8 @@ pub enum Record<S> {
     HeapClass(HeapClass),
     /// Before the record of the heap, for each CPU that has objects in its magazines; several if the classes do not fit into one.
     HeapCpu(HeapCpu),
+    /// Of a checked heap: before a panic about an object, its sites; before a verdict that is a pass, the sites with live objects.
+    HeapSite(HeapSite<S>),
     /// Once, when the first workload has ended; never if the kernel only boots.
     Work(WorkStart),
     /// Periodically while a workload runs, by a timer of the BSP.

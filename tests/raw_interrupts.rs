@@ -65,6 +65,7 @@ const VOLATILE: &[(&str, &str)] = &[
     ("src/console/screen/pixels.rs", "the frame buffer"),
     ("src/console/screen/vga.rs", "VGA's text memory"),
     ("src/cpu/static_key.rs", "code that boot patches"),
+    ("src/heap/checked.rs", "red zones and free objects, which a program may write to"),
     ("src/heap/mark.rs", "free objects, which may be uninitialised"),
     ("src/panic/record.rs", "a block that a debugger reads"),
     ("src/shell/reset.rs", "the reset register"),

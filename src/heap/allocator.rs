@@ -5,7 +5,7 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use super::backing::{Backing, order_of_bytes};
 use super::chunks::Chunks;
@@ -14,7 +14,7 @@ use super::depot::Depot;
 use super::faults::{self, HeapFault};
 use super::magazines::{Loaded, Magazine, Magazines, Word};
 use super::map::{GRANULE, Kind, Map, frames_of_entry};
-use super::mark::{has_word, mark_allocated, replace_word};
+use super::mark::{FREE_BYTE, has_word, mark_allocated, replace_word};
 use super::misuse::Misuse;
 use super::size_class::{CLASSES, SizeClass};
 use super::slab::{Slab, SlabList};
@@ -29,6 +29,8 @@ pub struct Heap<B> {
     nodes: AtomicUsize,
     pub(super) chunks: Lock<Chunks>,
     pub(super) large: LargeCounts,
+    /// Whether new slabs are filled with [`FREE_BYTE`].
+    fills_slabs: AtomicBool,
 }
 
 /// Counts of large objects.
@@ -84,6 +86,7 @@ impl<B: Backing> Heap<B> {
             nodes: AtomicUsize::new(0),
             chunks,
             large: LargeCounts::new(),
+            fills_slabs: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +109,11 @@ impl<B: Backing> Heap<B> {
         self.nodes.store(nodes, Ordering::Relaxed);
         // SAFETY: the rest of the memory has the size of the map, guaranteed by the caller (see # Safety).
         unsafe { self.map.init(map, self.backing.base(), self.backing.end(), secret) };
+    }
+
+    /// Fills new slabs from now on, as a [`CheckedHeap`](super::checked::CheckedHeap) needs it. Before anything is allocated.
+    pub fn fill_slabs(&self) {
+        self.fills_slabs.store(true, Ordering::Relaxed);
     }
 
     /// How many nodes it has depots for. 0 before [`init`](Self::init).
@@ -354,6 +362,10 @@ impl<B: Backing> Heap<B> {
             unsafe { self.backing.free(start, order.frames()) };
             return false;
         };
+        if self.fills_slabs.load(Ordering::Relaxed) {
+            // SAFETY: the frames were allocated above, and nothing uses them.
+            unsafe { start.write_bytes(FREE_BYTE, class.slab_bytes()) };
+        }
         // SAFETY: the record was allocated above with the size for this class, and the slab begins at `start`.
         let slab = unsafe { Slab::create(record, start, class, node) };
         self.map.set_kind(start, class.slab_bytes(), Kind::Slab(class));

@@ -10,9 +10,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::allocator::{Heap, METADATA_ALIGN};
 use super::arena;
 use super::backing::{Backing, order_of_bytes};
+use super::checked::{Found, block_layout};
+use super::kernel_checked as checked;
 use super::magazines::Magazines;
 use super::mark::mark_allocated;
 use super::misuse::Misuse;
+use super::parameters::HeapChecks;
 use super::purge::CACHES;
 use super::size_class::SizeClass;
 use super::source::{HeapError, HeapSource, HeapStatistics};
@@ -92,7 +95,7 @@ fn low_frames(order: Order) -> Option<FrameRange> {
 /// Sets the heap up. Without memory for its tables it stays empty, and every allocation fails.
 ///
 /// **Context:** boot, on the BSP, after the zones were set; no other CPU runs.
-pub(crate) fn init(nodes: usize) {
+pub(crate) fn init(nodes: usize, checks: HeapChecks) {
     let bytes = Heap::<KernelFrames>::metadata_bytes(nodes, KernelFrames.end());
     let Some(memory) = tables(bytes) else {
         log::warn!("heap: no memory for {} KiB of tables: disabled", bytes >> 10);
@@ -105,6 +108,9 @@ pub(crate) fn init(nodes: usize) {
     // once, while no other CPU runs.
     unsafe { HEAP.init(memory, nodes, secret) };
     memory::set_heap_hook(HeapHooks { drain_this_cpu, reclaim });
+    if checks == HeapChecks::On {
+        checked::init(&HEAP);
+    }
 }
 
 /// Frames for the tables, which are never freed.
@@ -128,7 +134,13 @@ fn magazines(_: &IrqGuard) -> &Magazines {
 
 /// This CPU's magazines, if they are in use.
 pub(super) fn active_magazines(guard: &IrqGuard) -> Option<&Magazines> {
-    (!memory::is_alloc_disabled() && !memory::has_no_heap_cache()).then(|| magazines(guard))
+    (!memory::is_alloc_disabled() && !memory::has_no_heap_cache()).then(|| own_magazines(guard))
+}
+
+/// This CPU's magazines, where the allocator is not disabled.
+fn own_magazines(_: &IrqGuard) -> &Magazines {
+    // SAFETY: these are this CPU's magazines, which are never freed. The guard excludes this CPU's other code, and no other CPU borrows them.
+    unsafe { &*MAGAZINES.as_ptr() }
 }
 
 /// Makes this CPU's magazines active; `None` if the allocator is disabled on this CPU.
@@ -140,14 +152,18 @@ pub(super) fn activate(guard: &IrqGuard) -> Option<&Magazines> {
     if memory::has_no_heap_cache() {
         NONEMPTY.set(1);
         MAGAZINES.with(guard, |magazines| magazines.set_node(memory::local_node(guard)));
-        // SAFETY: these are this CPU's magazines.
-        unsafe { memory::set_heap_cache(guard, MAGAZINES.as_ptr().expose_provenance()) };
+        let address = match checked::is_on() {
+            true => memory::no_fast_path(),
+            false => MAGAZINES.as_ptr().expose_provenance(),
+        };
+        // SAFETY: these are this CPU's magazines, or ones without objects and room.
+        unsafe { memory::set_heap_cache(guard, address) };
     }
     // Read first: all CPUs come here, and a store would take the cache line from the others.
     if !MAY_RECLAIM.load(Ordering::Relaxed) {
         MAY_RECLAIM.store(true, Ordering::Relaxed);
     }
-    Some(magazines(guard))
+    Some(own_magazines(guard))
 }
 
 /// Returns what this CPU has cached to the depots' slabs.
@@ -224,7 +240,7 @@ pub(crate) unsafe fn try_dealloc(object: NonNull<u8>, layout: Layout) -> Result<
     let guard = IrqGuard::new();
     let cpu = activate(&guard).ok_or(Misuse::Disabled { address: object.addr().get() })?;
     // SAFETY: guaranteed by the caller (see # Safety).
-    unsafe { HEAP.dealloc(cpu, object, layout) }
+    unsafe { dealloc_from(cpu, object, layout) }.map_err(|found| found.misuse)
 }
 
 /// Ends a program that has misused the heap.
@@ -240,19 +256,43 @@ const TRIES: usize = 3;
 /// [`KernelHeap::alloc`] beyond the fast path.
 #[cold]
 #[inline(never)]
-fn alloc_slow(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
+fn alloc_slow(guard: IrqGuard, layout: Layout) -> *mut u8 {
     if arena::is_active() {
         return arena::alloc(layout);
     }
+    if checked::is_on() {
+        return alloc_checked(guard, layout);
+    }
+    alloc_or_wait(guard, layout, |cpu| HEAP.alloc(cpu, layout))
+}
+
+/// [`alloc_slow`] of a checked heap.
+#[cold]
+#[inline(never)]
+fn alloc_checked(guard: IrqGuard, layout: Layout) -> *mut u8 {
+    let site = checked::call_site();
+    let block = block_layout(layout).unwrap_or(layout);
+    alloc_or_wait(guard, block, |cpu| {
+        checked::alloc(&HEAP, cpu, layout, site).unwrap_or_else(|found| checked::refuse(found))
+    })
+}
+
+/// Allocates an object by `alloc`, whose memory has the layout `block`. Where that is possible, waits for memory.
+#[inline(always)]
+fn alloc_or_wait(
+    mut guard: IrqGuard,
+    block: Layout,
+    alloc: impl Fn(&Magazines) -> Option<NonNull<u8>>,
+) -> *mut u8 {
     for _ in 0..TRIES {
         let Some(cpu) = activate(&guard) else { break };
-        if let Some(object) = HEAP.alloc(cpu, layout) {
+        if let Some(object) = alloc(cpu) {
             return object.as_ptr();
         }
         let may_wait = guard.were_enabled();
         drop(guard);
         // The frames of a slab or of a large object: once they were free, the next attempt finds them.
-        let order = SizeClass::of(layout).map_or(layout.size().max(layout.align()), SizeClass::slab_bytes);
+        let order = SizeClass::of(block).map_or(block.size().max(block.align()), SizeClass::slab_bytes);
         let has_frames = may_wait && order_of_bytes(order).and_then(FrameRange::alloc).is_some();
         guard = IrqGuard::new();
         if !has_frames {
@@ -266,6 +306,10 @@ fn alloc_slow(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn dealloc_slow(guard: IrqGuard, class: SizeClass, object: NonNull<u8>) {
+    if checked::is_on() {
+        // The start of a block, where no object is.
+        refuse(Misuse::Interior { address: object.addr().get(), size: class.size() });
+    }
     let Some(cpu) = activate(&guard) else { refuse(Misuse::Disabled { address: object.addr().get() }) };
     let freed = HEAP.put(cpu, class, object);
     drop(guard);
@@ -288,11 +332,24 @@ fn dealloc_other(object: NonNull<u8>, layout: Layout) {
     let guard = IrqGuard::new();
     let Some(cpu) = activate(&guard) else { return };
     // SAFETY: the object belongs to the caller, guaranteed by the caller of `dealloc`, or is refused.
-    let freed = unsafe { HEAP.dealloc(cpu, object, layout) };
+    let freed = unsafe { dealloc_from(cpu, object, layout) };
     drop(guard);
-    if let Err(misuse) = freed {
-        refuse(misuse);
+    if let Err(found) = freed {
+        checked::refuse(found);
     }
+}
+
+/// Frees an object of the heap, with or without checks.
+///
+/// # Safety
+/// As for [`Heap::dealloc`].
+unsafe fn dealloc_from(cpu: &Magazines, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
+    if checked::is_on() {
+        // SAFETY: guaranteed by the caller (see # Safety).
+        return unsafe { checked::dealloc(&HEAP, cpu, object, layout) };
+    }
+    // SAFETY: guaranteed by the caller (see # Safety).
+    unsafe { HEAP.dealloc(cpu, object, layout) }.map_err(Found::without_object)
 }
 
 /// The kernel's heap as `GlobalAlloc`. [`program!`](crate::program!) makes it that of every program that has none of its own.
@@ -343,6 +400,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         // Which object it is is checked when it is freed. An object of the arena has room for all sizes of a class, too.
         if let (Some(old), Some(class)) = (SizeClass::of(layout), SizeClass::of(new))
             && old == class
+            && !checked::is_on()
         {
             return object.as_ptr();
         }
@@ -355,7 +413,14 @@ unsafe impl GlobalAlloc for KernelHeap {
 #[cold]
 #[inline(never)]
 unsafe fn realloc_slow(object: NonNull<u8>, layout: Layout, new: Layout) -> *mut u8 {
-    if !arena::contains(object.addr().get()) {
+    if arena::contains(object.addr().get()) {
+        // It moves.
+    } else if checked::is_on() {
+        // It moves, so that pointers to its old place are found. The check comes before its content is read.
+        if let Err(found) = checked::check(&HEAP, object, layout) {
+            checked::refuse(found);
+        }
+    } else {
         // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
         match unsafe { HEAP.resize(object, layout, new) } {
             Ok(true) => return object.as_ptr(),

@@ -236,6 +236,15 @@ impl Map {
         NonNull::new(entries.0[index].load(Ordering::Acquire))
     }
 
+    /// The start of the large object at an address.
+    pub(super) fn large_object(&self, address: usize) -> Option<usize> {
+        let mut start = address & !(GRANULE - 1);
+        while self.kind(start) == Kind::LargeTail {
+            start = start.checked_sub(GRANULE)?;
+        }
+        (self.kind(start) == Kind::Large).then_some(start)
+    }
+
     /// Sets the entry of the granule at an address, which is covered; whether there was memory for it. The caller has the lock of the chunks.
     pub(super) fn set_entry(
         &self,

@@ -2,6 +2,9 @@
 
 use core::ptr::NonNull;
 
+/// What a checked heap fills the free memory of slabs with, but for the marks.
+pub(super) const FREE_BYTE: u8 = 0xdf;
+
 /// Whether the first word of an object is this one. The object may be partly uninitialised.
 ///
 /// # Safety

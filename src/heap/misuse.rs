@@ -32,6 +32,38 @@ pub enum Misuse {
         /// The layout that the caller passed.
         layout: Layout,
     },
+    /// A checked heap: memory behind the object was written to.
+    Overrun {
+        /// Its address.
+        address: usize,
+        /// Its size in bytes.
+        size: usize,
+        /// The offset of the first byte that was found, from the object's start.
+        offset: usize,
+    },
+    /// A checked heap: memory before the object was written to.
+    Underrun {
+        /// Its address.
+        address: usize,
+        /// Its size in bytes.
+        size: usize,
+        /// How far before the object the first byte is that was found.
+        before: usize,
+    },
+    /// A checked heap: the object was written to after its free.
+    UseAfterFree {
+        /// Its address.
+        address: usize,
+        /// Its size in bytes.
+        size: usize,
+        /// The offset of the first byte that was found.
+        offset: usize,
+    },
+    /// A checked heap: its record of an object was written to.
+    RecordOverwritten {
+        /// The address that was freed, or that of the record.
+        address: usize,
+    },
     /// The heap is disabled on this CPU: the caller is a handler that may have interrupted it.
     Disabled {
         /// The object's address.
@@ -47,6 +79,10 @@ impl Misuse {
             Misuse::Foreign { .. } => "foreign_pointer",
             Misuse::Interior { .. } => "interior_pointer",
             Misuse::WrongLayout { .. } => "wrong_layout",
+            Misuse::Overrun { .. } => "overrun",
+            Misuse::Underrun { .. } => "underrun",
+            Misuse::UseAfterFree { .. } => "use_after_free",
+            Misuse::RecordOverwritten { .. } => "record_overwritten",
             Misuse::Disabled { .. } => "disabled",
         }
     }
@@ -70,6 +106,22 @@ impl fmt::Display for Misuse {
                 "free of the heap object at {address:#x}, which has {size} bytes, with the layout of {} bytes aligned to {}",
                 layout.size(),
                 layout.align()
+            ),
+            Misuse::Overrun { address, size, offset } => write!(
+                f,
+                "the heap object at {address:#x}, which has {size} bytes, was overrun: the byte at offset {offset} was written to"
+            ),
+            Misuse::Underrun { address, size, before } => write!(
+                f,
+                "the heap object at {address:#x}, which has {size} bytes, was underrun: the byte at offset -{before} was written to"
+            ),
+            Misuse::UseAfterFree { address, size, offset } => write!(
+                f,
+                "use after free: the heap object at {address:#x}, which had {size} bytes, was written to at offset {offset} after its free"
+            ),
+            Misuse::RecordOverwritten { address } => write!(
+                f,
+                "the heap's record of the object at {address:#x} was overwritten, by an underrun of it or an overrun of the object before it"
             ),
             Misuse::Disabled { address } => {
                 write!(

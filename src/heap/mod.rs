@@ -23,7 +23,10 @@
 //! | `allocator` | [`Heap`]: what happens behind the fast path |
 //! | `large` | objects above the largest class |
 //! | `stats` | counts, and the check of the tables |
+//! | `sites`, `checked` | objects with red zones, poison and call sites |
 //! | `arena` | what the kernel's heap allocates from while an allocator of frames is under test |
+//! | `parameters` | whether objects are checked |
+//! | `kernel_checked` | the checks of the kernel's heap |
 //! | `kernel` | the heap of all CPUs, and the `GlobalAlloc` of programs |
 //! | `kernel_stats` | what the kernel's heap counts |
 //! | `purge`, `cache` | caches of objects that stay constructed |
@@ -37,9 +40,13 @@ pub mod allocator;
 #[doc(hidden)]
 pub mod backing;
 #[doc(hidden)]
+pub mod checked;
+#[doc(hidden)]
 pub mod magazines;
 #[doc(hidden)]
 pub mod misuse;
+#[doc(hidden)]
+pub mod sites;
 #[doc(hidden)]
 pub mod size_class;
 pub mod source;
@@ -58,10 +65,13 @@ pub(crate) mod faults;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
+mod kernel_checked;
+#[cfg(target_os = "none")]
 mod kernel_stats;
 mod large;
 mod map;
 mod mark;
+pub(crate) mod parameters;
 #[cfg(target_os = "none")]
 mod purge;
 mod slab;
@@ -86,6 +96,8 @@ pub use kernel::KernelHeap;
 pub(crate) use kernel::{held_frames, try_dealloc, validate};
 #[cfg(target_os = "none")]
 pub(crate) use kernel::{init, reclaim, table_bytes};
+#[cfg(target_os = "none")]
+pub(crate) use kernel_checked::send_live_sites;
 #[cfg(target_os = "none")]
 pub(crate) use kernel_stats::{ClassCounts, HeapCounts};
 #[doc(hidden)]

@@ -20,8 +20,16 @@ struct NoMagazines {
     _words: [AtomicU64; MAGAZINES_BYTES / size_of::<u64>()],
 }
 
-static NO_MAGAZINES: NoMagazines =
-    NoMagazines { _words: [const { AtomicU64::new(0) }; MAGAZINES_BYTES / size_of::<u64>()] };
+impl NoMagazines {
+    const fn new() -> NoMagazines {
+        NoMagazines { _words: [const { AtomicU64::new(0) }; MAGAZINES_BYTES / size_of::<u64>()] }
+    }
+}
+
+static NO_MAGAZINES: NoMagazines = NoMagazines::new();
+
+/// The same, where the heap is in use, but not by its fast path.
+static NO_FAST_PATH: NoMagazines = NoMagazines::new();
 
 /// A pointer to the magazines of a CPU.
 #[repr(transparent)]
@@ -42,6 +50,11 @@ pub(crate) fn heap_cache() -> usize {
     unsafe { HEAP_CACHE::load_64() as usize }
 }
 
+/// The address to set where the heap is in use, and its fast path must find nothing.
+pub(crate) fn no_fast_path() -> usize {
+    (&raw const NO_FAST_PATH).expose_provenance()
+}
+
 /// Whether this CPU's heap is not in use.
 pub(crate) fn has_no_heap_cache() -> bool {
     heap_cache() == (&raw const NO_MAGAZINES).addr()
@@ -50,7 +63,7 @@ pub(crate) fn has_no_heap_cache() -> bool {
 /// Sets the address of this CPU's magazines.
 ///
 /// # Safety
-/// `address` is that of the heap's magazines for this CPU, or was returned by [`heap_cache`].
+/// `address` is that of the heap's magazines for this CPU, or was returned by [`heap_cache`] or [`no_fast_path`].
 #[inline(always)]
 pub(crate) unsafe fn set_heap_cache(_: &IrqGuard, address: usize) {
     // SAFETY: the variable is one pointer in a cell, and every pointer is valid for the type; the caller guarantees what it leads to.

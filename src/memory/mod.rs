@@ -90,8 +90,8 @@ pub(crate) use frames::global::frames;
 pub use frames::global::{free_frames, total_frames};
 #[cfg(target_os = "none")]
 pub(crate) use heap_slot::{
-    HeapHooks, MAGAZINES_BYTES, clear_heap_cache, has_no_heap_cache, heap_cache, set_heap_cache,
-    set_heap_hook,
+    HeapHooks, MAGAZINES_BYTES, clear_heap_cache, has_no_heap_cache, heap_cache, no_fast_path,
+    set_heap_cache, set_heap_hook,
 };
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use init::map_text_writable;

@@ -163,6 +163,16 @@ pub(super) fn heap_counts() {
     }));
 }
 
+/// Sends the call sites of live objects, if the heap is checked. What caches of objects have free is dropped first.
+///
+/// **Context:** thread.
+pub(super) fn live_heap_objects() {
+    if interrupts_enabled() {
+        heap::reclaim();
+        heap::send_live_sites();
+    }
+}
+
 fn class_record(class: &heap::ClassCounts) -> wire::HeapClass {
     let heap::ClassCounts { stats, cached } = class;
     wire::HeapClass {

@@ -59,6 +59,7 @@ fn finish(outcome: Result<(), Reason>) -> ExitCode {
     frames::frame_counts();
     if outcome.is_ok() {
         frames::heap_counts();
+        frames::live_heap_objects();
     }
     frames::mapping_counts();
     frames::send_zone_counts(true);

@@ -47,6 +47,24 @@ pub struct HeapClass {
     pub slab_waste_bytes: u64,
 }
 
+/// The maximum number of return addresses in a record of a call site.
+pub const CALLS_IN_SITE: usize = 16;
+
+/// A place of the program that has allocated or freed an object of a checked heap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapSite<S> {
+    /// `allocated` or `freed`, of the object that the panic that follows is about; `live`, of objects that are allocated when the run ends.
+    pub role: S,
+    /// Live objects that were allocated here.
+    pub objects: u64,
+    /// The bytes that the program has asked for in these.
+    pub bytes: u64,
+    /// The run-time address minus the address in the kernel's ELF file.
+    pub slide: u64,
+    /// Return addresses, innermost first.
+    pub calls: heapless::Vec<u64, CALLS_IN_SITE>,
+}
+
 /// What a CPU has in its magazines, of up to [`CLASSES_IN_RECORD`] classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -19,7 +19,7 @@ use crate::run::Seen;
 use crate::base::VerdictKind;
 use crate::kernel::StackFrame;
 use crate::report::bench::{self, BenchReport};
-use crate::report::heap::{self, HeapReport};
+use crate::report::heap::{self, HeapReport, HeapSiteReport};
 use crate::report::interrupts::{self, InterruptReport};
 use crate::report::lateness::{self, LatenessReport};
 use crate::report::memory::{self, ZoneReport};
@@ -66,6 +66,9 @@ pub struct Report {
     /// The heap's counts at the end of the work; absent if it had nothing.
     #[serde(default)]
     pub heap: Option<HeapReport>,
+    /// The call sites that a checked heap has named.
+    #[serde(default)]
+    pub heap_sites: Vec<HeapSiteReport>,
     /// The workloads, in the order in which they ran.
     pub stress: Vec<StressReport>,
     /// The costs, in the order of their measurement.
@@ -277,6 +280,7 @@ impl Report {
                 calls: seen.frame_counts.clone(),
             }),
             heap: heap::report(seen),
+            heap_sites: heap::sites(seen),
             stress: stress::reports(seen),
             bench: seen.bench.iter().map(bench::report).collect(),
             tests: TestReport::all(&seen.tests),

@@ -3,6 +3,7 @@
 use octopod::wire::{Heap, HeapClass};
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::StackFrame;
 use crate::run::Seen;
 
 /// The heap's memory, and its objects.
@@ -38,6 +39,46 @@ impl HeapCpuReport {
             (objects.saturating_add(count), bytes.saturating_add(size.saturating_mul(count)))
         })
     }
+}
+
+/// A place of the program that has allocated or freed an object of a checked heap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapSiteReport {
+    /// `allocated` or `freed`, of the object that the panic is about; `live`, of objects that were allocated when the run ended.
+    pub role: String,
+    /// Live objects that were allocated here.
+    pub objects: u64,
+    /// The bytes that the program has asked for in these.
+    pub bytes: u64,
+    /// The program's innermost call; else octopod's, outside the heap. Absent where the symbols do not know it.
+    pub call: Option<String>,
+    /// The calls, innermost first.
+    pub backtrace: Vec<StackFrame>,
+}
+
+impl HeapSiteReport {
+    /// Describes the site on one line.
+    pub fn in_words(&self) -> String {
+        let call = self.call.as_deref().unwrap_or("an unknown call");
+        match self.role.as_str() {
+            "live" => {
+                format!("{} heap objects of {} bytes are live, allocated by {call}", self.objects, self.bytes)
+            }
+            role => format!("the heap object was {role} by {call}"),
+        }
+    }
+}
+
+/// All sites, without their calls, which take symbols.
+pub(super) fn sites(seen: &Seen) -> Vec<HeapSiteReport> {
+    let site = |site: &octopod::wire::HeapSite<String>| HeapSiteReport {
+        role: site.role.clone(),
+        objects: site.objects,
+        bytes: site.bytes,
+        call: None,
+        backtrace: Vec::new(),
+    };
+    seen.heap_sites.iter().map(site).collect()
 }
 
 /// `None` if the heap had no memory.

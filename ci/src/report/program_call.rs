@@ -20,6 +20,17 @@ pub fn called_from(location: Option<&str>, backtrace: &[StackFrame]) -> Option<S
     Some(in_words(first))
 }
 
+/// Returns `FUNCTION (FILE:LINE)` of the program's innermost call; without one, of octopod's innermost call outside its heap.
+pub fn user_of_heap(backtrace: &[StackFrame]) -> Option<String> {
+    called_from(None, backtrace).or_else(|| {
+        let is_it = |frame: &&StackFrame| {
+            let function = frame.function.as_deref().unwrap_or_default();
+            crate_of(function) == Some("octopod") && !function.contains("octopod::heap::")
+        };
+        backtrace.iter().find(is_it).map(in_words)
+    })
+}
+
 /// `FUNCTION (FILE:LINE)`, as far as the symbols know them.
 pub fn in_words(frame: &StackFrame) -> String {
     let function = frame.function.as_deref().unwrap_or(&frame.address);
@@ -117,6 +128,19 @@ mod tests {
         let own: Vec<_> = recorded().into_iter().filter(|at| !in_words(at).contains("visitor")).collect();
         assert_eq!(called_from(Some(OCTOPOD), &own), None);
         assert_eq!(called_from(None, &own), None);
+    }
+
+    #[test]
+    fn the_user_of_the_heap_is_the_program_or_else_octopod() {
+        let heap = "<octopod::heap::kernel::KernelHeap as core::alloc::global::GlobalAlloc>::alloc";
+        let mut calls =
+            vec![frame(heap, "src/heap/kernel.rs:1"), frame("alloc::alloc::alloc", "library/a.rs:2")];
+        calls.push(frame("octopod::selftest::heap::run", "src/selftest/heap.rs:3"));
+        let own = "octopod::selftest::heap::run (src/selftest/heap.rs:3)";
+        assert_eq!(user_of_heap(&calls).as_deref(), Some(own));
+        calls.push(frame("visitor::main", "src/main.rs:9"));
+        assert_eq!(user_of_heap(&calls).as_deref(), Some("visitor::main (src/main.rs:9)"));
+        assert_eq!(user_of_heap(&calls[..2]), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::base::VerdictKind;
 use crate::kernel::StackFrame;
 use crate::report::Judgement;
 use crate::report::document::*;
+use crate::report::heap::HeapSiteReport;
 use crate::report::panic::{PanicContextReport, PanicCpuReport, PanicReport};
 use crate::report::trace::EventReport;
 use crate::run::Seen;
@@ -172,6 +173,13 @@ pub fn hostile() -> Report {
     let mut report = report(&seen);
     (report.verdict, report.reason, report.command_line) = (VerdictKind::Panic, Some(word()), word());
     report.warnings[0].backtrace = vec![frame()];
+    report.heap_sites = vec![HeapSiteReport {
+        role: word(),
+        objects: 1,
+        bytes: 1,
+        call: Some(word()),
+        backtrace: vec![frame()],
+    }];
     let cpu = |cpu| PanicCpuReport {
         cpu,
         state: word(),

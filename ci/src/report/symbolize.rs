@@ -4,14 +4,19 @@ use crate::kernel::{StackFrame, Symbols};
 use crate::report::Report;
 use crate::report::event_names::EventNames;
 use crate::report::outcome::CpuPlace;
+use crate::report::program_call::user_of_heap;
 use crate::report::trace::EventReport;
 use crate::run::Seen;
 use crate::run::records::TracedWords;
 
-/// Adds the backtraces of warnings, and those of the other CPUs in a panic.
+/// Adds the backtraces of warnings, of call sites of the heap, and of the other CPUs in a panic.
 pub fn add_backtraces(report: &mut Report, seen: &Seen, symbols: &Symbols) {
     for (report, (warning, frames)) in report.warnings.iter_mut().zip(&seen.warnings) {
         report.backtrace = calls(warning.rip, frames, warning.slide, symbols);
+    }
+    for (report, site) in report.heap_sites.iter_mut().zip(&seen.heap_sites) {
+        report.backtrace = symbols.backtrace(&site.calls, site.slide);
+        report.call = user_of_heap(&report.backtrace);
     }
     let (Some(report), Some(panic)) = (&mut report.panic, &seen.panic) else { return };
     for (cpu_report, (cpu, frames)) in report.cpus.iter_mut().zip(&seen.panic_cpus) {

@@ -4,7 +4,7 @@
 
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Figure, Fragmentation, FrameCounts,
-    Heap, HeapClass, HeapCpu, Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic,
+    Heap, HeapClass, HeapCpu, HeapSite, Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic,
     PanicContextLine, PanicCpu, PanicWait, Progress, REPORT_REQUESTED, Record, Stress, StressCpu, TestStep,
     Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
@@ -54,6 +54,8 @@ pub struct Seen {
     pub heap_classes: Vec<HeapClass>,
     /// The magazines of CPUs.
     pub heap_cpus: Vec<HeapCpu>,
+    /// Call sites of a checked heap.
+    pub heap_sites: Vec<HeapSite<String>>,
     /// The time at which the work began.
     pub work: Option<WorkStart>,
     /// The workload under way.
@@ -208,6 +210,7 @@ impl Seen {
             }
             Record::HeapClass(class) => push(&mut self.heap_classes, class, MAX_OF_A_KIND),
             Record::HeapCpu(cpu) => push(&mut self.heap_cpus, cpu, MAX_OF_A_KIND),
+            Record::HeapSite(site) => push(&mut self.heap_sites, site, MAX_RESULTS),
             // At the kernel's console the stress runs as often as it is asked to.
             Record::Work(work) => self.work = Some(work),
             Record::Progress(progress) => self.progress = Some(progress),
@@ -407,7 +410,11 @@ mod tests {
         };
         let cached = [(u32::MAX, u32::MAX); octopod::wire::CLASSES_IN_RECORD].into_iter().collect();
         let cpu = HeapCpu { cpu: u32::MAX, node: u32::MAX, cached };
-        let of_heap = [Record::Heap(heap), Record::HeapClass(class), Record::HeapCpu(cpu)];
+        let calls = [of_most; octopod::wire::CALLS_IN_SITE].into_iter().collect();
+        let role = "allocated".to_owned();
+        let site = HeapSite { role, objects: of_most, bytes: of_most, slide: of_most, calls };
+        let of_heap =
+            [Record::Heap(heap), Record::HeapClass(class), Record::HeapCpu(cpu), Record::HeapSite(site)];
         let of_frames = [Record::ZoneCounts(zone), Record::FrameCounts(counts)];
         for sent in of_frames.iter().chain(&of_heap).map(line) {
             assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");

@@ -1,6 +1,9 @@
 //! Tests of the heap on the host.
 
+#[cfg(not(any(loom, shuttle)))]
+mod checked;
 mod misuse;
+#[cfg(not(any(loom, shuttle)))]
 mod model;
 #[cfg(any(loom, shuttle))]
 mod models;

@@ -76,6 +76,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (sections::origin(&report.origin))
         (sections::machine(report))
         (sections::panic(report))
+        (sections::heap_sites(report))
         (sections::warnings(report))
         (figure(pictures, "stages", sections::boot_stages(report)))
         (figure(pictures, "boot", sections::stages(report)))

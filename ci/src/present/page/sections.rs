@@ -161,6 +161,18 @@ pub(crate) fn panic(report: &Report) -> Markup {
     }
 }
 
+/// The call sites that a checked heap has named.
+pub(crate) fn heap_sites(report: &Report) -> Markup {
+    html! {
+        @if !report.heap_sites.is_empty() {
+            h2 { "Objects of the heap" }
+            div.tall { @for site in &report.heap_sites {
+                details { summary { (text(&site.in_words())) } (calls(&site.backtrace)) }
+            } }
+        }
+    }
+}
+
 /// Problems that did not end the run, one line each, with the location of the CPU.
 pub(crate) fn warnings(report: &Report) -> Markup {
     let head = |cpu: u32, kind: &str, message: &str| format!("CPU {cpu}, by {kind}: {message}");

@@ -30,6 +30,9 @@ use outlet::{Outlet, Stream};
 /// Registers of this many CPUs are worth showing; registers.txt has them all.
 const CPUS_SHOWN: usize = 16;
 
+/// So many call sites of the heap are shown.
+const SITES_SHOWN: usize = 10;
+
 /// Of a CPU that was only stopped by a panic, so many of the last events are shown.
 const EVENTS_SHOWN: usize = 4;
 
@@ -144,6 +147,7 @@ impl Console {
         if !self.quiet {
             self.warnings(report);
             self.panic(report);
+            self.heap_sites(report);
             self.places(outcome);
             if !self.verbose {
                 let kind = report.host.as_ref().map_or("", |host| &host.emulator);
@@ -250,6 +254,17 @@ impl Console {
                 self.line(&text::line(&format!("    {}", lock_wait_in_words(wait))));
             }
             self.calls(&warning.backtrace);
+        }
+    }
+
+    /// Shows which calls have allocated and freed the object of a panic, or have left objects.
+    fn heap_sites(&self, report: &Report) {
+        for site in report.heap_sites.iter().take(SITES_SHOWN) {
+            self.line(&text::line(&site.in_words()));
+        }
+        let more = report.heap_sites.len().saturating_sub(SITES_SHOWN);
+        if more > 0 {
+            self.line(&format!("and {more} more call sites of the heap; see the report"));
         }
     }
 

@@ -108,6 +108,7 @@ fn problem(record: &Record<String>) -> Option<String> {
         | Record::Warning(_)
         | Record::Defect(_)
         | Record::WarningFrame(_)
+        | Record::HeapSite(_)
         | Record::Prompt
         | Record::Reset
         | Record::Events(_)
