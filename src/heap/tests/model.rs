@@ -1,20 +1,53 @@
-//! Random operations on three CPUs, beside a naive model that knows every byte.
+//! Random operations on three CPUs, beside a naive model that knows every byte: on the heap as it is, and with checks.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::heap::Misuse;
+use crate::heap::checked::CheckedHeap;
+use crate::heap::host::HostFrames;
+use crate::heap::sites::{Site, SiteId, Sites};
+use crate::heap::size_class::SizeClass;
+use crate::memory::frames::FRAME_BYTES;
 
 const CPUS: usize = 3;
 const BLOCKS: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Alloc { cpu: usize, size: usize, align: usize },
-    Free { cpu: usize, which: prop::sample::Index },
-    Realloc { cpu: usize, which: prop::sample::Index, size: usize },
-    Drain { cpu: usize },
+    Alloc {
+        cpu: usize,
+        size: usize,
+        align: usize,
+    },
+    Free {
+        cpu: usize,
+        which: prop::sample::Index,
+    },
+    Realloc {
+        cpu: usize,
+        which: prop::sample::Index,
+        size: usize,
+    },
+    /// Frees an address inside an object, which must be refused.
+    FreeInside {
+        cpu: usize,
+        which: prop::sample::Index,
+        offset: usize,
+    },
+    /// Frees an object as one of another class, which must be refused.
+    FreeAs {
+        cpu: usize,
+        which: prop::sample::Index,
+        size: usize,
+    },
+    Drain {
+        cpu: usize,
+    },
     DrainDepots,
 }
 
@@ -30,6 +63,10 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (cpu.clone(), any::<prop::sample::Index>()).prop_map(|(cpu, which)| Op::Free { cpu, which }),
         4 => (cpu.clone(), any::<prop::sample::Index>(), size())
             .prop_map(|(cpu, which, size)| Op::Realloc { cpu, which, size }),
+        1 => (cpu.clone(), any::<prop::sample::Index>(), 1..1000_usize)
+            .prop_map(|(cpu, which, offset)| Op::FreeInside { cpu, which, offset }),
+        1 => (cpu.clone(), any::<prop::sample::Index>(), size())
+            .prop_map(|(cpu, which, size)| Op::FreeAs { cpu, which, size }),
         1 => cpu.prop_map(|cpu| Op::Drain { cpu }),
         1 => Just(Op::DrainDepots),
     ]
@@ -61,62 +98,179 @@ impl Model {
         self.objects.insert(address, Object { pointer, layout, pattern: self.next });
     }
 
-    fn remove(&mut self, which: prop::sample::Index) -> Option<Object> {
+    fn address(&self, which: prop::sample::Index) -> Option<usize> {
         if self.objects.is_empty() {
-            return None;
+            None
+        } else {
+            self.objects.keys().nth(which.index(self.objects.len())).copied()
         }
-        let address = *self.objects.keys().nth(which.index(self.objects.len()))?;
+    }
+
+    fn remove(&mut self, which: prop::sample::Index) -> Option<Object> {
+        let address = self.address(which)?;
         let object = self.objects.remove(&address)?;
         assert!(has(object.pointer, object.layout.size(), object.pattern), "the object was overwritten");
         Some(object)
     }
 }
 
-fn run(ops: &[Op]) {
-    let machine = Machine::new(BLOCKS, CPUS);
-    let heap = machine.heap.heap();
+/// A machine whose heap has checks, or has none.
+struct Tested {
+    machine: Machine,
+    sites: Option<Vec<Site>>,
+}
+
+impl Tested {
+    fn new(is_checked: bool, nodes: usize) -> Tested {
+        let heap = HostHeap::new(BLOCKS, nodes);
+        if is_checked {
+            heap.heap().fill_slabs();
+        }
+        let cpus: Vec<_> = (0..CPUS).map(|_| Magazines::new()).collect();
+        cpus.iter().enumerate().for_each(|(number, cpu)| cpu.set_node(number % nodes));
+        let sites = is_checked.then(|| (0..16).map(|_| Site::new()).collect());
+        Tested { machine: Machine { heap, cpus }, sites }
+    }
+
+    fn checked(&self) -> Option<CheckedHeap<'_, HostFrames>> {
+        let sites = Sites(self.sites.as_ref()?);
+        Some(CheckedHeap { heap: self.machine.heap.heap(), sites })
+    }
+
+    fn site(&self, cpu: usize) -> SiteId {
+        self.sites
+            .as_ref()
+            .map_or(SiteId::default(), |sites| Sites(sites).enter([cpu as u64 + 1].into_iter()))
+    }
+
+    fn alloc(&self, cpu: usize, layout: Layout) -> Option<NonNull<u8>> {
+        match self.checked() {
+            Some(heap) => heap.alloc(&self.machine.cpus[cpu], layout, self.site(cpu)).unwrap(),
+            None => self.machine.alloc(cpu, layout),
+        }
+    }
+
+    fn free(&self, cpu: usize, object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
+        let Some(heap) = self.checked() else { return self.machine.free(cpu, object, layout) };
+        // SAFETY: the model owns what it frees, or frees what the heap is certain to refuse.
+        let freed = unsafe { heap.dealloc(&self.machine.cpus[cpu], object, layout, self.site(cpu)) };
+        freed.map_err(|found| found.misuse)
+    }
+
+    /// Whether the heap has changed the size in place.
+    fn resize(&self, object: &Object, new: Layout) -> bool {
+        match self.checked() {
+            Some(heap) => {
+                assert_eq!(heap.check(object.pointer, object.layout), Ok(()));
+                false
+            }
+            // SAFETY: the object is the model's, with this layout.
+            None => unsafe { self.machine.heap.heap().resize(object.pointer, object.layout, new) }.unwrap(),
+        }
+    }
+}
+
+fn run(ops: &[Op], is_checked: bool, nodes: usize) {
+    let tested = Tested::new(is_checked, nodes);
+    let heap = tested.machine.heap.heap();
     let mut model = Model::default();
     for op in ops {
         match *op {
             Op::Alloc { cpu, size, align } => {
-                if let Some(object) = machine.alloc(cpu, layout(size, align)) {
+                if let Some(object) = tested.alloc(cpu, layout(size, align)) {
                     model.add(object, layout(size, align));
                 }
             }
             Op::Free { cpu, which } => {
                 if let Some(object) = model.remove(which) {
-                    assert_eq!(machine.free(cpu, object.pointer, object.layout), Ok(()));
+                    assert_eq!(tested.free(cpu, object.pointer, object.layout), Ok(()));
                 }
             }
             Op::Realloc { cpu, which, size } => {
                 let Some(object) = model.remove(which) else { continue };
                 let new = layout(size, object.layout.align());
-                // SAFETY: the object is the model's, with this layout.
-                if unsafe { heap.resize(object.pointer, object.layout, new) }.unwrap() {
+                if tested.resize(&object, new) {
                     let kept = size.min(object.layout.size());
                     assert!(has(object.pointer, kept, object.pattern), "the object was overwritten");
                     model.add(object.pointer, new);
                 } else {
-                    assert_eq!(machine.free(cpu, object.pointer, object.layout), Ok(()));
+                    assert_eq!(tested.free(cpu, object.pointer, object.layout), Ok(()));
                 }
             }
-            Op::Drain { cpu } => assert_eq!(heap.drain(&machine.cpus[cpu]), Ok(())),
+            Op::FreeInside { cpu, which, offset } => {
+                let Some(object) = model.address(which).map(|address| &model.objects[&address]) else {
+                    continue;
+                };
+                let offset = 1 + offset % object.layout.size();
+                if offset < object.layout.size() {
+                    // SAFETY: the offset lies in the object.
+                    let inside = unsafe { object.pointer.add(offset) };
+                    assert!(
+                        tested.free(cpu, inside, object.layout).is_err(),
+                        "{offset} in {:?}",
+                        object.layout
+                    );
+                }
+            }
+            Op::FreeAs { cpu, which, size } => {
+                let Some(object) = model.address(which).map(|address| &model.objects[&address]) else {
+                    continue;
+                };
+                let other = layout(size, object.layout.align());
+                if is_of_another_size(object.layout, other, is_checked) {
+                    assert!(
+                        tested.free(cpu, object.pointer, other).is_err(),
+                        "{:?} as {other:?}",
+                        object.layout
+                    );
+                }
+            }
+            Op::Drain { cpu } => assert_eq!(heap.drain(&tested.machine.cpus[cpu]), Ok(())),
             Op::DrainDepots => assert_eq!(heap.drain_depots(), Ok(())),
         }
     }
     assert_eq!(heap.validate(), Ok(()));
     for (_, object) in model.objects {
         assert!(has(object.pointer, object.layout.size(), object.pattern), "the object was overwritten");
-        assert_eq!(machine.free(0, object.pointer, object.layout), Ok(()));
+        assert_eq!(tested.free(0, object.pointer, object.layout), Ok(()));
     }
-    machine.assert_all_free();
+    tested.machine.assert_all_free();
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 64 }, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn random_operations_agree_with_the_model(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 60 } else { 800 })) {
-        run(&ops);
+/// Whether the heap can tell the layouts apart: without checks, objects of the same class or number of frames are the same to it.
+fn is_of_another_size(own: Layout, other: Layout, is_checked: bool) -> bool {
+    match (SizeClass::of(own), SizeClass::of(other)) {
+        _ if is_checked => own.size() != other.size(),
+        (None, None) => {
+            let [own, other] = [own, other].map(|layout| layout.size().div_ceil(FRAME_BYTES));
+            own.max(other) > 2 * own.min(other)
+        }
+        (own, other) => own != other,
     }
+}
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The cases of `PROPTEST_CASES`, and on until there were as many operations as the long tier wants.
+#[test]
+fn random_operations_agree_with_the_model() {
+    let cases = setting("PROPTEST_CASES").unwrap_or(if cfg!(miri) { 2 } else { 64 }) as u32;
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let most = if cfg!(miri) { 60 } else { 800 };
+    let values = (prop::collection::vec(op(), 1..most), any::<bool>(), 1..=2_usize);
+    let (done, mut runs) = (Cell::new(0), 0);
+    while runs == 0 || done.get() < setting("HEAP_MODEL_OPERATIONS").unwrap_or(0) {
+        let outcome = TestRunner::new(config.clone()).run(&values, |(ops, is_checked, nodes)| {
+            run(&ops, is_checked, nodes);
+            done.set(done.get() + ops.len() as u64);
+            Ok(())
+        });
+        outcome.unwrap_or_else(|error| panic!("{error}"));
+        runs += cases;
+    }
+    println!("counted {} operations", done.get());
+    println!("counted {runs} cases");
 }

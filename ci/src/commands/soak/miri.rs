@@ -1,4 +1,4 @@
-//! The tests of the frame allocator, and of the structures that are laid over ACPI tables, under Miri. Miri is an interpreter
+//! The tests of the frame allocator and of the heap, and of the structures that are laid over ACPI tables, under Miri. Miri is an interpreter
 //! that detects undefined behaviour: invalid pointers, data races, invalid values. It is a hundred times slower or more, so the
 //! tests do fewer rounds there.
 
@@ -28,6 +28,8 @@ pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error
         "memory::frames::",
         "memory::cache::",
         "memory::tests::",
+        "heap::tests::",
+        "heap::sites::",
         "acpi::layout::",
         "--skip",
         "memory::tests::accounting::",
@@ -36,6 +38,9 @@ pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error
     cargo.command().env("MIRIFLAGS", FLAGS);
     cargo.command().env("PROPTEST_CASES", task.count.unwrap_or(CASES).to_string());
     cargo.test("building the tests for Miri", task, console, |tests| {
-        format!("{} tests of the frame allocator and of table layouts, no undefined behaviour", tests.passed)
+        format!(
+            "{} tests of the frame allocator, of the heap and of table layouts, no undefined behaviour",
+            tests.passed
+        )
     })
 }

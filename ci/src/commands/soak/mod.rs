@@ -53,9 +53,9 @@ pub enum Soak {
     Loom,
     /// The whole frame allocator in storms on three CPUs, and the models, in random schedules.
     Shuttle,
-    /// Random operations on the frame allocator, against a naive model and `buddy_system_allocator`. Failures are shrunk.
+    /// Random operations on the frame allocator and on the heap, against naive models and `buddy_system_allocator`. Failures are shrunk.
     Model,
-    /// The tests of the frame allocator and of the ACPI layouts in Miri, an interpreter that finds undefined behaviour.
+    /// The tests of the frame allocator, of the heap and of the ACPI layouts in Miri, an interpreter that finds undefined behaviour.
     Miri,
     /// `cargo mutants` on the frame allocator: at least 90 % caught, and for each other the reason in `config/mutants.toml`. An
     /// interrupted soak continues with the next file.
