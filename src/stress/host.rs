@@ -30,6 +30,7 @@ use super::tested::{Tested, TestedHeap};
 use super::workloads::{self, EXHAUST_LIMIT, Platform, SLOTS, Setup, Shared, Workload};
 use crate::cpu::PAGE_BYTES;
 use crate::heap::source::become_cpu;
+use crate::memory::frames::Order;
 use crate::memory::host::World;
 use crate::wire::{Bucket, Stress};
 
@@ -66,6 +67,8 @@ pub struct HostRun<'a> {
     pub trace: Option<&'a AllocTrace<'a>>,
     /// Whether every frame of a run is checked, not samples of it.
     pub check_every_frame: bool,
+    /// The largest order that the workload allocates.
+    pub largest_order: Order,
 }
 
 /// The result of a [`HostRun`].
@@ -244,6 +247,7 @@ impl HostRun<'_> {
             seed: self.seed,
             trace: self.trace,
             check_every: self.check_every_frame,
+            largest_order: self.largest_order,
         }
         .run(end, &Tested::Frames(source))
     }
@@ -335,6 +339,7 @@ impl HostHeapRun {
             seed: self.seed,
             trace: None,
             check_every: self.check_every_word,
+            largest_order: Order::MAX,
         };
         let watched;
         let source = match activity {
@@ -357,6 +362,7 @@ struct Run<'a> {
     seed: u64,
     trace: Option<&'a AllocTrace<'a>>,
     check_every: bool,
+    largest_order: Order,
 }
 
 impl Run<'_> {
@@ -384,6 +390,7 @@ impl Run<'_> {
             free_before: before.free(),
             trace: self.trace,
             check_every_frame: self.check_every,
+            largest_order: self.largest_order,
             runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
         });
         let began = Instant::now();

@@ -7,7 +7,8 @@ use super::allocators::{self, Allocator, OCTOPOD};
 use super::heap::{self, Heap};
 use super::subject::Subject;
 use super::workloads::{self, Workload, defaults};
-use crate::boot::command_line::{NameList, ParameterValue, Switch, ValueError, parse_u64};
+use crate::boot::command_line::{Bounded, NameList, ParameterValue, Switch, ValueError, parse_u64};
+use crate::memory::frames::Order;
 use crate::parameters;
 
 /// The most CPU counts of `stress.cpus=`.
@@ -40,6 +41,9 @@ parameters! {
         /// Whether every frame of a run has its owner word checked, and every word of an object, instead of a few of a large one. Such a
         /// run measures the check.
         pub check_every_frame: Switch = Switch::Off, "stress.check_every_frame";
+        /// The largest order that the workloads allocate. Larger allocations are counted as unsupported, so that allocators of different
+        /// largest orders are compared by the same requests.
+        pub largest_order: LargestOrder = LargestOrder::MOST, "stress.largest_order";
     }
 }
 
@@ -61,6 +65,22 @@ impl StressParameters {
     pub fn workloads_of(&self, subject: Subject) -> impl Iterator<Item = &'static Workload> + Clone + '_ {
         let of_heaps = matches!(subject, Subject::Heap(_));
         self.workloads.iter().filter(move |workload| workload.is_of_heaps() == of_heaps)
+    }
+}
+
+/// The number of an order: 0 to 18.
+pub type LargestOrder = Bounded<0, { Order::MAX.get() as u32 }>;
+
+impl LargestOrder {
+    /// All orders.
+    pub const MOST: LargestOrder = match Bounded::new(Order::MAX.get() as u32) {
+        Some(most) => most,
+        None => unreachable!(),
+    };
+
+    /// The order.
+    pub fn order(self) -> Order {
+        Order::new(self.get() as u8).unwrap_or(Order::MAX)
     }
 }
 

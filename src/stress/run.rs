@@ -298,6 +298,7 @@ impl SubjectRun<'_> {
             trace: self.trace,
             runs: tables.runs(workload),
             check_every_frame,
+            largest_order: self.plan.parameters.largest_order.order(),
         });
         let began_us = time::now_us();
         let kernel = Kernel {

@@ -66,6 +66,11 @@ pub struct StressArgs {
     #[arg(long, help_heading = "Stress")]
     pub check_every_frame: bool,
 
+    /// Allocate no order above this one, 0 to 18: larger allocations count as unsupported. So allocators of different largest orders get
+    /// the same requests.
+    #[arg(long, value_name = "ORDER", help_heading = "Stress")]
+    pub largest_order: Option<u8>,
+
     /// Replay this trace of allocations and frees, instead of the other workloads unless --workloads names some.
     #[arg(long, value_name = "FILE", help_heading = "Stress")]
     pub replay: Option<PathBuf>,
@@ -110,6 +115,7 @@ impl StressArgs {
             parameters.extend((!value.is_empty()).then(|| format!("stress.{name}={value}")));
         }
         parameters.extend(self.check_every_frame.then(|| "stress.check_every_frame=on".to_owned()));
+        parameters.extend(self.largest_order.map(|order| format!("stress.largest_order={order}")));
         parameters.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
         parameters
     }

@@ -52,7 +52,7 @@ impl Processes {
     }
 
     fn words(&self, part: &Part) -> Vec<String> {
-        let Settings { blocks, time, seed, check_every_frame } = self.settings;
+        let Settings { blocks, time, seed, check_every_frame, largest_order } = self.settings;
         let arguments = PartArguments {
             subject: part.subject.name().to_owned(),
             is_heap: matches!(part.subject, Subject::Heap(_)),
@@ -62,6 +62,7 @@ impl Processes {
             time_us: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
             seed,
             check_every_frame,
+            largest_order: largest_order.get(),
             trace: self.trace.clone(),
         };
         arguments.words()
@@ -168,6 +169,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use octopod::boot::command_line::Named;
+    use octopod::memory::frames::Order;
     use octopod::stress::allocators::OCTOPOD;
     use octopod::stress::workloads::{PAIRS, Workload};
 
@@ -205,7 +207,13 @@ mod tests {
         let subject = Subject::Allocator(&OCTOPOD);
         let parts: Vec<_> =
             [bulk, &PAIRS, remote].map(|workload| Part { threads: 1, subject, workload }).into();
-        let settings = Settings { blocks: 1, time: Duration::ZERO, seed: 7, check_every_frame: false };
+        let settings = Settings {
+            blocks: 1,
+            time: Duration::ZERO,
+            seed: 7,
+            check_every_frame: false,
+            largest_order: Order::MAX,
+        };
         let mut work = Processes::new(HostProgram::of(path.clone()), parts, settings, None);
         assert_eq!(work.by_hand(), None);
         for (index, name) in ["bulk", "pairs", "remote"].into_iter().enumerate() {

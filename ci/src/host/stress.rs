@@ -95,7 +95,8 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     let blocks = (config.mem.bytes() / BLOCK_BYTES as u64).max(1) as usize;
     let of = parts.len() as u32;
     let check_every_frame = kernel.stress.check_every_frame == Switch::On;
-    let settings = Settings { blocks, time, seed, check_every_frame };
+    let largest_order = kernel.stress.largest_order.order();
+    let settings = Settings { blocks, time, seed, check_every_frame, largest_order };
     let mut work: Box<dyn Work> = match &config.program {
         Some(program) => Box::new(Processes::new(program.clone(), parts, settings, config.replay.clone())),
         None => Box::new(Threads::start(parts, settings, text)),

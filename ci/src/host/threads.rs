@@ -54,13 +54,23 @@ fn run(parts: &[Part], settings: &Settings, text: Option<&(Vec<u8>, TraceSize)>,
             return;
         }
         let Part { threads, subject, workload } = *part;
-        let Settings { blocks, time, seed, check_every_frame } = *settings;
+        let Settings { blocks, time, seed, check_every_frame, largest_order } = *settings;
         let bound = Bound::Time(time);
         let ran = match subject {
             Subject::Allocator(allocator) => {
                 let trace = trace.as_ref();
-                HostRun { allocator, workload, threads, blocks, bound, seed, trace, check_every_frame }
-                    .run_watched(Some(&activity))
+                HostRun {
+                    allocator,
+                    workload,
+                    threads,
+                    blocks,
+                    bound,
+                    seed,
+                    trace,
+                    check_every_frame,
+                    largest_order,
+                }
+                .run_watched(Some(&activity))
             }
             Subject::Heap(heap) => {
                 let (bytes, check_every_word) = (blocks * BLOCK_BYTES, check_every_frame);

@@ -128,6 +128,7 @@ mod tests {
             seed: 1,
             trace: None,
             check_every_frame: false,
+            largest_order: Order::MAX,
         };
         let mut watchdog = Watchdog::new();
         let hang = thread::scope(|scope| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use octopod::memory::frames::Order;
 use octopod::stress::host::ThreadActivity;
 use octopod::stress::host::program::PartResult;
 use octopod::stress::subject::Subject;
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) time: Duration,
     pub(crate) seed: u64,
     pub(crate) check_every_frame: bool,
+    pub(crate) largest_order: Order,
 }
 
 /// An event of the work.

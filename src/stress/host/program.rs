@@ -24,7 +24,7 @@ use super::super::replay::{self, TraceTables};
 use super::super::workloads::Workload;
 use super::{Activity, Bound, HostHeapRun, HostRun, Outcome, ThreadActivity};
 use crate::boot::command_line::Named;
-use crate::memory::frames::{FRAME_BYTES, FRAMES_PER_BLOCK};
+use crate::memory::frames::{FRAME_BYTES, FRAMES_PER_BLOCK, Order};
 use crate::wire::{Bucket, Stress};
 
 /// The time between two reports of what the threads do.
@@ -55,6 +55,8 @@ pub struct PartArguments {
     pub seed: u64,
     /// Whether every frame of a run is checked.
     pub check_every_frame: bool,
+    /// The largest order that the workload allocates, by number.
+    pub largest_order: u8,
     /// The file with the trace that `replay` replays.
     pub trace: Option<PathBuf>,
 }
@@ -70,6 +72,7 @@ impl PartArguments {
             format!("time_us={}", self.time_us),
             format!("seed={}", self.seed),
             format!("check_every_frame={}", self.check_every_frame),
+            format!("largest_order={}", self.largest_order),
         ];
         words.extend(self.trace.as_ref().map(|path| format!("trace={}", path.display())));
         words
@@ -89,6 +92,7 @@ impl PartArguments {
             time_us: 200_000,
             seed: 1,
             check_every_frame: false,
+            largest_order: Order::MAX.get(),
             trace: None,
         };
         for word in words {
@@ -107,6 +111,7 @@ impl PartArguments {
                 "check_every_frame" => {
                     part.check_every_frame = value.parse().map_err(|error| wrong(&error))?;
                 }
+                "largest_order" => part.largest_order = value.parse().map_err(|error| wrong(&error))?,
                 "trace" => part.trace = Some(value.into()),
                 _ => return Err(format!("{word}: no such argument")),
             }
@@ -153,6 +158,7 @@ impl PartArguments {
             seed: self.seed,
             trace: trace.as_ref(),
             check_every_frame: self.check_every_frame,
+            largest_order: Order::new(self.largest_order).unwrap_or(Order::MAX),
         };
         Ok(run.run_watched(Some(activity)))
     }
@@ -296,6 +302,7 @@ mod tests {
             time_us: 0,
             seed: 7,
             check_every_frame: true,
+            largest_order: 11,
             trace: None,
         }
     }

@@ -33,6 +33,7 @@ fn every_workload_runs_on_every_allocator() {
                 seed: 7,
                 trace: Some(&trace),
                 check_every_frame,
+                largest_order: Order::MAX,
             };
             let outcome = run.run();
             assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
@@ -59,6 +60,43 @@ fn all_rounds(workload: &str, blocks: usize) -> HostRun<'static> {
         seed: 7,
         trace: None,
         check_every_frame: false,
+        largest_order: Order::MAX,
+    }
+}
+
+/// Has no frame, and is never asked for more than eight.
+struct AtMostOrder3;
+
+impl FrameSource for AtMostOrder3 {
+    fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        assert!(order.get() <= 3, "{order}");
+        None
+    }
+
+    unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
+        Err(FreeError::DoubleFree { frame })
+    }
+
+    fn drain(&self, _: &mut AllocContext) {}
+
+    fn free_frames(&self) -> usize {
+        0
+    }
+}
+
+#[test]
+fn no_order_above_the_largest_is_allocated_and_such_requests_are_counted() {
+    let limited = |workload| HostRun {
+        bound: Bound::Operations(2_000),
+        largest_order: Order::new(3).unwrap(),
+        ..all_rounds(workload, 8)
+    };
+    let figures = limited("random").run_on(Order::BLOCK.frames(), &AtMostOrder3).figures;
+    assert!(figures.refused > 0 && figures.unsupported > 0, "{figures:?}");
+    for workload in ["random", "mixed_orders"] {
+        let outcome = limited(workload).run();
+        assert_eq!(outcome.verdict, Ok(()), "{workload}");
+        assert!(outcome.figures.allocations > 0 && outcome.figures.unsupported > 0, "{workload}");
     }
 }
 
@@ -95,6 +133,7 @@ fn a_run_that_is_split_is_freed_in_parts() {
             bound: Bound::Operations(1_000),
             trace: Some(&trace),
             check_every_frame,
+            largest_order: Order::MAX,
             ..all_rounds("pairs", 8)
         };
         let outcome = run.run();
@@ -160,6 +199,7 @@ fn a_large_run_that_is_allocated_twice_is_found_by_its_checked_frames() {
             seed: 7,
             trace: None,
             check_every_frame,
+            largest_order: Order::MAX,
         };
         let outcome = run.run_on(end_of(&world), &source);
         let found = outcome.verdict;
@@ -305,6 +345,7 @@ fn run_on_core(
         free_before: source.free_frames() as u64,
         trace: None,
         check_every_frame: false,
+        largest_order: Order::MAX,
         runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
     });
     // SAFETY: a context must be unique. There is no other.

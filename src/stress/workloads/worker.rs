@@ -196,6 +196,8 @@ pub struct Setup<'a> {
     pub trace: Option<&'a AllocTrace<'a>>,
     /// Whether every frame of a run is checked, not samples of it.
     pub check_every_frame: bool,
+    /// The largest order that workers allocate.
+    pub largest_order: Order,
     /// The table of a workload that [`holds_runs`](Workload::holds_runs), as new.
     pub runs: RunTable<'a>,
 }
@@ -321,7 +323,7 @@ pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
         rng: Rng::with_seed(seed),
         phase: Phase::default(),
         is_new: true,
-        largest_order: shared.source.largest_order(),
+        largest_order: shared.source.largest_order().min(shared.largest_order),
         tally: Tally::default(),
     };
     platform.barrier();
