@@ -20,6 +20,9 @@ const TWO_BLOCKS: Order = Order::new(10).expect("there are more orders than that
 /// Frames of a batch: more than a magazine transfers at once.
 const BATCH: usize = 96;
 
+/// More blocks than are free in runs of their size when the self-test begins.
+const MANY_BLOCKS: usize = 64;
+
 /// Pages of a mapping.
 const PAGES: usize = 5;
 
@@ -115,7 +118,8 @@ fn ranges_of_blocks() -> CheckResult {
             break block;
         }
         let other = others.next();
-        *other.ok_or_else(|| failed(format_args!("handles: not so: a freed block is among the next")))? = Some(block);
+        *other.ok_or_else(|| failed(format_args!("handles: not so: a freed block is among the next")))? =
+            Some(block);
     };
     // A range of two allocations of order 9 has order 10, but is freed as two blocks.
     let both =
