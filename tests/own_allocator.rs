@@ -119,5 +119,6 @@ fn run(workload: &str) -> HostRun<'static> {
     let workload = <&Workload>::from_name(workload).unwrap();
     let (allocator, threads, blocks, seed, trace) = (&OCTOPOD, 3, 1, 7, None);
     let bound = Bound::Operations(10_000);
-    HostRun { allocator, workload, threads, blocks, bound, seed, trace, check_every_frame: false }
+    let (check_every_frame, largest_order) = (false, Order::MAX);
+    HostRun { allocator, workload, threads, blocks, bound, seed, trace, check_every_frame, largest_order }
 }
