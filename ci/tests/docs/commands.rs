@@ -175,7 +175,11 @@ impl Checker {
         match &cli.command {
             Command::Run(_) => {
                 let (launch, _) = octopod_ci::parse(words).map_err(|error| error.to_string())?;
+                let own = self.options_of_example(words);
+                let is_own = |word: &&str| own.iter().any(|name| word.split('=').next() == Some(name));
                 let parameters = launch.command_line.to_string();
+                let parameters =
+                    parameters.split(' ').filter(|word| !is_own(word)).collect::<Vec<_>>().join(" ");
                 let parsed = Options::parse(parameters.as_bytes(), BuiltIn::ALL);
                 parsed.map_err(|error: CommandLineError| error.to_string())?;
             }
@@ -197,6 +201,17 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// The options that the program of `--example` declares by `option!`.
+    fn options_of_example(&self, words: &[String]) -> Vec<String> {
+        let name = words.iter().skip_while(|word| *word != "--example").nth(1);
+        let path = name.map(|name| self.root.join(format!("examples/{name}.rs")));
+        let source = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let declarations =
+            source.split("octopod::option! {").skip(1).filter_map(|rest| rest.split('}').next());
+        let declared = declarations.flat_map(str::lines).filter(|line| line.contains("static"));
+        declared.filter_map(|line| line.rsplit('"').nth(1)).map(str::to_owned).collect()
     }
 
     fn check_cargo(&self, command: &str, words: &[String]) -> Result<(), String> {
@@ -308,6 +323,10 @@ mod tests {
             "--seed is an option of stress and alloc-trace, not of boot",
         );
         assert_wrong("cargo run -- boot --append colour=red", "unknown parameter");
+        let misuse = "cargo run -- run --example heap_misuse --append 'heap.checked=on misuse=overrun";
+        assert_eq!(checked(&format!("{misuse}'")), Ok(()));
+        assert_wrong(&format!("{misuse} colour=red'"), "unknown parameter");
+        assert_wrong("cargo run -- run --example hello --append misuse=overrun", "unknown parameter");
         assert_wrong("cargo run -- boot --append clock=sundial", "\"sundial\" is not known");
         assert_wrong("cargo run -- stress --workloads checkerboard", "\"checkerboard\" is not known");
         assert_wrong("cargo run -- boot --inject deaf_to_leave", "\"deaf_to_leave\" is not known");
