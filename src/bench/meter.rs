@@ -55,6 +55,8 @@ pub struct Benchmark {
     pub(super) name: &'static str,
     /// What is counted.
     pub(super) unit: &'static str,
+    /// Makes what stays when the benchmark has ended, before the free frames are counted.
+    pub(super) prepare: fn(),
     /// Repeats the operation that many times, inside `Meter::count`.
     pub(super) run: fn(&mut Meter, u32),
     /// The same without the operation: the cost of the repetition, which is subtracted.
@@ -84,6 +86,7 @@ impl Benchmark {
         Self {
             name: "",
             unit: "instructions",
+            prepare: || {},
             run,
             empty: empty_loop,
             repetitions: 1000,

@@ -168,12 +168,16 @@ benchmarks! {
     "vmap_sync_8cpu" => Benchmark::of_eight_cpus(mappings::sync),
     "vmap_flush_ipis" => Benchmark { unit: "IPIs", ..Benchmark::of_eight_cpus(mappings::ipis::<false>) },
     "vmap_flush_ipis_all" => Benchmark { unit: "IPIs", ..Benchmark::of_eight_cpus(mappings::ipis::<true>) },
-    // By request only: the stacks of workers and executors stay. The cost of a mapping depends on how many there are, and the frames
-    // that are free afterwards are fewer than before.
+    // On a machine of their own: the stacks of workers and executors stay, and the cost of a mapping depends on how many there are.
     "work_defer_run" => Benchmark {
+        prepare: threads::make_worker,
         empty: empty_windows,
         is_default: false,
         ..Benchmark::of_threads(threads::work_defer_run)
     },
-    "task_wake_poll" => Benchmark { is_default: false, ..Benchmark::of_threads(threads::task_wake_poll) },
+    "task_wake_poll" => Benchmark {
+        prepare: threads::make_executor,
+        is_default: false,
+        ..Benchmark::of_threads(threads::task_wake_poll)
+    },
 }

@@ -43,18 +43,20 @@ fn report(name: &'static str, unit: &'static str, count: Count) -> u64 {
 /// The TSC does not count instructions, or two measurements differ.
 #[inline(never)]
 pub(crate) fn run(parameters: &BenchParameters, begin: fn(u64)) -> Result<(), BenchError> {
-    let partial = PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
-    memory::drain_this_cpu(&IrqGuard::new());
-    begin(memory::frames().free_frames() as u64 + partial.count() as u64);
-    meter::check()?;
     let cpus = smp::online().count();
     let is_default = parameters.only.is_empty();
     let is_named = |benchmark: &Benchmark| parameters.only.iter().any(|only| only.name() == benchmark.name);
     let is_wanted = |benchmark: &&Benchmark| {
         benchmark.cpus <= cpus && (is_named(benchmark) || is_default && benchmark.is_default)
     };
+    let wanted = || ALL.iter().chain(BENCHES.iter()).filter(is_wanted);
+    wanted().for_each(|benchmark| (benchmark.prepare)());
+    let partial = PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
+    memory::drain_this_cpu(&IrqGuard::new());
+    begin(memory::frames().free_frames() as u64 + partial.count() as u64);
+    meter::check()?;
     let mut longest = 0;
-    for benchmark in ALL.iter().chain(BENCHES.iter()).filter(is_wanted) {
+    for benchmark in wanted() {
         let held = report(benchmark.name, benchmark.unit, meter::measure(benchmark)?);
         longest = longest.max(held);
     }

@@ -38,6 +38,10 @@ const ALL: &[SizedBench] = &[
             ("vmap_flush_ipis_all", "vmap_flush_ipis_all"),
         ],
     },
+    SizedBench {
+        machine: (1, "128M"),
+        names: &[("work_defer_run", "work_defer_run"), ("task_wake_poll", "task_wake_poll")],
+    },
     SizedBench { machine: (1, "256M"), names: &[("box64_1", "box64_1")] },
     SizedBench { machine: (8, "256M"), names: &[("box64_8", "box64_8")] },
     SizedBench { machine: (1, "1T"), names: &[("frame_free_random_order9", ORDER9_1T)] },
