@@ -100,6 +100,14 @@ pub fn start() -> Result<(), StartError> {
     Ok(())
 }
 
+/// Returns whether no task runs or waits to run, and the memory of those that have ended is free. **Context:** any but NMI.
+pub(crate) fn are_idle() -> bool {
+    let executors = || smp::cpus().iter().filter_map(|cpu| cpu.get(EXECUTOR));
+    let mut made = executors().filter(|executor| executor.thread.load(Ordering::Acquire) != 0);
+    made.all(|executor| executor.idleness.is_idle())
+        && executors().all(|executor| executor.waiting.load(Ordering::SeqCst) == 0)
+}
+
 /// Makes the executors, unless this CPU has one.
 #[inline]
 #[track_caller]

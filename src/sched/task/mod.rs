@@ -26,6 +26,7 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+pub(crate) use executor::are_idle;
 pub use executor::{StartError, start};
 use queue::Link;
 pub use timer::{Sleep, sleep, sleep_until};

@@ -12,6 +12,7 @@ use crate::sched;
 use crate::smp;
 use crate::sync::SpinLockIrq;
 use crate::task;
+use crate::thread;
 use crate::thread::sync::TimedOut;
 use crate::thread::sync::channel::{self, RecvError, Sender};
 use crate::time::{now_ns, timer};
@@ -33,6 +34,12 @@ pub(super) fn run() -> CheckResult<u64> {
     cancelled()?;
     if sched::policy().is_some_and(|policy| policy.is_fair) {
         stolen()?;
+    }
+    // An executor frees a task after it has woken the thread that waits for it. Later checks count the free frames.
+    let until = deadline();
+    while !task::are_idle() {
+        ensure!(now_ns() < until, "tasks: an executor does not become idle");
+        thread::yield_now();
     }
     Ok(0)
 }
