@@ -251,7 +251,8 @@ fn a_fault_needs_a_kernel_built_for_it() {
         "inject=skip_sipi",
         "inject=skip_sipi: this kernel was built without fault injection (build it with the feature `faults`)",
     );
-    let unknown = format!("inject=x: \"x\" is not known (allowed: {})", names(Fault::all()));
+    // There are more than a message has room for.
+    let (start, all) = ("inject=x: \"x\" is not known (allowed: ", names(Fault::all()));
     let lacking = Options::parse(b"work=selftest", BuiltIn::NONE).unwrap_err().to_string();
     assert_eq!(
         lacking,
@@ -264,7 +265,10 @@ fn a_fault_needs_a_kernel_built_for_it() {
         "work=shell: this kernel was built without its shell (build it with the feature `shell`)"
     );
     for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
-        assert_eq!(Options::parse(b"inject=x", built_in).unwrap_err().to_string(), unknown);
+        let unknown = Options::parse(b"inject=x", built_in).unwrap_err().to_string();
+        let listed = unknown.strip_prefix(start).and_then(|rest| rest.strip_suffix(", ...)"));
+        let listed = listed.unwrap_or_else(|| panic!("{unknown}"));
+        assert!(listed.len() > 1400 && all.starts_with(&format!("{listed}, ")), "{listed}");
     }
 }
 

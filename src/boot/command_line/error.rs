@@ -1,6 +1,6 @@
 //! Errors of a command line. Each message names the parameter, the value and the allowed values.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use super::parameter::{MAX_SETS, Parameter, ParameterList};
 use super::registered::registered;
@@ -11,6 +11,26 @@ use crate::wire::MAX_JSON_BYTES;
 
 /// The longest message. It has to fit into a record; `octopod::options` tests that each does.
 pub const MAX_MESSAGE_BYTES: usize = MAX_JSON_BYTES - 64;
+
+/// The most bytes of the allowed values in a message. The documentation has all.
+const MAX_ALLOWED_BYTES: usize = MAX_MESSAGE_BYTES - 320;
+
+/// Writes what there is room for, and an ellipsis in place of the rest.
+struct UpTo<'a, 'f> {
+    f: &'a mut fmt::Formatter<'f>,
+    room: usize,
+}
+
+impl fmt::Write for UpTo<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() <= self.room {
+            self.room -= text.len();
+            return self.f.write_str(text);
+        }
+        let is_first = core::mem::take(&mut self.room) > 0;
+        if is_first { self.f.write_str("...") } else { Ok(()) }
+    }
+}
 
 /// Why a command line was refused. Borrows from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +104,11 @@ impl fmt::Display for CommandLineError<'_> {
                 write!(f, "{}={}: {error}", parameter.name, TruncatedText(value))?;
                 match error {
                     ValueError::NotBuiltIn { .. } => Ok(()),
-                    _ => write!(f, " (allowed: {parameter})"),
+                    _ => {
+                        f.write_str(" (allowed: ")?;
+                        write!(UpTo { f: &mut *f, room: MAX_ALLOWED_BYTES }, "{parameter}")?;
+                        f.write_str(")")
+                    }
                 }
             }
         }
