@@ -30,6 +30,10 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
     ("cargo run -- matrix --tier full frames-fault", "minutes"),
     ("cargo run -- matrix --tier full --shard 1/4", "minutes"),
     ("cargo run -- matrix --tier full --shard 2/4", "minutes"),
+    (
+        "cargo run -- run --example heap_misuse --debug --append 'heap.checked=on misuse=overrun'",
+        "panics; the row heap-checked-overrun of the boot matrix",
+    ),
     ("cargo run -- report", "writes the page of the checkout's newest run, whichever that is"),
     (
         "cargo run -- report --merge shards",
