@@ -102,7 +102,7 @@ fn lines_are_edited(shell: &mut Terminal) {
     assert_eq!(shell.prompt(), first);
     // Several candidates are listed, and the line stands there again.
     shell.type_in("mem \t");
-    shell.expect("map  frames  mappings  tables  \r\n");
+    shell.expect("map  frames  heap  mappings  tables  \r\n");
     shell.expect(&format!("{PROMPT}mem "));
     // Dropped, the run goes on.
     shell.type_in(CTRL_C);
