@@ -204,10 +204,10 @@ const FAULT: Parameter = Parameter {
     set: None,
 };
 
-/// Writes the names of all faults, those of the program last.
+/// Writes the names of all faults, those of the program first: an error message may have no room for the last ones.
 fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    <Fault as FromText>::describe(f)?;
-    by_name(program::registered(), |fault| fault.name).try_for_each(|fault| write!(f, ", {}", fault.name))
+    by_name(program::registered(), |fault| fault.name).try_for_each(|fault| write!(f, "{}, ", fault.name))?;
+    <Fault as FromText>::describe(f)
 }
 
 const STAGE: Parameter = Parameter {

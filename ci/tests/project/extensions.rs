@@ -114,8 +114,10 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     assert!(events.iter().any(|event| event["name"] == "item queued"), "the trace is sent all the same");
 
     // The names are in the lists.
-    with(&["--inject", "none"])
-        .expect(2, &["\"none\" is not known", ", bad_context, lose_item, read_null, relock"]);
+    with(&["--inject", "none"]).expect(
+        2,
+        &["\"none\" is not known", "(allowed: bad_context, lose_item, read_null, relock, double_allocate"],
+    );
     with(&["--append", "selftest.parts=none"]).expect(2, &["\"none\" is not known", ", queues)"]);
     with(&["--append", "scheduler=none"]).expect(2, &["\"none\" is not known", ", last_first)"]);
     let selftest = ["boot", "--debug", "--smp", "4", "--append", "work=selftest selftest.parts=queues"];
