@@ -5,15 +5,16 @@ use core::fmt::{self, Write as _};
 use super::parameter::{MAX_SETS, Parameter, ParameterList};
 use super::registered::registered;
 use super::value_error::ValueError;
-use crate::console::truncated::TruncatedText;
+use crate::console::truncated::{MAX_TEXT_BYTES, TruncatedText};
 use crate::registry::by_name;
 use crate::wire::MAX_JSON_BYTES;
 
 /// The longest message. It has to fit into a record; `octopod::options` tests that each does.
 pub const MAX_MESSAGE_BYTES: usize = MAX_JSON_BYTES - 64;
 
-/// The most bytes of the allowed values in a message. The documentation has all.
-const MAX_ALLOWED_BYTES: usize = MAX_MESSAGE_BYTES - 320;
+/// The most bytes of the allowed values in a message: what the name, the value, which is quoted twice, and the error leave.
+/// `docs/parameters.md` has all values.
+const MAX_ALLOWED_BYTES: usize = MAX_MESSAGE_BYTES - 2 * MAX_TEXT_BYTES - 160;
 
 /// Writes what there is room for, and an ellipsis in place of the rest.
 struct UpTo<'a, 'f> {

@@ -38,7 +38,7 @@ pub(in crate::memory) struct InsertState {
 pub(in crate::memory) struct Counters {
     pub(in crate::memory) inserted_frames: AtomicUsize,
     pub(in crate::memory) double_frees: AtomicUsize,
-    /// The blocks that CPUs have reserved. A hint, which models need not explore.
+    /// The blocks that CPUs have reserved. A hint for the search: models of the protocols leave it out.
     pub(in crate::memory) reserved: core::sync::atomic::AtomicUsize,
 }
 

@@ -192,10 +192,10 @@ impl Buddy {
         self.free
     }
 
-    /// Whether few blocks are free: none in a larger run, and at most `few`; or, in runs of any size, fewer than `wanted`.
+    /// Whether some blocks are free, but either no larger run and at most `few`, or fewer than `reserved`.
     #[inline(always)]
-    pub(in crate::memory) fn is_short(&self, few: usize, wanted: usize) -> bool {
-        self.nonempty == 1 && self.free <= few || self.nonempty != 0 && self.free < wanted
+    pub(in crate::memory) fn is_short(&self, few: usize, reserved: usize) -> bool {
+        self.nonempty == 1 && self.free <= few || self.nonempty != 0 && self.free < reserved
     }
 
     /// The gigabytes of which the largest free run has this order, 9 or above, in the order of the list. A list that is corrupt has no

@@ -18,12 +18,20 @@ use super::zone::{Scope, ZoneRef};
 /// block without effect at most once for each allocation that has taken its last match.
 const MAX_CANDIDATES: usize = 64;
 
-/// How many blocks a CPU reserves at most: one for each order below that of a block, and the one before for single frames.
-const MAX_RESERVED: usize = Order::BLOCK.get() as usize + 1;
+/// The orders that have a reserved block, 0 to 8. A zone that has no more blocks left, and no larger run, is short of blocks.
+const RESERVED_ORDERS: usize = Order::BLOCK.get() as usize;
 
-/// For a run, a CPU uses the blocks that it has reserved for other orders before it breaks one of the last so many blocks of a zone: one for each order
-/// that has a reserved block.
-const FEW_BLOCKS: usize = Order::BLOCK.get() as usize;
+/// How many blocks a CPU reserves at most: one for each order, and the one before that for single frames.
+const MAX_RESERVED: usize = RESERVED_ORDERS + 1;
+
+/// When the blocks that a CPU has reserved for other orders are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnBlocks {
+    /// Before a block is broken, if the zone is short of blocks.
+    First,
+    /// They were tried.
+    Tried,
+}
 
 /// How many blocks a full search reads while it sees frames in flight. It scans all blocks [`LEAST_SCANS`] times at least.
 ///
@@ -97,14 +105,14 @@ impl Frames {
         }
         let found = self.find_in_zones(hint.scope.get(), |zone| {
             self.search_zone(zone, hint, &mut want)
-                .or_else(|| self.break_block(zone, hint, &mut want, FEW_BLOCKS))
+                .or_else(|| self.break_block(zone, hint, &mut want, OwnBlocks::First))
         });
         found
             .or_else(|| self.search_own(hint, &mut want, |_| true))
             .or_else(|| (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want)).flatten())
     }
 
-    /// [`break_block`](Self::break_block) in a zone that has few whole blocks.
+    /// [`break_block`](Self::break_block) in a zone that is short of blocks.
     #[cold]
     #[inline(never)]
     fn break_last_block<W: SearchTarget>(
@@ -114,7 +122,7 @@ impl Frames {
         want: &mut W,
     ) -> Option<W::Output> {
         self.search_own(hint, want, |block| zone.has(block, Order::BLOCK))
-            .or_else(|| self.break_block(zone, hint, want, 0))
+            .or_else(|| self.break_block(zone, hint, want, OwnBlocks::Tried))
     }
 
     /// Tries those of this CPU's reserved blocks that `is_allowed` allows, whatever order they are reserved for.
@@ -182,21 +190,23 @@ impl Frames {
 
     /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on.
     ///
-    /// The blocks that the CPU has reserved already come first if the zone has `few` or less, except for single frames: these fill any
-    /// block. They do so too if the other CPUs have reserved more blocks than the zone has left. So the CPUs of a small machine do not
-    /// reserve all of its memory.
+    /// For a run, the blocks that the CPU has reserved already come first if the zone is short of blocks: it has few left, or fewer than
+    /// the other CPUs have reserved. So the CPUs of a small machine do not reserve all of its memory. Single frames fill any block, so
+    /// they break one.
     fn break_block<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
         hint: &Hint,
         want: &mut W,
-        few: usize,
+        own: OwnBlocks,
     ) -> Option<W::Output> {
         let block = {
             let mut locked = zone.locked.lock();
-            let reserved_by_others =
-                self.counters.reserved.load(Ordering::Relaxed).saturating_sub(MAX_RESERVED);
-            if want.order() != Order::FRAME && few != 0 && locked.buddy.is_short(few, reserved_by_others) {
+            let is_short = || {
+                let reserved = self.counters.reserved.load(Ordering::Relaxed);
+                locked.buddy.is_short(RESERVED_ORDERS, reserved.saturating_sub(MAX_RESERVED))
+            };
+            if own == OwnBlocks::First && want.order() != Order::FRAME && is_short() {
                 drop(locked);
                 return self.break_last_block(zone, hint, want);
             }
@@ -250,8 +260,8 @@ impl Frames {
             seen = in_flight;
             seen?;
             spin_loop();
-            let take_fresh =
-                self.find_in_zones(hint.scope.get(), |zone| self.break_block(zone, hint, want, 0));
+            let take_fresh = self
+                .find_in_zones(hint.scope.get(), |zone| self.break_block(zone, hint, want, OwnBlocks::Tried));
             if take_fresh.is_some() {
                 return take_fresh;
             }
@@ -262,25 +272,26 @@ impl Frames {
 
     /// Makes this block, whose state says so already, the reserved one for this order. The oldest one before it is released.
     fn reserve_block(&self, hint: &Hint, block: BlockNumber, order: Order) {
-        self.counters.reserved.fetch_add(1, Ordering::Relaxed);
         let before = hint.reserved(order).block.replace(Some(block));
-        self.release_block(if order == Order::FRAME { hint.previous.replace(before) } else { before });
+        match if order == Order::FRAME { hint.previous.replace(before) } else { before } {
+            Some(oldest) => self.release_block(oldest),
+            None => drop(self.counters.reserved.fetch_add(1, Ordering::Relaxed)),
+        }
     }
 
     /// Releases all reserved blocks.
     pub(in crate::memory) fn release_all(&self, hint: &Hint) {
-        hint.all_reserved().for_each(|block| self.release_block(block.replace(None)));
+        let blocks = hint.all_reserved().filter_map(|block| block.replace(None));
+        let released = blocks.map(|block| self.release_block(block)).count();
+        self.counters.reserved.fetch_sub(released, Ordering::Relaxed);
     }
 
     /// Releases a block. It goes to the buddy if all of it is free.
-    fn release_block(&self, block: Option<BlockNumber>) {
-        if let Some(block) = block {
-            self.counters.reserved.fetch_sub(1, Ordering::Relaxed);
-            let change = state::update(self.table.cell(block), State::release);
-            self.finish_update(block, change);
-            if change.is_some_and(|(_, new)| new.kind() == Kind::Frames && new.free() == 0) {
-                self.table.mark_unavailable(block);
-            }
+    fn release_block(&self, block: BlockNumber) {
+        let change = state::update(self.table.cell(block), State::release);
+        self.finish_update(block, change);
+        if change.is_some_and(|(_, new)| new.kind() == Kind::Frames && new.free() == 0) {
+            self.table.mark_unavailable(block);
         }
     }
 }

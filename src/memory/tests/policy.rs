@@ -158,6 +158,30 @@ fn a_refill_leaves_the_cached_runs() {
     assert_eq!(world.frames.alloc_cached(&magazine, order(3)), Some(run));
 }
 
+/// Each CPU would reserve a block for each of nine orders, 72 in all. They share blocks before those of 64 are used up.
+#[test]
+fn the_cpus_of_a_small_machine_leave_whole_blocks() {
+    let world = World::new(64);
+    let before = world.frames.free_by_order();
+    let cpus = [(); 8].map(|()| Magazine::new());
+    let mut runs = Vec::new();
+    for order in (0..Order::BLOCK.get()).map(order) {
+        for cpu in &cpus {
+            runs.push((cpu, world.frames.alloc(cpu, order).expect("there is memory"), order));
+        }
+    }
+    let whole: usize = world.frames.free_by_order()[Order::BLOCK.get() as usize..].iter().sum();
+    assert!(whole >= 24 * FRAMES_PER_BLOCK, "{whole} frames are in whole blocks");
+    let reserved = || world.frames.counters.reserved.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(reserved() > 24, "{}", reserved());
+    for (cpu, frame, order) in runs {
+        assert_eq!(world.frames.free(cpu, frame, order), Ok(()));
+    }
+    cpus.iter().for_each(|cpu| assert_eq!(world.frames.drain(cpu), Ok(())));
+    assert_eq!(reserved(), 0);
+    world.assert_as_before(before);
+}
+
 #[test]
 fn a_magazine_caches_at_most_its_maximum() {
     let world = World::new(16);
