@@ -9,6 +9,7 @@ mod exhaust;
 mod half;
 mod heap;
 mod heap_worker;
+mod held_run;
 mod hotplug;
 mod interrupts;
 mod mappings;
@@ -17,9 +18,11 @@ mod objects;
 mod replay;
 mod run_word;
 mod singles;
+mod sums;
 mod worker;
 
 pub use heap_worker::HeldObject;
+pub use held_run::HeldRun;
 pub use objects::HeapTarget;
 pub(in crate::stress) use objects::SLOTS;
 pub use replay::REPLAY;
@@ -27,7 +30,7 @@ pub use singles::PAIRS;
 pub(crate) use worker::EXHAUST_LIMIT;
 pub(in crate::stress) use worker::ROUNDS;
 pub use worker::{
-    Body, Details, HeapWorker, HeldRun, Platform, ROUND_CUT, Setup, Shared, Timed, Worker, Workload, run,
+    Body, Details, HeapWorker, Platform, ROUND_CUT, Setup, Shared, Timed, Worker, Workload, run,
 };
 
 use crate::boot::command_line::Named;

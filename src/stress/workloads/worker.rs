@@ -1,7 +1,6 @@
 //! A workload, the state that its CPUs share, and one of these CPUs.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -9,6 +8,7 @@ use core::time::Duration;
 use fastrand::Rng;
 
 use super::objects::HeapTarget;
+use super::sums::{Phase, Sums};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::{Failure, FailureLog};
 use crate::stress::histogram::Histogram;
@@ -112,18 +112,6 @@ impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name)
     }
-}
-
-/// Sums over all CPUs of a workload, one for each phase. Even and odd phases have a sum each, so that one barrier per phase is
-/// enough: no CPU adds to phase n + 2 while another still reads phase n.
-#[derive(Default)]
-pub(in crate::stress) struct Sums(pub(in crate::stress) [AtomicU64; 2]);
-
-/// One CPU's position in the [`Sums`], and their values at its previous read: they are never reset.
-#[derive(Clone, Copy, Default)]
-pub(in crate::stress) struct Phase {
-    pub(in crate::stress) next: usize,
-    pub(in crate::stress) found: [u64; 2],
 }
 
 /// Displays the counters of a workload other than operations.
@@ -509,66 +497,5 @@ impl<'a> HeapWorker<'a> {
     /// The worker of this CPU's interrupt handler. Called once.
     pub(in crate::stress) fn handler(&mut self) -> HeapWorker<'a> {
         HeapWorker { worker: self.worker.handler(), ..*self }
-    }
-}
-
-/// A run that a workload holds: returned to its allocator by [`Worker::free_held`]. One that is dropped is lost, which the check at the
-/// workload's end finds. It does not outlive the workload, so it cannot be freed to another allocator.
-#[derive(Debug)]
-#[must_use = "a run that is dropped is lost"]
-pub struct HeldRun<'a> {
-    frame: FrameNumber,
-    order: Order,
-    of_workload: PhantomData<&'a ()>,
-}
-
-impl HeldRun<'_> {
-    /// Its first frame.
-    pub fn frame(&self) -> FrameNumber {
-        self.frame
-    }
-
-    /// Its order.
-    pub fn order(&self) -> Order {
-        self.order
-    }
-}
-
-/// What a workload that a program registers does on its CPU.
-///
-/// **Context:** thread, interrupts on.
-impl<'a> Worker<'a> {
-    /// Whether there is another round: until the workload's time is over, and at least one.
-    pub fn has_next_round(&mut self) -> bool {
-        self.goes_on()
-    }
-
-    /// Allocates a run of 2^order frames from the allocator under test, and checks that no frame of it has an owner. `None` if the
-    /// allocator has none.
-    pub fn allocate(&mut self, order: Order) -> Option<HeldRun<'a>> {
-        let frame = self.alloc_sampled(order)?;
-        self.count(1);
-        self.acquired(frame, order).then_some(HeldRun { frame, order, of_workload: PhantomData })
-    }
-
-    /// Checks that this CPU still owns this run, and frees it.
-    pub fn free_held(&mut self, run: HeldRun<'a>) {
-        self.release(run.frame, run.order);
-        self.count(1);
-    }
-
-    /// A random number below `end`, from the stream of this CPU; 0 if `end` is 0.
-    pub fn random_below(&mut self, end: u32) -> u32 {
-        if end == 0 { 0 } else { self.rng.u32(..end) }
-    }
-
-    /// Its index among the CPUs of the workload, from 0.
-    pub fn rank(&self) -> usize {
-        self.rank
-    }
-
-    /// The number of CPUs of the workload.
-    pub fn cpus(&self) -> usize {
-        self.shared.ids.len()
     }
 }
