@@ -74,10 +74,11 @@ pub(crate) fn begin_shootdown(stale: &StaleRange) -> u64 {
     generation
 }
 
-/// The handler of the flush IPI. The CPU that waits goes on as soon as the flush is recorded, before this CPU leaves the handler.
+/// The handler of the flush IPI. The CPU that waits goes on as soon as the flush is recorded, before this CPU leaves the handler. So the
+/// event comes before the flush: the trace shows it while the other CPU waits.
 fn interrupt(frame: &mut TrapFrame) {
-    memory::flush_this_cpu(frame.irq_guard());
     trace!(TlbFlush, memory::TLB_GENERATION.current());
+    memory::flush_this_cpu(frame.irq_guard());
     apic::end_of_interrupt();
 }
 
@@ -228,8 +229,8 @@ fn wait_for_flush(generation: u64, stale: Stale) -> Result<(), ShootdownError> {
     }
     IPIS.fetch_add(targets.len() as u64, Ordering::Relaxed);
     let called = call_online(&targets, &|| {
-        memory::flush_this_cpu(&IrqGuard::new());
         trace!(TlbFlush, memory::TLB_GENERATION.current());
+        memory::flush_this_cpu(&IrqGuard::new());
     });
     if is_flushed(generation, stale) {
         return Ok(());

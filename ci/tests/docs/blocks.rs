@@ -224,9 +224,12 @@ fn parameters() -> String {
 
 /// Each stage of the boot with its sentence and the type of its result.
 fn stages(root: &Path) -> Vec<(String, String, String)> {
+    // A stage is a function, or `run` in a file of its own.
     let source = fs::read_to_string(root.join("src/stages.rs")).unwrap();
     let result = |name: &str| {
-        let signature = source.split_once(&format!("\nfn {name}("))?.1.split_once(" {\n")?.0;
+        let file = fs::read_to_string(root.join(format!("src/stages/{name}.rs")));
+        let function = file.as_ref().map_or_else(|_| format!("\nfn {name}("), |_| "fn run(".to_owned());
+        let signature = file.as_ref().unwrap_or(&source).split_once(&function)?.1.split_once(" {\n")?.0;
         Some(signature.rsplit_once(") -> ")?.1.to_owned())
     };
     let mut stages = vec![("rt0".to_owned(), RT0.to_owned(), "Handoff".to_owned())];
