@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 pub use super::locals::AccessError;
-use super::locals::{Entry, Locals};
+use super::locals::Entry;
 #[cfg(target_os = "none")]
 use super::own_locals::with_locals;
 #[cfg(all(test, not(target_os = "none")))]
@@ -22,22 +22,22 @@ use tests::with_locals;
 /// The number of the next variable. 0 is that of none.
 static NEXT_NUMBER: AtomicUsize = AtomicUsize::new(1);
 
-/// A thread ends: drops its values.
+/// A thread ends: drops its values. It gets no others.
 ///
 /// # Safety
 /// The thread's function has returned: nothing uses a value.
 #[inline]
 pub(super) unsafe fn end_thread() {
-    // With interrupts off the end of the thread is refused anyway.
-    if let Ok(true) = with_locals(Locals::has_values) {
-        // SAFETY: nothing may use a value, guaranteed by the caller (see # Safety); `LocalKey::init` stores each with its own `free`.
-        let _ = with_locals(|locals| unsafe { locals.drop_all() });
-    }
+    // SAFETY: nothing may use a value, guaranteed by the caller (see # Safety); `LocalKey::init` stores each with its own `free`.
+    // An access is refused with interrupts off, and so is the end of a thread.
+    let _ = with_locals(|locals| unsafe { locals.drop_all() });
 }
 
 /// A variable of which each thread has a value of its own: [`thread_local!`](crate::thread_local!) declares it.
 ///
-/// The value is made by the thread's first access, and dropped at the thread's end, in any order with other such values.
+/// The value is made by the thread's first access. When the thread's function has returned, its values are dropped, in any order, and it gets
+/// no others: the drop of a result that no handle takes finds none. A task ([`task`](crate::task)) uses those of the executor that polls
+/// it, which never ends.
 pub struct LocalKey<T: 'static> {
     number: AtomicUsize,
     init: fn() -> T,
@@ -95,7 +95,8 @@ impl<T: 'static> LocalKey<T> {
         match seen {
             Entry::Dropped => return Err(AccessError::Dropped),
             Entry::Begun(begun_at) => return Err(AccessError::Recursive { begun_at }),
-            Entry::Unused | Entry::Value(..) => {}
+            Entry::Value(value, _) => return Ok(value),
+            Entry::Unused => {}
         }
         let number = self.number();
         with_locals(|locals| locals.set(number, Entry::Begun(Location::caller())))?;
@@ -225,6 +226,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::sched::locals::Locals;
 
     std::thread_local! {
         static LOCALS: Locals = const { Locals::new() };
@@ -293,15 +295,22 @@ mod tests {
             drop(late("before the end"));
         });
         assert_eq!(*log.0.lock().unwrap(), ["before the end", "first"]);
-        // After the end there is none.
-        std::thread::spawn(|| {
-            SECOND.with(|_| ());
-            // SAFETY: nothing may use a value of the thread: no access is under way.
-            unsafe { end_thread() };
-            assert_eq!(FIRST.try_with(|_| ()), Err(AccessError::Dropped));
-        })
-        .join()
-        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_has_no_values_after_its_end() {
+        static KEY: LocalKey<u8> = LocalKey::new(|| 1);
+        for has_used_it in [false, true] {
+            let late = move || {
+                if has_used_it {
+                    KEY.with(|_| ());
+                }
+                // SAFETY: nothing may use a value of the thread: no access is under way.
+                unsafe { end_thread() };
+                KEY.try_with(|_| ())
+            };
+            assert_eq!(std::thread::spawn(late).join().unwrap(), Err(AccessError::Dropped));
+        }
     }
 
     #[test]

@@ -101,9 +101,4 @@ impl Locals {
             _ => None,
         })
     }
-
-    /// Returns whether a variable was used.
-    pub(super) fn has_values(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|entries| !entries.is_empty())
-    }
 }

@@ -95,7 +95,7 @@ fn loom_a_token_of_an_earlier_wake_is_kept_while_the_thread_is_queued() {
         });
         // Preempted and picked again.
         sleeper.state.set_queued();
-        sleeper.state.set_running();
+        let _ = sleeper.state.set_running();
         let is_parked = sleeper.wait();
         waker.join().unwrap();
         assert_eq!(sleeper.enqueued.load(Ordering::Relaxed), usize::from(is_parked));
@@ -116,7 +116,7 @@ fn loom_an_unpark_stays_while_the_thread_waits_for_an_event() {
         assert_eq!(unpark, Wake::Nothing, "an unpark does not end the wait for an event");
         assert_eq!(event == Wake::Enqueue, after == AfterSwitch::Nothing, "the event ends it once");
         if state.phase() == Phase::Queued {
-            state.set_running();
+            let _ = state.set_running();
         }
         assert!(state.take_token() && !state.take_token(), "the unpark is for the next park");
         assert!(state.begin(Wait::Event), "the event is consumed");
@@ -443,5 +443,25 @@ fn loom_a_change_of_affinity_reaches_a_thread_that_parks_and_is_woken() {
         assert!(is_seen || early || is_interrupted, "no CPU looks at the change");
         assert_eq!(wanted.load(Ordering::Relaxed), 1);
         assert_eq!(sleeper.state.phase(), Phase::Running);
+    });
+}
+
+#[test]
+fn loom_a_change_of_affinity_interrupts_the_cpu_that_runs_the_thread() {
+    check(|| {
+        let shared = Arc::new((ThreadState::new(Phase::Queued), AtomicUsize::new(0)));
+        let cpu = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (state, runs_on) = &*shared;
+                runs_on.store(1, Ordering::Relaxed);
+                state.set_running()
+            })
+        };
+        let (state, runs_on) = &*shared;
+        let is_interrupted = state.request_change();
+        assert!(!is_interrupted || runs_on.load(Ordering::Relaxed) == 1, "another CPU is interrupted");
+        let is_seen = cpu.join().unwrap();
+        assert_ne!(is_seen, is_interrupted, "no CPU looks at the change, or two do");
     });
 }

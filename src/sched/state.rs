@@ -165,13 +165,14 @@ impl ThreadState {
 
     /// Notes that a CPU runs the thread. A token stays. Returns whether its affinity was changed: [`take_change`](Self::take_change).
     ///
-    /// **Context:** that CPU, which has taken it from a queue.
+    /// **Context:** that CPU, which has taken it from a queue. Where it has noted before which CPU it is, a caller of
+    /// [`request_change`](Self::request_change) that finds the thread running sees that.
     #[inline]
     #[must_use]
     pub(crate) fn set_running(&self) -> bool {
         const { assert!(Queued as u32 - Running as u32 == 1) };
         // Compared with the whole word: the decrement's own zero flag decides.
-        self.0.fetch_sub(1, Ordering::Acquire) != Queued as u32 && self.has_change()
+        self.0.fetch_sub(1, Ordering::AcqRel) != Queued as u32 && self.has_change()
     }
 
     #[cold]

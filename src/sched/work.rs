@@ -15,11 +15,12 @@
 //! on another CPU.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
 use super::mechanism;
 use super::state::Wait;
+use super::sync::OnceLock;
 use super::sync::work_item::{Defer, WorkItem, WorkList};
 use super::tcb::{Tcb, ThreadRef};
 use super::thread::{self, Builder, SpawnError, sync::TimedOut};
@@ -33,12 +34,12 @@ use crate::time::timer::{self, Expiry, TimerError, TimerId};
 /// What a CPU has for deferred work.
 struct Queue {
     list: WorkList,
-    /// The address of the worker's control block, whose reference it has; 0 for none. The CPU itself sets it, with interrupts off.
-    worker: AtomicUsize,
+    /// The worker, which this CPU sets.
+    worker: OnceLock<ThreadRef>,
 }
 
 per_cpu! {
-    static QUEUE: Queue = Queue { list: WorkList::new(), worker: AtomicUsize::new(0) };
+    static QUEUE: Queue = Queue { list: WorkList::new(), worker: OnceLock::new() };
 }
 
 /// A function to be deferred, with a number that it is called with.
@@ -179,7 +180,7 @@ fn expired(expiry: &Expiry) {
     let home = smp::cpus().get(work.home.load(Ordering::Relaxed) as usize).and_then(|cpu| cpu.get(QUEUE));
     // `delayed` has made the worker, which never ends.
     if let Some(queue) = home
-        && let Some(worker) = known(queue)
+        && let Some(worker) = queue.worker.get()
     {
         request(&IrqGuard::new(), queue, worker, work);
     }
@@ -225,18 +226,10 @@ fn request(guard: &IrqGuard, queue: &Queue, worker: &Tcb, work: &'static Work) -
     true
 }
 
-/// Returns the worker of a queue, if it has one.
-#[inline(always)]
-fn known(queue: &Queue) -> Option<&'static Tcb> {
-    let address = queue.worker.load(Ordering::Acquire);
-    // SAFETY: the address must be null or that of a block that is never freed: the queue has a reference to it (`make_worker`).
-    unsafe { core::ptr::with_exposed_provenance::<Tcb>(address).as_ref() }
-}
-
 /// Returns this CPU's worker, which the first call makes.
 #[inline(always)]
 fn worker(guard: &IrqGuard, queue: &'static Queue) -> Result<&'static Tcb, SpawnError> {
-    match known(queue) {
+    match queue.worker.get() {
         Some(worker) => Ok(worker),
         None => make_worker(guard, queue),
     }
@@ -249,10 +242,8 @@ fn make_worker(_: &IrqGuard, queue: &'static Queue) -> Result<&'static Tcb, Spaw
     let mut name = heapless::String::<{ super::tcb::NAME_BYTES }>::new();
     let _ = fmt::write(&mut name, format_args!("work/{here}"));
     let spawned = Builder::new().name(&name).pinned(here).spawn(move || serve(queue, here))?;
-    let thread: ThreadRef = spawned.thread().clone().into();
-    let address = thread.into_raw().as_ptr().expose_provenance();
-    queue.worker.store(address, Ordering::Release);
-    known(queue).ok_or(SpawnError::NotStarted)
+    // It has not run yet: interrupts are off.
+    Ok(queue.worker.get_or_init(|| spawned.thread().clone().into()))
 }
 
 /// What a worker does.

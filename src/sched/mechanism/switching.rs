@@ -201,22 +201,26 @@ pub(super) fn switch_to(
     next: Option<&'static Tcb>,
 ) {
     count(&me.counts.switches);
-    let (header, load) = match next {
+    let load = match next {
         Some(next) => {
+            // SAFETY: the thread lives until it has ended, and this CPU is about to use its stack.
+            unsafe { fs_base::set_current(guard, next.fs_base()) };
             note_running(guard, next);
-            (next.fs_base(), next.saved_rsp().get())
+            next.saved_rsp().get()
         }
-        None => (me.own.header.get(), me.own.saved_rsp.get()),
+        None => {
+            // SAFETY: the header is this CPU's own, which is never freed, and the CPU is about to use its own stack.
+            unsafe { fs_base::set_current(guard, me.own.header.get()) };
+            me.own.saved_rsp.get()
+        }
     };
-    // SAFETY: the header is that of a thread that lives until it has ended, and of which this CPU is about to use the stack.
-    unsafe { fs_base::set_current(guard, header) };
     // SAFETY: the next thread's context was saved by this function or made by `prepare`. No other CPU loads it: the thread was
     // taken from the queue, or is this CPU's own. It is loaded once, since it runs now. `save` belongs to the thread that is left.
     unsafe { switch_context(guard, save, load) };
 }
 
-/// Notes that this CPU runs a thread from now on. If its affinity was changed meanwhile, it looks at that as soon as it may switch again,
-/// before its own code runs.
+/// Notes that this CPU, which the thread's header names already, runs the thread from now on. If its affinity was changed meanwhile, it looks
+/// at that as soon as it may switch again, before its own code runs.
 #[inline(always)]
 fn note_running(guard: &IrqGuard, thread: &Tcb) {
     if thread.state.set_running() {

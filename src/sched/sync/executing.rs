@@ -79,8 +79,9 @@ impl Idleness {
 
     /// Notes that the executor is idle. It looks at all queues then. **Context:** the executor.
     pub(crate) fn begin(&self, count: &IdleCount) {
-        self.0.store(IDLE, Ordering::SeqCst);
+        // Before the store: a claim between the two would otherwise hide another executor that is idle.
         count.0.fetch_add(1, Ordering::SeqCst);
+        self.0.store(IDLE, Ordering::SeqCst);
         order_sequentially();
     }
 

@@ -569,3 +569,20 @@ fn loom_no_task_waits_while_an_executor_is_idle() {
         executor.join().unwrap();
     });
 }
+
+#[test]
+fn loom_an_executor_that_becomes_idle_and_is_claimed_hides_no_other() {
+    check(|| {
+        let shared = Arc::new((Idleness::new(), Idleness::new(), IdleCount::new()));
+        let (first, _, idle) = &*shared;
+        first.begin(idle);
+        let others = [
+            spawn(&shared, |(_, second, idle)| second.begin(idle)),
+            spawn(&shared, |(_, second, idle)| {
+                second.claim(idle);
+            }),
+        ];
+        assert!(idle.is_any(), "the first one is idle");
+        join(others);
+    });
+}

@@ -11,9 +11,9 @@ use crate::cpu::{CpuId, IrqGuard};
 use crate::per_cpu;
 use crate::sched::mechanism;
 use crate::sched::state::Wait;
-use crate::sched::sync::Mutex;
 use crate::sched::sync::executing::{IdleCount, Idleness};
-use crate::sched::tcb::{NAME_BYTES, Tcb, ThreadRef};
+use crate::sched::sync::{Mutex, OnceLock};
+use crate::sched::tcb::{NAME_BYTES, ThreadRef};
 use crate::sched::thread::{self, Builder, SpawnError};
 use crate::smp;
 use crate::sync::SpinLock;
@@ -24,8 +24,7 @@ struct Executor {
     /// The number of tasks, changed with the list locked.
     waiting: AtomicUsize,
     idleness: Idleness,
-    /// The address of the thread's control block, whose reference this has; 0 for none.
-    thread: AtomicUsize,
+    thread: OnceLock<ThreadRef>,
 }
 
 per_cpu! {
@@ -33,7 +32,7 @@ per_cpu! {
         tasks: SpinLock::new(TaskList::new()),
         waiting: AtomicUsize::new(0),
         idleness: Idleness::new(),
-        thread: AtomicUsize::new(0),
+        thread: OnceLock::new(),
     };
 }
 crate::name_lock!(EXECUTOR, |gs_base, is_so| {
@@ -86,14 +85,13 @@ pub fn start() -> Result<(), StartError> {
     let _making = MAKING.lock();
     for cpu in smp::online() {
         let Some(executor) = cpu.get(EXECUTOR) else { continue };
-        if executor.thread.load(Ordering::Acquire) == 0 {
+        if executor.thread.get().is_none() {
             let id = cpu.id();
             let mut name = heapless::String::<NAME_BYTES>::new();
             let _ = fmt::write(&mut name, format_args!("tasks/{id}"));
             let spawned = Builder::new().name(&name).pinned(id).spawn(move || serve(executor, id));
             let handle = spawned.map_err(|error| StartError::Executor { cpu: id, error })?;
-            let thread: ThreadRef = handle.thread().clone().into();
-            executor.thread.store(thread.into_raw().as_ptr().expose_provenance(), Ordering::Release);
+            executor.thread.get_or_init(|| handle.thread().clone().into());
         }
     }
     HAS_STARTED.store(true, Ordering::Release);
@@ -103,7 +101,7 @@ pub fn start() -> Result<(), StartError> {
 /// Returns whether no task runs or waits to run, and the memory of those that have ended is free. **Context:** any but NMI.
 pub(crate) fn are_idle() -> bool {
     let executors = || smp::cpus().iter().filter_map(|cpu| cpu.get(EXECUTOR));
-    let mut made = executors().filter(|executor| executor.thread.load(Ordering::Acquire) != 0);
+    let mut made = executors().filter(|executor| executor.thread.get().is_some());
     made.all(|executor| executor.idleness.is_idle())
         && executors().all(|executor| executor.waiting.load(Ordering::SeqCst) == 0)
 }
@@ -112,7 +110,7 @@ pub(crate) fn are_idle() -> bool {
 #[inline]
 #[track_caller]
 pub(super) fn ensure() -> Result<(), StartError> {
-    let has_one = own(&IrqGuard::new()).thread.load(Ordering::Relaxed) != 0;
+    let has_one = own(&IrqGuard::new()).thread.get().is_some();
     if has_one { Ok(()) } else { ensure_slow() }
 }
 
@@ -156,9 +154,8 @@ fn wake_idle(guard: &IrqGuard, here: &Executor) {
     let others = smp::cpus().iter().filter_map(|cpu| cpu.get(EXECUTOR));
     for executor in core::iter::once(here).chain(others) {
         if executor.idleness.claim(&IDLE) {
-            let address = executor.thread.load(Ordering::Acquire);
-            // SAFETY: the address must be null or that of a block that is never freed: the executor has a reference to it (`start`).
-            if let Some(thread) = unsafe { core::ptr::with_exposed_provenance::<Tcb>(address).as_ref() } {
+            // One that was idle has waited until it was known (`serve`).
+            if let Some(thread) = executor.thread.get() {
                 mechanism::wake_under(guard, thread, Wait::Unpark);
             }
             return;
@@ -193,10 +190,8 @@ fn steal(home: CpuId) -> Option<Runnable> {
 
 /// What an executor does.
 fn serve(own: &Executor, home: CpuId) {
-    // `start` stores the thread after it has spawned it; a caller that claims it must find it.
-    while own.thread.load(Ordering::Acquire) == 0 {
-        thread::yield_now();
-    }
+    // `start` stores it after it has spawned it, and a caller that claims an idle executor must find it.
+    own.thread.wait();
     loop {
         while let Some(task) = own.take_any(home) {
             task.run();

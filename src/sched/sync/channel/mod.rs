@@ -164,10 +164,10 @@ impl<T> Channel<T> {
         what: &str,
         list: usize,
         deadline_ns: Option<u64>,
-        mut f: impl FnMut(&mut LockedState<'_, T>) -> Result<R, Refused>,
+        f: impl FnMut(&mut LockedState<'_, T>) -> Result<R, Refused>,
     ) -> Result<R, Refused> {
         let (guard, me) = platform::begin_block(what);
-        let result = self.retry(&guard, &me, list, deadline_ns, &mut f);
+        let result = self.retry(&guard, &me, list, deadline_ns, f);
         platform::finish(guard);
         result
     }
@@ -178,7 +178,7 @@ impl<T> Channel<T> {
         me: &Me,
         list: usize,
         deadline_ns: Option<u64>,
-        f: &mut dyn FnMut(&mut LockedState<'_, T>) -> Result<R, Refused>,
+        mut f: impl FnMut(&mut LockedState<'_, T>) -> Result<R, Refused>,
     ) -> Result<R, Refused> {
         // A thread that was woken and finds that another one was faster stays before those that have come later.
         let mut at_front = false;
