@@ -7,6 +7,8 @@
 //!
 //! The bytes come from the boot loader and are not trusted. The parser neither allocates nor panics.
 
+#[cfg(feature = "faults")]
+mod armed;
 mod error;
 mod kernel;
 mod line;
@@ -18,6 +20,8 @@ mod set;
 mod value;
 mod value_error;
 
+#[cfg(feature = "faults")]
+pub(crate) use armed::Armed;
 #[doc(hidden)]
 pub use error::{CommandLineError, MAX_MESSAGE_BYTES};
 #[doc(hidden)]

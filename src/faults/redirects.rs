@@ -1,10 +1,10 @@
 //! Faults by redirection: a function of the kernel is replaced before it is first called, so the kernel itself has no
 //! code for the fault. Also rows of redirections that must be refused.
 
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::names::Fault;
-use crate::boot::command_line::Named;
+use crate::boot::command_line::Armed;
 use crate::config::{IPI_CALL_TIMEOUT_MS, WATCHDOG_MS};
 use crate::cpu::static_call::{PATCH_BYTES, SOURCE_BYTES, StaticCall};
 use crate::cpu::{self, Features};
@@ -15,19 +15,16 @@ use crate::stress::allocators::magazine::MAGAZINE;
 use crate::sync::tlb::Stale;
 use crate::{memory, smp, static_call, stress, time};
 
-/// One more than the index of the armed fault in [`Fault::all`], or 0.
-static ARMED: AtomicU8 = AtomicU8::new(0);
+static ARMED: Armed<Fault> = Armed::new();
 
 /// Arms the fault. Before redirects are installed.
 pub(crate) fn arm(fault: Option<Fault>) {
-    let index = fault.and_then(|fault| Fault::all().iter().position(|known| *known == fault));
-    ARMED.store(index.map_or(0, |index| index as u8 + 1), Ordering::Relaxed);
+    ARMED.arm(fault);
 }
 
 /// Returns whether this fault is armed: the condition of a row.
 pub(super) fn is_armed(fault: Fault) -> bool {
-    let index = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
-    index.and_then(|index| Fault::all().get(index)) == Some(&fault)
+    ARMED.is(fault)
 }
 
 static_call! {

@@ -3,10 +3,10 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use super::fault_names::heap_faults;
 use super::misuse::Misuse;
+use crate::boot::command_line::Armed;
 use crate::named;
 
 /// A fault happens once in so many chances: several times in each round of a stress run, so that one round on a slow host is enough.
@@ -18,29 +18,27 @@ heap_faults! { named! {
     pub(crate) enum HeapFault {}
 } }
 
-/// One more than the armed fault's number, or 0.
-static ARMED: AtomicU8 = AtomicU8::new(0);
-static CHANCES: AtomicUsize = AtomicUsize::new(0);
+static ARMED: Armed<HeapFault> = Armed::new();
 
 /// Arms a fault, or none.
 pub(crate) fn arm(fault: Option<HeapFault>) {
-    ARMED.store(fault.map_or(0, |fault| fault as u8 + 1), Ordering::Relaxed);
+    ARMED.arm(fault);
 }
 
 /// Whether this fault is armed.
 pub(super) fn is_armed(fault: HeapFault) -> bool {
-    ARMED.load(Ordering::Relaxed) == fault as u8 + 1
+    ARMED.is(fault)
 }
 
 /// Whether this fault happens now.
 pub(super) fn strikes(fault: HeapFault) -> bool {
-    is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    ARMED.strikes(fault, EVERY)
 }
 
 /// [`strikes`] for a fault that is to happen once. What it has broken lets the heap's own checks panic, before or after the stress has
 /// found it; of one object that is unlikely.
 pub(super) fn strikes_once(fault: HeapFault) -> bool {
-    is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) == EVERY
+    ARMED.strikes_once(fault, EVERY)
 }
 
 /// The object that is returned instead of this one.

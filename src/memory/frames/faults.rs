@@ -3,9 +3,8 @@
 //! One fault can be armed at a time, for all allocators: see [`arm`]. Each breaks one thing and leaves the tables consistent, as a real bug
 //! would, which is what makes such bugs hard to find.
 
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-
 use super::number::FrameNumber;
+use crate::boot::command_line::Armed;
 use crate::memory::frames::fault_names::frame_faults;
 
 /// A fault happens once in so many refills or flushes: several times in each round of a stress run, so that one round on a slow host is
@@ -17,28 +16,26 @@ frame_faults! {
     pub(crate) enum FrameFault {}
 }
 
-/// One more than the armed fault's number, or 0.
-static ARMED: AtomicU8 = AtomicU8::new(0);
-static CHANCES: AtomicUsize = AtomicUsize::new(0);
+static ARMED: Armed<FrameFault> = Armed::new();
 
 /// Arms a fault, or none.
 pub(crate) fn arm(fault: Option<FrameFault>) {
-    ARMED.store(fault.map_or(0, |fault| fault as u8 + 1), Ordering::Relaxed);
+    ARMED.arm(fault);
 }
 
 /// Whether this fault is armed.
 pub(crate) fn is_armed(fault: FrameFault) -> bool {
-    ARMED.load(Ordering::Relaxed) == fault as u8 + 1
+    ARMED.is(fault)
 }
 
 /// Whether this fault happens now.
 fn strikes(fault: FrameFault) -> bool {
-    is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    ARMED.strikes(fault, EVERY)
 }
 
 /// [`strikes`] for events of whole blocks, which are rare: every second time.
 pub(in crate::memory) fn strikes_block(fault: FrameFault) -> bool {
-    is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % 2 == 1
+    ARMED.strikes(fault, 2)
 }
 
 /// How many of these freed frames are counted.
