@@ -16,7 +16,7 @@ use crate::console::screen::DisplayMode;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults::{self, Point};
-use crate::heap;
+use crate::heap::{self, HeapChecks};
 use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
 use crate::options::{BuiltIn, Options};
@@ -188,9 +188,13 @@ fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
     trace::init(guard, level);
     report::trace::set_wanted(wanted == TraceLevel::On);
     panic::set_exit_hook(report::trace::send);
+    let is_wanted = |class: u32| match class {
+        heap::CHECKED_KEY => options.heap.checked == HeapChecks::On,
+        class => class <= level,
+    };
     // SAFETY: code must be writable, and no other CPU may run. `memory`, the next stage, loads the tables that protect code;
     // the APs start in `aps`.
-    match unsafe { cpu::static_key::enable(guard, level, boot::image::text_addresses()) } {
+    match unsafe { cpu::static_key::enable(guard, is_wanted, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
         None => boot::refuse(format_args!("a static branch is not what it was built as")),
     }

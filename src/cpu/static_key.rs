@@ -65,14 +65,18 @@ fn rows() -> &'static [Row] {
     unsafe { super::section::rows(&raw const static_keys_start, &raw const static_keys_end) }
 }
 
-/// Replaces the NOPs of all sites with a class up to `most` by jumps. Returns the number of enabled sites and of all
+/// Replaces the NOPs of all sites with a wanted class by jumps. Returns the number of enabled sites and of all
 /// sites. Returns `None` and changes nothing if a row's site is not a NOP, or its site or target is not in the code.
 ///
 /// **Context:** the BSP, once, before code is write-protected.
 ///
 /// # Safety
 /// `text` is the image's code and writable, and no other CPU executes it.
-pub(crate) unsafe fn enable(_: &IrqGuard, most: u32, text: Range<u64>) -> Option<(usize, usize)> {
+pub(crate) unsafe fn enable(
+    _: &IrqGuard,
+    is_wanted: impl Fn(u32) -> bool,
+    text: Range<u64>,
+) -> Option<(usize, usize)> {
     let is_sound = |row: &Row| {
         text.contains(&row.site())
             && text.contains(&row.target())
@@ -83,7 +87,7 @@ pub(crate) unsafe fn enable(_: &IrqGuard, most: u32, text: Range<u64>) -> Option
     if !rows().iter().all(is_sound) {
         return None;
     }
-    let wanted = rows().iter().filter(|row| row.class <= most);
+    let wanted = rows().iter().filter(|row| is_wanted(row.class));
     for row in wanted.clone() {
         // The displacement of JMP rel32 is relative to the next instruction (SDM Vol. 2A, JMP). Site and target lie in
         // the image, less than 2 GiB apart.

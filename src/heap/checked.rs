@@ -5,7 +5,7 @@
 //! block:  record | red zone | object | red zone
 //! ```
 //!
-//! The record's first word is the heap's, which marks free objects by it. So the heap below is used as it is.
+//! The record's first word is the heap's, which marks free objects by it. So the heap below is used as it is: it allocates and frees the blocks.
 
 use core::alloc::Layout;
 use core::fmt;
@@ -14,13 +14,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::allocator::Heap;
 use super::backing::Backing;
-use super::magazines::Magazines;
 use super::map::{GRANULE, Kind};
 use super::mark::FREE_BYTE;
 use super::misuse::Misuse;
 use super::sites::{SiteId, Sites};
+use super::size_class::SizeClass;
 
-/// The bytes of a red zone.
+/// The bytes of a red zone. The one before an object is longer where its alignment leaves room.
 const ZONE: usize = 16;
 /// What a red zone is filled with.
 const ZONE_BYTE: u8 = 0xbd;
@@ -34,20 +34,24 @@ const NEVER: u64 = u64::from_ne_bytes([FREE_BYTE; 8]);
 struct Record {
     /// The heap's mark of free objects.
     mark: AtomicU64,
-    /// Whether the object is live or free, mixed with all that follows but the sites.
+    /// The site of the free, 0 before it. What lies further up is what a write before the object reaches first.
+    freed: AtomicU64,
+    /// Whether the object is live or free, mixed with all that follows.
     state: AtomicU64,
     /// The object's size in bytes.
     size: AtomicU64,
     /// Its offset in the block.
     front: AtomicU64,
-    /// The site of the allocation, and in the upper half that of the free.
-    sites: AtomicU64,
+    /// The site of the allocation.
+    allocated: AtomicU64,
 }
 
-/// The least offset of an object in its block.
-const FRONT: usize = 64;
+const RECORD: usize = size_of::<Record>();
 
-const _: () = assert!(size_of::<Record>() + ZONE <= FRONT);
+/// The least offset of an object in its block.
+const FRONT: usize = RECORD + ZONE;
+
+const _: () = assert!(FRONT == 64);
 
 /// The state of a live object, before it is mixed.
 const LIVE: u64 = 0x6c69_7665;
@@ -55,24 +59,26 @@ const LIVE: u64 = 0x6c69_7665;
 const FREE: u64 = 0x6672_6565;
 
 /// The place of an object in its block, which follows from its layout.
-#[derive(Clone, Copy)]
-struct Shape {
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    size: usize,
     front: usize,
     block: Layout,
 }
 
 impl Shape {
     /// `None` if the block would be too large.
-    fn of(layout: Layout) -> Option<Shape> {
+    pub fn of(layout: Layout) -> Option<Shape> {
         let front = FRONT.max(layout.align());
         let bytes = front.checked_add(layout.size())?.checked_add(ZONE)?;
-        Some(Shape { front, block: Layout::from_size_align(bytes, layout.align()).ok()? })
+        let block = Layout::from_size_align(bytes, layout.align()).ok()?;
+        Some(Shape { size: layout.size(), front, block })
     }
-}
 
-/// The layout of the block for an object, by which a caller knows how much memory is needed. `None` if it is too large.
-pub fn block_layout(layout: Layout) -> Option<Layout> {
-    Shape::of(layout).map(|shape| shape.block)
+    /// The layout of the block.
+    pub fn block(&self) -> Layout {
+        self.block
+    }
 }
 
 /// What the checked heap has found, and the object that it concerns, as far as that is known.
@@ -99,6 +105,14 @@ impl fmt::Display for Found {
     }
 }
 
+/// What a record says of its object, if its state confirms it.
+#[derive(Clone, Copy)]
+struct Content {
+    size: u64,
+    front: u64,
+    allocated: u64,
+}
+
 /// A block of the heap, by its first byte.
 #[derive(Clone, Copy)]
 struct Block {
@@ -112,48 +126,49 @@ impl Block {
         unsafe { self.start.cast::<Record>().as_ref() }
     }
 
-    /// The state of a record that has this one, mixed so that a record that was overwritten, or that is of another block, has neither.
-    fn mixed(&self, secret: u64, state: u64) -> u64 {
-        let record = self.record();
-        let (size, front) = (record.size.load(Ordering::Relaxed), record.front.load(Ordering::Relaxed));
-        let words = [self.start.addr().get() as u64, size, front, state];
+    fn content(&self) -> Content {
+        let Record { size, front, allocated, .. } = self.record();
+        let [size, front, allocated] = [size, front, allocated].map(|word| word.load(Ordering::Relaxed));
+        Content { size, front, allocated }
+    }
+
+    /// The state of a record with this content, mixed so that a record that was overwritten, or that is of another block, has neither.
+    fn mixed(&self, content: Content, secret: u64, state: u64) -> u64 {
+        let Content { size, front, allocated } = content;
+        let words = [self.start.addr().get() as u64, size, front, allocated, state];
         words
             .iter()
             .fold(secret, |sum, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31))
     }
 
-    /// The object's address and size. They lie in the block if the record has a valid state.
-    fn object(&self) -> (NonNull<u8>, usize) {
-        let record = self.record();
-        let (size, front) = (record.size.load(Ordering::Relaxed), record.front.load(Ordering::Relaxed));
-        (self.start.map_addr(|at| at.saturating_add(front as usize)), size as usize)
+    /// The red zone before the object, the object, and the red zone behind it: the first byte and the length of each.
+    ///
+    /// # Safety
+    /// The state of the block's record confirms the content.
+    unsafe fn parts(&self, content: Content) -> [(NonNull<u8>, usize); 3] {
+        let (size, front) = (content.size as usize, content.front as usize);
+        // SAFETY: the zone before the object begins behind the record, in the block.
+        let zone = unsafe { self.start.add(RECORD) };
+        // SAFETY: the object lies in the block, at the offset that `set_up` has computed: the content is confirmed (see # Safety).
+        let object = unsafe { self.start.add(front) };
+        // SAFETY: `set_up` has left room for a zone behind the object: the content is confirmed (see # Safety).
+        let behind = unsafe { object.add(size) };
+        [(zone, front - RECORD), (object, size), (behind, ZONE)]
     }
 
     fn found(&self, misuse: Misuse) -> Found {
-        let sites = self.record().sites.load(Ordering::Relaxed);
-        let (allocated, freed) = (SiteId(sites as u32), SiteId((sites >> 32) as u32));
-        Found {
-            misuse,
-            allocated: Some(allocated),
-            freed: Some(freed).filter(|freed| *freed != SiteId::default()),
-        }
+        let Record { allocated, freed, .. } = self.record();
+        let site = |word: &AtomicU64| SiteId(word.load(Ordering::Relaxed) as u32);
+        let freed = Some(site(freed)).filter(|freed| *freed != SiteId::default());
+        Found { misuse, allocated: Some(site(allocated)), freed }
     }
-}
-
-/// Fills bytes of the heap's memory that the caller owns.
-///
-/// # Safety
-/// The bytes are valid for writes, and the caller's alone.
-unsafe fn fill(start: NonNull<u8>, bytes: usize, byte: u8) {
-    // SAFETY: guaranteed by the caller (see # Safety).
-    unsafe { start.write_bytes(byte, bytes) };
 }
 
 /// The offset of the first byte that is not this one.
 ///
 /// # Safety
 /// The bytes are valid for reads, and were written.
-unsafe fn first_other(start: NonNull<u8>, bytes: usize, byte: u8) -> Option<usize> {
+unsafe fn first_other((start, bytes): (NonNull<u8>, usize), byte: u8) -> Option<usize> {
     (0..bytes).find(|offset| {
         // SAFETY: the byte is one of those that are valid for reads, guaranteed by the caller (see # Safety).
         let at = unsafe { start.add(*offset) };
@@ -163,16 +178,23 @@ unsafe fn first_other(start: NonNull<u8>, bytes: usize, byte: u8) -> Option<usiz
     })
 }
 
-/// A heap with checks.
+/// The checks of a heap, all of whose allocations are blocks.
 #[derive(Clone, Copy)]
 pub struct CheckedHeap<'a, B> {
-    /// The heap below.
-    pub heap: &'a Heap<B>,
-    /// The table of call sites.
-    pub sites: Sites<'a>,
+    heap: &'a Heap<B>,
+    sites: Sites<'a>,
 }
 
-impl<B: Backing> CheckedHeap<'_, B> {
+impl<'a, B: Backing> CheckedHeap<'a, B> {
+    /// The checks of this heap, with this table of call sites.
+    ///
+    /// # Safety
+    /// [`Heap::fill_slabs`] was called before anything was allocated from the heap. Of what was allocated, everything is a block that
+    /// [`set_up`](Self::set_up) has got, and of what was freed, everything one that [`retire`](Self::retire) has returned.
+    pub const unsafe fn new(heap: &'a Heap<B>, sites: Sites<'a>) -> CheckedHeap<'a, B> {
+        CheckedHeap { heap, sites }
+    }
+
     fn secret(&self) -> u64 {
         self.heap.map.secret().rotate_left(23)
     }
@@ -197,154 +219,155 @@ impl<B: Backing> CheckedHeap<'_, B> {
         Some(Block { start })
     }
 
-    /// Allocates an object. `None` if there is no memory.
+    /// Makes an object in a new block.
     ///
-    /// **Context:** as for [`Heap::alloc`].
+    /// **Context:** any. It takes a time that grows with the object's size.
     ///
     /// # Errors
-    /// The block's last object was written to after its free.
-    pub fn alloc(&self, cpu: &Magazines, layout: Layout, site: SiteId) -> Result<Option<NonNull<u8>>, Found> {
-        let Some(shape) = Shape::of(layout) else { return Ok(None) };
-        let Some(start) = self.heap.alloc(cpu, shape.block) else { return Ok(None) };
-        // A block of frames is new. One of a slab was filled with the slab, or was an object's.
+    /// The block's last object was written to after its free. The block stays allocated then.
+    ///
+    /// # Safety
+    /// [`Heap::alloc`] of this heap has returned the block for the layout [`Shape::block`], and it was passed to nothing else.
+    pub unsafe fn set_up(
+        &self,
+        start: NonNull<u8>,
+        shape: Shape,
+        site: SiteId,
+    ) -> Result<NonNull<u8>, Found> {
         let block = Block { start };
-        if super::size_class::SizeClass::of(shape.block).is_some() {
-            self.check_poison(start)?;
+        // A block of frames is new. One of a slab was filled with the slab, or was an object's.
+        if SizeClass::of(shape.block).is_some() {
+            self.check_poison(block)?;
         }
+        let (size, front) = (shape.size as u64, shape.front as u64);
+        let content = Content { size, front, allocated: site.0.into() };
         let record = block.record();
-        record.size.store(layout.size() as u64, Ordering::Relaxed);
-        record.front.store(shape.front as u64, Ordering::Relaxed);
-        record.sites.store(site.0.into(), Ordering::Relaxed);
-        let (object, size) = block.object();
-        // SAFETY: the zone lies in the block before the object.
-        let zone = unsafe { object.sub(ZONE) };
-        // SAFETY: the block was just allocated, and has room for zone, object and zone.
-        unsafe { fill(zone, ZONE, ZONE_BYTE) };
-        // SAFETY: the block was just allocated, and has room for zone, object and zone.
-        unsafe { fill(object, size, NEW_BYTE) };
-        // SAFETY: the zone lies in the block behind the object.
-        let zone = unsafe { object.add(size) };
-        // SAFETY: the block was just allocated, and has room for zone, object and zone.
-        unsafe { fill(zone, ZONE, ZONE_BYTE) };
-        record.state.store(block.mixed(self.secret(), LIVE), Ordering::Release);
-        self.sites.allocated(site, size);
-        Ok(Some(object))
+        record.size.store(size, Ordering::Relaxed);
+        record.front.store(front, Ordering::Relaxed);
+        record.allocated.store(content.allocated, Ordering::Relaxed);
+        record.freed.store(0, Ordering::Relaxed);
+        // SAFETY: the content is that of a block of this shape.
+        let parts = unsafe { block.parts(content) };
+        for ((part, bytes), byte) in parts.into_iter().zip([ZONE_BYTE, NEW_BYTE, ZONE_BYTE]) {
+            // SAFETY: the part lies in the block, which is this call's alone, guaranteed by the caller (see # Safety).
+            unsafe { part.write_bytes(byte, bytes) };
+        }
+        record.state.store(block.mixed(content, self.secret(), LIVE), Ordering::Release);
+        self.sites.allocated(site, shape.size);
+        Ok(parts[1].0)
     }
 
     /// Checks that the last object of a block of a slab was not written to after its free.
-    fn check_poison(&self, start: NonNull<u8>) -> Result<(), Found> {
-        let Some(block) = self.block(start) else { return Ok(()) };
+    fn check_poison(&self, block: Block) -> Result<(), Found> {
         let state = block.record().state.load(Ordering::Relaxed);
         if state == NEVER {
             return Ok(());
         }
-        let (object, size) = block.object();
-        let address = object.addr().get();
-        if state != block.mixed(self.secret(), FREE) {
-            return Err(block.found(Misuse::RecordOverwritten { address: start.addr().get() }));
+        let content = block.content();
+        if state != block.mixed(content, self.secret(), FREE) {
+            let address = block.start.addr().get();
+            return Err(Found::without_object(Misuse::RecordOverwritten { address }));
         }
-        // SAFETY: the record is valid, so the object lies in the block, which is this call's, and was filled when it was freed.
-        match unsafe { first_other(object, size, FREE_BYTE) } {
-            Some(offset) => Err(block.found(Misuse::UseAfterFree { address, size, offset })),
+        // SAFETY: the state confirms the content, as checked before.
+        let [_, object, _] = unsafe { block.parts(content) };
+        // SAFETY: the object lies in the block, and was filled when it was freed.
+        match unsafe { first_other(object, FREE_BYTE) } {
+            Some(offset) => {
+                let (address, size) = (object.0.addr().get(), object.1);
+                Err(block.found(Misuse::UseAfterFree { address, size, offset }))
+            }
             None => Ok(()),
         }
     }
 
     /// Checks that a live object begins at a pointer and has this layout, and its red zones.
     ///
-    /// **Context:** as for [`Heap::alloc`].
+    /// **Context:** any.
     ///
     /// # Errors
     /// What is wrong.
-    pub fn check(&self, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
-        self.checked_block(object, layout).map(drop)
+    ///
+    /// # Safety
+    /// As for [`retire`](Self::retire).
+    pub unsafe fn check(&self, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
+        self.find(object, layout).map(drop)
     }
 
-    fn checked_block(&self, object: NonNull<u8>, layout: Layout) -> Result<Block, Found> {
+    /// The block of a live object, with its content and its shape, if nothing is wrong.
+    fn find(&self, object: NonNull<u8>, layout: Layout) -> Result<(Block, Content, Shape), Found> {
         let address = object.addr().get();
+        let foreign = Found::without_object(Misuse::Foreign { address });
+        let shape = Shape::of(layout).ok_or(foreign)?;
         let Some(block) = self.block(object) else {
             // A large object loses its record with its frames.
-            let is_freed = self.heap.map.kind(address) == Kind::Freed
-                && address % GRANULE == FRONT.max(layout.align()) % GRANULE;
-            let misuse = if is_freed { Misuse::DoubleFree { address } } else { Misuse::Foreign { address } };
-            return Err(Found::without_object(misuse));
+            let is_freed = self.heap.map.kind(address) == Kind::Freed && address % GRANULE == shape.front;
+            let double_free = Found::without_object(Misuse::DoubleFree { address });
+            return Err(if is_freed { double_free } else { foreign });
         };
         let state = block.record().state.load(Ordering::Acquire);
-        let (start, size) = block.object();
-        if state == block.mixed(self.secret(), FREE) {
-            return Err(block.found(match start == object {
-                true => Misuse::DoubleFree { address },
-                false => Misuse::Foreign { address },
-            }));
+        let content = block.content();
+        let is_start = block.start.addr().get().checked_add(content.front as usize) == Some(address);
+        if state == block.mixed(content, self.secret(), FREE) {
+            return Err(if is_start { block.found(Misuse::DoubleFree { address }) } else { foreign });
         }
         if state == NEVER {
-            return Err(Found::without_object(Misuse::Foreign { address }));
+            return Err(foreign);
         }
-        if state != block.mixed(self.secret(), LIVE) {
+        if state != block.mixed(content, self.secret(), LIVE) {
             // Sites that were overwritten as well would mislead.
             return Err(Found::without_object(Misuse::RecordOverwritten { address }));
         }
-        let misuse = if start != object {
+        let size = content.size as usize;
+        let misuse = if !is_start {
             Some(Misuse::Interior { address, size })
-        } else if size != layout.size()
-            || block.record().front.load(Ordering::Relaxed) != FRONT.max(layout.align()) as u64
-        {
+        } else if size != layout.size() || content.front != shape.front as u64 {
             Some(Misuse::WrongLayout { address, size, layout })
         } else {
-            self.damage(start, size)
+            // SAFETY: the state confirms the content, as checked before.
+            Self::damage(unsafe { block.parts(content) })
         };
-        misuse.map_or(Ok(block), |misuse| Err(block.found(misuse)))
+        misuse.map_or(Ok((block, content, shape)), |misuse| Err(block.found(misuse)))
     }
 
-    /// A write to a red zone of an object.
-    fn damage(&self, object: NonNull<u8>, size: usize) -> Option<Misuse> {
+    /// A write to a red zone of a live object, which has these parts.
+    fn damage([before, (object, size), behind]: [(NonNull<u8>, usize); 3]) -> Option<Misuse> {
         let address = object.addr().get();
-        // SAFETY: the zone lies in the block before the object, whose record is valid.
-        let zone = unsafe { object.sub(ZONE) };
-        // SAFETY: the zone lies in the block, and was filled when the object was allocated.
-        if let Some(offset) = unsafe { first_other(zone, ZONE, ZONE_BYTE) } {
-            return Some(Misuse::Underrun { address, size, before: ZONE - offset });
+        // SAFETY: the zone lies in a block with a valid record, and was filled when the object was allocated.
+        if let Some(offset) = unsafe { first_other(before, ZONE_BYTE) } {
+            return Some(Misuse::Underrun { address, size, before: before.1 - offset });
         }
-        // SAFETY: the zone lies in the block behind the object, whose record is valid.
-        let zone = unsafe { object.add(size) };
-        // SAFETY: the zone lies in the block, and was filled when the object was allocated.
-        unsafe { first_other(zone, ZONE, ZONE_BYTE) }.map(|offset| Misuse::Overrun {
-            address,
-            size,
-            offset: size + offset,
-        })
+        // SAFETY: the zone lies in a block with a valid record, and was filled when the object was allocated.
+        let offset = unsafe { first_other(behind, ZONE_BYTE) }?;
+        Some(Misuse::Overrun { address, size, offset: size + offset })
     }
 
-    /// Frees an object.
+    /// Ends an object. Returns its block, which the caller frees with that layout.
     ///
-    /// **Context:** as for [`Heap::alloc`].
+    /// **Context:** any. It takes a time that grows with the object's size.
     ///
     /// # Errors
     /// What is wrong. Nothing has changed then.
     ///
     /// # Safety
-    /// As for [`Heap::dealloc`].
-    pub unsafe fn dealloc(
+    /// [`set_up`](Self::set_up) has returned the object for this layout, it has not been retired since, and nothing uses it any more. What is
+    /// certain to be refused is no violation.
+    pub unsafe fn retire(
         &self,
-        cpu: &Magazines,
         object: NonNull<u8>,
         layout: Layout,
         site: SiteId,
-    ) -> Result<(), Found> {
-        let block = self.checked_block(object, layout)?;
+    ) -> Result<(NonNull<u8>, Layout), Found> {
+        let (block, content, shape) = self.find(object, layout)?;
         let record = block.record();
-        let (live, free) = (block.mixed(self.secret(), LIVE), block.mixed(self.secret(), FREE));
+        let [live, free] = [LIVE, FREE].map(|state| block.mixed(content, self.secret(), state));
         // Of two frees at the same time, one finds the other's state.
         if record.state.compare_exchange(live, free, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Err(block.found(Misuse::DoubleFree { address: object.addr().get() }));
         }
-        let allocated = SiteId(record.sites.load(Ordering::Relaxed) as u32);
-        record.sites.store(u64::from(site.0) << 32 | u64::from(allocated.0), Ordering::Relaxed);
-        self.sites.freed(allocated, layout.size());
+        record.freed.store(site.0.into(), Ordering::Relaxed);
+        self.sites.freed(SiteId(content.allocated as u32), layout.size());
         // SAFETY: the object is the caller's, guaranteed by the caller (see # Safety), and lies in its block.
-        unsafe { fill(object, layout.size(), FREE_BYTE) };
-        let Some(shape) = Shape::of(layout) else { return Ok(()) };
-        // SAFETY: `alloc` has allocated the block with the layout that follows from the object's, and nothing uses it any more.
-        unsafe { self.heap.dealloc(cpu, block.start, shape.block) }.map_err(Found::without_object)
+        unsafe { object.write_bytes(FREE_BYTE, layout.size()) };
+        Ok((block.start, shape.block))
     }
 }

@@ -1,16 +1,17 @@
-//! The kernel's heap: the one instance of [`Heap`] that all CPUs share, this CPU's magazines, and [`KernelHeap`], the `GlobalAlloc` of programs.
+//! The kernel's heap: this CPU's magazines, and [`KernelHeap`], the `GlobalAlloc` of programs.
 //!
 //! The pointer to this CPU's magazines is in the layer of memory ([`memory::heap_cache`]). Where the allocator is disabled, it leads to magazines
 //! without an object and without room; so the fast path fails there, as it does with real ones that are empty or full, and has no check of its own.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::allocator::{Heap, METADATA_ALIGN};
 use super::arena;
 use super::backing::{Backing, order_of_bytes};
-use super::checked::{Found, block_layout};
+use super::checked::{Found, Shape};
+use super::instance::{HEAP, HELD, KernelFrames};
 use super::kernel_checked as checked;
 use super::magazines::Magazines;
 use super::mark::mark_allocated;
@@ -25,10 +26,9 @@ use crate::boot::direct_map;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{CpuSet, IrqGuard};
-use crate::memory::frames::{FRAME_BYTES, FrameNumber, FrameRequest, Order, ZoneType};
+use crate::memory::frames::FRAME_BYTES;
 use crate::memory::{self, FrameRange, HeapHooks, MAGAZINES_BYTES};
-use crate::per_cpu;
-use crate::smp;
+use crate::{per_cpu, smp, static_key};
 
 per_cpu! {
     static MAGAZINES: Magazines = Magazines::new();
@@ -38,59 +38,8 @@ per_cpu! {
 
 const _: () = assert!(size_of::<Magazines>() <= MAGAZINES_BYTES && align_of::<Magazines>() <= 128);
 
-pub(super) static HEAP: Heap<KernelFrames> = Heap::new(KernelFrames);
-crate::name_lock!(HEAP, |_, is_so| HEAP.lock_owners().any(is_so));
-
-/// Frames that the heap has.
-pub(super) static HELD: AtomicUsize = AtomicUsize::new(0);
-
 /// Whether anything was cached since the last reclaim.
 static MAY_RECLAIM: AtomicBool = AtomicBool::new(false);
-
-/// The kernel's frames, in the direct map.
-pub(super) struct KernelFrames;
-
-// SAFETY: the frames must be exclusive, aligned and mapped. The frame allocator returns each once until it is freed, and the direct map has all of
-// them. Its base is a multiple of 1 GiB. With interrupts off, which the heap's locks ensure, an allocation calls no hook.
-unsafe impl Backing for KernelFrames {
-    fn base(&self) -> usize {
-        direct_map::base() as usize
-    }
-
-    fn end(&self) -> usize {
-        memory::frames().end().address()
-    }
-
-    fn alloc(&self, order: Order) -> Option<NonNull<u8>> {
-        let _guard = IrqGuard::new();
-        let frames = low_frames(order).or_else(|| FrameRange::alloc(order))?;
-        HELD.fetch_add(order.frames(), Ordering::Relaxed);
-        let start = NonNull::new(frames.as_ptr());
-        // The heap owns them from here on.
-        frames.into_raw();
-        start
-    }
-
-    unsafe fn free(&self, first: NonNull<u8>, frames: usize) {
-        HELD.fetch_sub(frames, Ordering::Relaxed);
-        let first = direct_map::phys(first.as_ptr().expose_provenance() as u64) as usize;
-        // SAFETY: the heap owns the frames, guaranteed by the caller (see # Safety): `alloc` left them without a handle.
-        drop(unsafe { FrameRange::from_raw(FrameNumber::containing(first), frames) });
-    }
-}
-
-/// The end of memory above which the heap takes low frames first.
-const LARGE_MEMORY: usize = 64 << 30;
-
-/// Frames below 4 GiB, on a machine with much memory: the heap's table is initialised up to the highest address that the heap uses,
-/// and ends at 1 TiB.
-#[cold]
-#[inline(never)]
-fn low_frames(order: Order) -> Option<FrameRange> {
-    let is_large = memory::frames().end().address() > LARGE_MEMORY;
-    let request = FrameRequest::new(order).in_zone(ZoneType::Dma32);
-    is_large.then(|| FrameRange::alloc_in(request)).flatten()
-}
 
 /// Sets the heap up. Without memory for its tables it stays empty, and every allocation fails.
 ///
@@ -98,7 +47,7 @@ fn low_frames(order: Order) -> Option<FrameRange> {
 pub(crate) fn init(nodes: usize, checks: HeapChecks) {
     let bytes = Heap::<KernelFrames>::metadata_bytes(nodes, KernelFrames.end());
     let Some(memory) = tables(bytes) else {
-        log::warn!("heap: no memory for {} KiB of tables: disabled", bytes >> 10);
+        log::warn!("no memory for {} KiB of tables: disabled", bytes >> 10);
         return;
     };
     const { assert!(METADATA_ALIGN <= FRAME_BYTES) };
@@ -109,7 +58,7 @@ pub(crate) fn init(nodes: usize, checks: HeapChecks) {
     unsafe { HEAP.init(memory, nodes, secret) };
     memory::set_heap_hook(HeapHooks { drain_this_cpu, reclaim });
     if checks == HeapChecks::On {
-        checked::init(&HEAP);
+        checked::init();
     }
 }
 
@@ -237,10 +186,8 @@ pub(crate) fn validate() -> Result<(), Inconsistent> {
 /// As for [`Heap::dealloc`].
 #[cfg(feature = "selftest")]
 pub(crate) unsafe fn try_dealloc(object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
-    let guard = IrqGuard::new();
-    let cpu = activate(&guard).ok_or(Misuse::Disabled { address: object.addr().get() })?;
     // SAFETY: guaranteed by the caller (see # Safety).
-    unsafe { dealloc_from(cpu, object, layout) }.map_err(|found| found.misuse)
+    unsafe { dealloc_from_heap(object, layout) }.map_err(|found| found.misuse)
 }
 
 /// Ends a program that has misused the heap.
@@ -250,7 +197,7 @@ fn refuse(misuse: Misuse) -> ! {
     panic!("heap: {misuse}");
 }
 
-/// How often an allocation that may wait asks for frames.
+/// How often an allocation that may wait is attempted.
 const TRIES: usize = 3;
 
 /// [`KernelHeap::alloc`] beyond the fast path.
@@ -263,40 +210,43 @@ fn alloc_slow(guard: IrqGuard, layout: Layout) -> *mut u8 {
     if checked::is_on() {
         return alloc_checked(guard, layout);
     }
-    alloc_or_wait(guard, layout, |cpu| HEAP.alloc(cpu, layout))
+    alloc_or_wait(guard, layout)
 }
 
-/// [`alloc_slow`] of a checked heap.
+/// [`alloc_slow`] of a checked heap. Interrupts are off only while the block is allocated: the object is filled whatever its size.
 #[cold]
 #[inline(never)]
 fn alloc_checked(guard: IrqGuard, layout: Layout) -> *mut u8 {
-    let site = checked::call_site();
-    let block = block_layout(layout).unwrap_or(layout);
-    alloc_or_wait(guard, block, |cpu| {
-        checked::alloc(&HEAP, cpu, layout, site).unwrap_or_else(|found| checked::refuse(found))
-    })
+    let Some(shape) = Shape::of(layout) else { return null_mut() };
+    let Some(block) = NonNull::new(alloc_or_wait(guard, shape.block())) else { return null_mut() };
+    // SAFETY: the heap has returned the block for the shape's layout, one line above.
+    unsafe { checked::set_up(block, shape) }.as_ptr()
 }
 
-/// Allocates an object by `alloc`, whose memory has the layout `block`. Where that is possible, waits for memory.
-#[inline(always)]
-fn alloc_or_wait(
-    mut guard: IrqGuard,
-    block: Layout,
-    alloc: impl Fn(&Magazines) -> Option<NonNull<u8>>,
-) -> *mut u8 {
-    for _ in 0..TRIES {
-        let Some(cpu) = activate(&guard) else { break };
-        if let Some(object) = alloc(cpu) {
-            return object.as_ptr();
-        }
-        let may_wait = guard.were_enabled();
+/// Allocates from the heap as it is, and waits for memory if none is at hand and that is possible.
+fn alloc_or_wait(guard: IrqGuard, layout: Layout) -> *mut u8 {
+    let Some(cpu) = activate(&guard) else { return null_mut() };
+    match HEAP.alloc(cpu, layout) {
+        Some(object) => object.as_ptr(),
+        None => wait_and_alloc(guard, layout),
+    }
+}
+
+/// The further attempts of an allocation for which no memory was at hand.
+#[cold]
+#[inline(never)]
+fn wait_and_alloc(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
+    let may_wait = guard.were_enabled();
+    // The frames of a slab or of a large object: once they were free, the next attempt finds them.
+    let bytes = SizeClass::of(layout).map_or(layout.size().max(layout.align()), SizeClass::slab_bytes);
+    for _ in 1..TRIES {
         drop(guard);
-        // The frames of a slab or of a large object: once they were free, the next attempt finds them.
-        let order = SizeClass::of(block).map_or(block.size().max(block.align()), SizeClass::slab_bytes);
-        let has_frames = may_wait && order_of_bytes(order).and_then(FrameRange::alloc).is_some();
-        guard = IrqGuard::new();
-        if !has_frames {
+        if !may_wait || order_of_bytes(bytes).and_then(FrameRange::alloc).is_none() {
             break;
+        }
+        guard = IrqGuard::new();
+        if let Some(object) = activate(&guard).and_then(|cpu| HEAP.alloc(cpu, layout)) {
+            return object.as_ptr();
         }
     }
     null_mut()
@@ -326,15 +276,8 @@ fn dealloc_other(object: NonNull<u8>, layout: Layout) {
         // SAFETY: a block of the arena, which its owner frees, guaranteed by the caller of `dealloc`.
         return unsafe { arena::dealloc(object.as_ptr(), layout) };
     }
-    if memory::is_alloc_disabled() {
-        refuse(Misuse::Disabled { address: object.addr().get() });
-    }
-    let guard = IrqGuard::new();
-    let Some(cpu) = activate(&guard) else { return };
     // SAFETY: the object belongs to the caller, guaranteed by the caller of `dealloc`, or is refused.
-    let freed = unsafe { dealloc_from(cpu, object, layout) };
-    drop(guard);
-    if let Err(found) = freed {
+    if let Err(found) = unsafe { dealloc_from_heap(object, layout) } {
         checked::refuse(found);
     }
 }
@@ -343,13 +286,22 @@ fn dealloc_other(object: NonNull<u8>, layout: Layout) {
 ///
 /// # Safety
 /// As for [`Heap::dealloc`].
-unsafe fn dealloc_from(cpu: &Magazines, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
-    if checked::is_on() {
-        // SAFETY: guaranteed by the caller (see # Safety).
-        return unsafe { checked::dealloc(&HEAP, cpu, object, layout) };
+unsafe fn dealloc_from_heap(object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
+    let disabled = Found::without_object(Misuse::Disabled { address: object.addr().get() });
+    if memory::is_alloc_disabled() {
+        return Err(disabled);
     }
-    // SAFETY: guaranteed by the caller (see # Safety).
-    unsafe { HEAP.dealloc(cpu, object, layout) }.map_err(Found::without_object)
+    let (block, layout) = if checked::is_on() {
+        // Outside the guard: it takes a time that grows with the object's size.
+        // SAFETY: guaranteed by the caller (see # Safety).
+        unsafe { checked::retire(object, layout) }?
+    } else {
+        (object, layout)
+    };
+    let guard = IrqGuard::new();
+    let cpu = activate(&guard).ok_or(disabled)?;
+    // SAFETY: the block is the object, which is the caller's (see # Safety), or what it lay in.
+    unsafe { HEAP.dealloc(cpu, block, layout) }.map_err(Found::without_object)
 }
 
 /// The kernel's heap as `GlobalAlloc`. [`program!`](crate::program!) makes it that of every program that has none of its own.
@@ -400,8 +352,12 @@ unsafe impl GlobalAlloc for KernelHeap {
         // Which object it is is checked when it is freed. An object of the arena has room for all sizes of a class, too.
         if let (Some(old), Some(class)) = (SizeClass::of(layout), SizeClass::of(new))
             && old == class
-            && !checked::is_on()
         {
+            // A NOP, or a jump in a checked heap, whose objects move.
+            static_key!(crate::heap::CHECKED_KEY, {
+                // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+                return unsafe { realloc_slow(object, layout, new) };
+            });
             return object.as_ptr();
         }
         // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
@@ -417,7 +373,8 @@ unsafe fn realloc_slow(object: NonNull<u8>, layout: Layout, new: Layout) -> *mut
         // It moves.
     } else if checked::is_on() {
         // It moves, so that pointers to its old place are found. The check comes before its content is read.
-        if let Err(found) = checked::check(&HEAP, object, layout) {
+        // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+        if let Err(found) = unsafe { checked::check(object, layout) } {
             checked::refuse(found);
         }
     } else {

@@ -9,10 +9,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 
-use super::allocator::Heap;
-use super::backing::Backing;
-use super::checked::{CheckedHeap, Found};
-use super::magazines::Magazines;
+use super::checked::{CheckedHeap, Found, Shape};
+use super::instance::{HEAP, KernelFrames};
 use super::sites::{Site, SiteCounts, SiteId, Sites};
 use crate::boot::handoff;
 use crate::console;
@@ -39,69 +37,75 @@ pub(super) fn is_on() -> bool {
 /// Turns the checks on. Without memory for the table of call sites they stay off.
 ///
 /// **Context:** boot, on the BSP, before anything is allocated.
-pub(super) fn init(heap: &Heap<impl Backing>) {
+pub(super) fn init() {
     let Some(table) = ZeroedSlice::new(SITES) else {
-        log::warn!("heap: no memory for {SITES} call sites: objects are not checked");
+        log::warn!("no memory for {SITES} call sites: objects are not checked");
         return;
     };
     TABLE.call_once(|| table);
-    heap.fill_slabs();
+    HEAP.fill_slabs();
     IS_ON.store(true, Ordering::Relaxed);
-    log::info!("heap: objects are checked");
+    log::info!("objects are checked");
 }
 
 fn sites() -> Sites<'static> {
     Sites(TABLE.get().map_or(&[], |table| table))
 }
 
-/// The heap with its checks.
-fn with_checks<B: Backing>(heap: &Heap<B>) -> CheckedHeap<'_, B> {
-    CheckedHeap { heap, sites: sites() }
+/// The checks of the heap.
+///
+/// # Safety
+/// [`is_on`]: the checks were turned on before anything was allocated, so everything that is allocated or freed passes through them.
+unsafe fn checks() -> CheckedHeap<'static, KernelFrames> {
+    // SAFETY: `init` has called `fill_slabs` before anything was allocated; since then `kernel` calls `set_up` for each allocation and `retire` for
+    // each free (see # Safety).
+    unsafe { CheckedHeap::new(&HEAP, sites()) }
 }
 
 /// The site of the calls that led here.
 ///
 /// **Context:** any.
-pub(super) fn call_site() -> SiteId {
+fn call_site() -> SiteId {
     sites().enter(backtrace(frame_pointer()))
 }
 
-/// [`CheckedHeap::alloc`], with the kernel's call sites.
+/// [`CheckedHeap::set_up`], with the call site. It ends a program that has misused the block.
 ///
-/// # Errors
-/// As for that.
-pub(super) fn alloc(
-    heap: &Heap<impl Backing>,
-    cpu: &Magazines,
-    layout: Layout,
-    site: SiteId,
-) -> Result<Option<NonNull<u8>>, Found> {
-    with_checks(heap).alloc(cpu, layout, site)
+/// # Safety
+/// [`is_on`], and as for that.
+pub(super) unsafe fn set_up(block: NonNull<u8>, shape: Shape) -> NonNull<u8> {
+    // SAFETY: guaranteed by the caller (see # Safety).
+    let checks = unsafe { checks() };
+    // SAFETY: guaranteed by the caller (see # Safety).
+    unsafe { checks.set_up(block, shape, call_site()) }.unwrap_or_else(|found| refuse(found))
 }
 
-/// [`CheckedHeap::dealloc`], with the kernel's call sites.
+/// [`CheckedHeap::retire`], with the call site.
 ///
 /// # Errors
 /// As for that.
 ///
 /// # Safety
-/// As for that.
-pub(super) unsafe fn dealloc(
-    heap: &Heap<impl Backing>,
-    cpu: &Magazines,
-    object: NonNull<u8>,
-    layout: Layout,
-) -> Result<(), Found> {
+/// [`is_on`], and as for that.
+pub(super) unsafe fn retire(object: NonNull<u8>, layout: Layout) -> Result<(NonNull<u8>, Layout), Found> {
     // SAFETY: guaranteed by the caller (see # Safety).
-    unsafe { with_checks(heap).dealloc(cpu, object, layout, call_site()) }
+    let checks = unsafe { checks() };
+    // SAFETY: guaranteed by the caller (see # Safety).
+    unsafe { checks.retire(object, layout, call_site()) }
 }
 
-/// [`CheckedHeap::check`], with the kernel's call sites.
+/// [`CheckedHeap::check`].
 ///
 /// # Errors
 /// As for that.
-pub(super) fn check(heap: &Heap<impl Backing>, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
-    with_checks(heap).check(object, layout)
+///
+/// # Safety
+/// [`is_on`], and as for that.
+pub(super) unsafe fn check(object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
+    // SAFETY: guaranteed by the caller (see # Safety).
+    let checks = unsafe { checks() };
+    // SAFETY: guaranteed by the caller (see # Safety).
+    unsafe { checks.check(object, layout) }
 }
 
 /// Ends a program that has misused the heap, with the sites of the object.
@@ -116,6 +120,13 @@ pub(super) fn refuse(found: Found) -> ! {
     panic!("heap: {found}");
 }
 
+/// Leaves the objects that are live now out of [`send_live_sites`]: those of the kernel itself, before the work begins.
+///
+/// **Context:** thread. Exact while no CPU allocates.
+pub(crate) fn ignore_live_sites() {
+    sites().close();
+}
+
 /// Sends the sites with live objects, those with the most bytes first.
 ///
 /// **Context:** thread. Exact while no CPU allocates or frees.
@@ -127,10 +138,7 @@ pub(crate) fn send_live_sites() {
     if objects == 0 {
         return;
     }
-    log::info!(
-        "heap: {objects} objects of {bytes} bytes are live, from {} call sites",
-        sites().live().count()
-    );
+    log::info!("{objects} objects of {bytes} bytes are live, from {} call sites", sites().live().count());
     // By the bytes, and by the calls where these are equal: each pass sends the next smaller one.
     let key = |site: &SiteCounts| (site.bytes, site.calls);
     let mut last = None;

@@ -2,7 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::kernel::{HEAP, HELD, active_magazines};
+use super::instance::{HEAP, HELD};
+use super::kernel::active_magazines;
 use super::size_class::{CLASSES, SizeClass};
 use super::stats::{ClassStats, LargeStats};
 use crate::cpu::{CpuId, IrqGuard, current};

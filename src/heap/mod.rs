@@ -20,14 +20,18 @@
 //! | `misuse` | frees that are refused |
 //! | `fault_names`, `faults` | bugs of the heap for fault injection |
 //! | `mark` | the mark of free objects |
-//! | `allocator` | [`Heap`]: what happens behind the fast path |
+//! | `large_counts` | counts of large objects |
+//! | `allocator` | [`Heap`]: allocation, and a free with its check |
+//! | `slab_frames` | where slabs come from and go to |
+//! | `exchange` | what happens when a magazine is empty or full |
 //! | `large` | objects above the largest class |
 //! | `stats` | counts, and the check of the tables |
 //! | `sites`, `checked` | objects with red zones, poison and call sites |
 //! | `arena` | what the kernel's heap allocates from while an allocator of frames is under test |
 //! | `parameters` | whether objects are checked |
+//! | `instance` | the one heap that all CPUs share |
 //! | `kernel_checked` | the checks of the kernel's heap |
-//! | `kernel` | the heap of all CPUs, and the `GlobalAlloc` of programs |
+//! | `kernel` | each CPU's magazines, and the `GlobalAlloc` of programs |
 //! | `kernel_stats` | what the kernel's heap counts |
 //! | `purge`, `cache` | caches of objects that stay constructed |
 //! | `host` | the heap on the host, for tests |
@@ -59,9 +63,12 @@ pub(crate) mod arena;
 mod cache;
 mod chunks;
 mod depot;
+mod exchange;
 pub(crate) mod fault_names;
 #[cfg(feature = "faults")]
 pub(crate) mod faults;
+#[cfg(target_os = "none")]
+mod instance;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
@@ -69,12 +76,14 @@ mod kernel_checked;
 #[cfg(target_os = "none")]
 mod kernel_stats;
 mod large;
+mod large_counts;
 mod map;
 mod mark;
 pub(crate) mod parameters;
 #[cfg(target_os = "none")]
 mod purge;
 mod slab;
+mod slab_frames;
 mod sync;
 
 #[cfg(not(target_os = "none"))]
@@ -97,11 +106,13 @@ pub(crate) use kernel::{held_frames, try_dealloc, validate};
 #[cfg(target_os = "none")]
 pub(crate) use kernel::{init, reclaim, table_bytes};
 #[cfg(target_os = "none")]
-pub(crate) use kernel_checked::send_live_sites;
+pub(crate) use kernel_checked::{ignore_live_sites, send_live_sites};
 #[cfg(target_os = "none")]
 pub(crate) use kernel_stats::{ClassCounts, HeapCounts};
 #[doc(hidden)]
 pub use misuse::Misuse;
+#[cfg(target_os = "none")]
+pub(crate) use parameters::{CHECKED_KEY, HeapChecks};
 #[cfg(target_os = "none")]
 #[doc(hidden)]
 pub use purge::{CACHES, Purge};

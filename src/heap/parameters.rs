@@ -12,6 +12,11 @@ named! {
     }
 }
 
+/// The class of the static keys ([`static_key`](crate::cpu::static_key)) that are jumps if the heap is checked. Those of the trace are small
+/// numbers.
+#[cfg(target_os = "none")]
+pub(crate) const CHECKED_KEY: u32 = u32::MAX;
+
 parameters! {
     /// The parameters of the heap.
     pub struct HeapParameters {

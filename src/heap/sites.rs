@@ -9,10 +9,13 @@ pub const CALLS_IN_SITE: usize = crate::wire::CALLS_IN_SITE;
 /// Entries that a search looks at.
 const PROBES: usize = 64;
 
+/// The hash of an entry that calls no longer find.
+const CLOSED: u64 = 2;
+
 /// An entry of the table. All of it is 0 at first.
 #[repr(C)]
 pub struct Site {
-    /// What identifies the calls; 0 if the entry is free.
+    /// What identifies the calls, an odd number; 0 if the entry is free, or [`CLOSED`].
     hash: AtomicU64,
     calls: [AtomicU64; CALLS_IN_SITE],
     objects: AtomicU64,
@@ -105,9 +108,23 @@ impl Sites<'_> {
         }
     }
 
-    /// The sites that have live objects.
+    /// Closes all entries: the same calls have another one from now on, and [`live`](Self::live) leaves out what was allocated before. Objects
+    /// keep their sites.
+    pub fn close(self) {
+        for site in self.0 {
+            if site.hash.load(Ordering::Relaxed) != 0 {
+                site.hash.store(CLOSED, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The sites that have live objects, but for those that were closed.
     pub fn live(self) -> impl Iterator<Item = SiteCounts> {
-        (0..self.0.len() as u32).filter_map(move |id| self.get(SiteId(id))).filter(|site| site.objects > 0)
+        let is_open = move |id: &SiteId| {
+            self.0.get(id.0 as usize).is_some_and(|site| site.hash.load(Ordering::Relaxed) != CLOSED)
+        };
+        let open = (0..self.0.len() as u32).map(SiteId).filter(is_open);
+        open.filter_map(move |id| self.get(id)).filter(|site| site.objects > 0)
     }
 }
 
@@ -143,6 +160,23 @@ mod tests {
         assert_eq!(ids.iter().filter(|id| **id != SiteId::default()).count(), 3);
         assert_eq!(Sites(&[]).enter([1].into_iter()), SiteId::default());
         assert_eq!(sites.get(SiteId(4)), None);
+    }
+
+    #[test]
+    fn closed_sites_keep_their_objects_and_the_same_calls_have_another_one() {
+        let table = table(8);
+        let sites = Sites(&table);
+        let before = sites.enter([1].into_iter());
+        sites.allocated(before, 10);
+        sites.close();
+        assert_eq!(sites.live().count(), 0);
+        let after = sites.enter([1].into_iter());
+        assert_ne!(after, before);
+        assert_eq!(sites.enter([1].into_iter()), after);
+        sites.allocated(after, 20);
+        sites.freed(before, 10);
+        let live: Vec<_> = sites.live().map(|site| (site.calls[0], site.objects, site.bytes)).collect();
+        assert_eq!((live, sites.get(before).unwrap().objects), (vec![(1, 1, 20)], 0));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use super::allocator::{Heap, LargeCounts};
+use super::allocator::Heap;
 use super::backing::Backing;
+use super::large_counts::LargeCounts;
 use super::magazines::{Loaded, Magazines, Word};
 use super::size_class::SizeClass;
 use super::slab::Slab;

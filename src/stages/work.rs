@@ -9,6 +9,7 @@ use crate::boot::command_line::Switch;
 use crate::cpu::{self, CpuId, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults::{self, Point};
+use crate::heap;
 use crate::memory;
 use crate::options::Work;
 use crate::program::{self, Machine};
@@ -60,6 +61,7 @@ pub(super) fn run(machine: &Machine) -> Result<(), Reason> {
     #[cfg(feature = "faults")]
     faults::inject(Point::BeforeWork, options.faults.fault);
     free_dropped_mappings();
+    heap::ignore_live_sites();
     let mut is_to_reset = false;
     match options.work() {
         Work::Program => program::run(machine)?,

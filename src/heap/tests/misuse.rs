@@ -1,7 +1,6 @@
 //! Every misuse is refused, and changes nothing.
 
 use super::*;
-use crate::heap::Misuse;
 use crate::heap::size_class::LARGEST;
 
 fn at(object: NonNull<u8>, offset: usize) -> NonNull<u8> {

@@ -2,6 +2,8 @@
 
 #[cfg(not(any(loom, shuttle)))]
 mod checked;
+#[cfg(not(any(loom, shuttle)))]
+mod checked_machine;
 mod misuse;
 #[cfg(not(any(loom, shuttle)))]
 mod model;
@@ -18,6 +20,7 @@ use core::ptr::NonNull;
 
 use super::host::HostHeap;
 use super::magazines::Magazines;
+use super::misuse::Misuse;
 
 /// A heap with the magazines of some CPUs.
 struct Machine {
@@ -27,14 +30,21 @@ struct Machine {
 
 impl Machine {
     fn new(blocks: usize, cpus: usize) -> Machine {
-        Machine { heap: HostHeap::new(blocks, 1), cpus: (0..cpus).map(|_| Magazines::new()).collect() }
+        Machine::on_nodes(blocks, cpus, 1)
+    }
+
+    /// The CPUs take turns among the nodes.
+    fn on_nodes(blocks: usize, cpus: usize, nodes: usize) -> Machine {
+        let cpus: Vec<_> = (0..cpus).map(|_| Magazines::new()).collect();
+        cpus.iter().enumerate().for_each(|(number, cpu)| cpu.set_node(number % nodes));
+        Machine { heap: HostHeap::new(blocks, nodes), cpus }
     }
 
     fn alloc(&self, cpu: usize, layout: Layout) -> Option<NonNull<u8>> {
         self.heap.heap().alloc(&self.cpus[cpu], layout)
     }
 
-    fn free(&self, cpu: usize, object: NonNull<u8>, layout: Layout) -> Result<(), crate::heap::Misuse> {
+    fn free(&self, cpu: usize, object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
         // SAFETY: the tests own what they free, or free what the heap is certain to refuse.
         unsafe { self.heap.heap().dealloc(&self.cpus[cpu], object, layout) }
     }

@@ -6,11 +6,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+use super::checked_machine::CheckedMachine;
 use super::*;
-use crate::heap::Misuse;
-use crate::heap::checked::CheckedHeap;
-use crate::heap::host::HostFrames;
-use crate::heap::sites::{Site, SiteId, Sites};
 use crate::heap::size_class::SizeClass;
 use crate::memory::frames::FRAME_BYTES;
 
@@ -115,64 +112,61 @@ impl Model {
 }
 
 /// A machine whose heap has checks, or has none.
-struct Tested {
-    machine: Machine,
-    sites: Option<Vec<Site>>,
+enum Tested {
+    Checked(CheckedMachine),
+    Unchecked(Machine),
 }
 
 impl Tested {
     fn new(is_checked: bool, nodes: usize) -> Tested {
-        let heap = HostHeap::new(BLOCKS, nodes);
-        if is_checked {
-            heap.heap().fill_slabs();
+        let machine = Machine::on_nodes(BLOCKS, CPUS, nodes);
+        match is_checked {
+            true => Tested::Checked(CheckedMachine::new(machine)),
+            false => Tested::Unchecked(machine),
         }
-        let cpus: Vec<_> = (0..CPUS).map(|_| Magazines::new()).collect();
-        cpus.iter().enumerate().for_each(|(number, cpu)| cpu.set_node(number % nodes));
-        let sites = is_checked.then(|| (0..16).map(|_| Site::new()).collect());
-        Tested { machine: Machine { heap, cpus }, sites }
     }
 
-    fn checked(&self) -> Option<CheckedHeap<'_, HostFrames>> {
-        let sites = Sites(self.sites.as_ref()?);
-        Some(CheckedHeap { heap: self.machine.heap.heap(), sites })
-    }
-
-    fn site(&self, cpu: usize) -> SiteId {
-        self.sites
-            .as_ref()
-            .map_or(SiteId::default(), |sites| Sites(sites).enter([cpu as u64 + 1].into_iter()))
+    fn machine(&self) -> &Machine {
+        match self {
+            Tested::Checked(machine) => machine,
+            Tested::Unchecked(machine) => machine,
+        }
     }
 
     fn alloc(&self, cpu: usize, layout: Layout) -> Option<NonNull<u8>> {
-        match self.checked() {
-            Some(heap) => heap.alloc(&self.machine.cpus[cpu], layout, self.site(cpu)).unwrap(),
-            None => self.machine.alloc(cpu, layout),
+        match self {
+            Tested::Checked(machine) => machine.alloc(cpu, cpu as u64 + 1, layout).unwrap(),
+            Tested::Unchecked(machine) => machine.alloc(cpu, layout),
         }
     }
 
     fn free(&self, cpu: usize, object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
-        let Some(heap) = self.checked() else { return self.machine.free(cpu, object, layout) };
-        // SAFETY: the model owns what it frees, or frees what the heap is certain to refuse.
-        let freed = unsafe { heap.dealloc(&self.machine.cpus[cpu], object, layout, self.site(cpu)) };
-        freed.map_err(|found| found.misuse)
+        match self {
+            Tested::Checked(machine) => {
+                machine.free(cpu, cpu as u64 + 1, object, layout).map_err(|found| found.misuse)
+            }
+            Tested::Unchecked(machine) => machine.free(cpu, object, layout),
+        }
     }
 
     /// Whether the heap has changed the size in place.
     fn resize(&self, object: &Object, new: Layout) -> bool {
-        match self.checked() {
-            Some(heap) => {
-                assert_eq!(heap.check(object.pointer, object.layout), Ok(()));
+        match self {
+            Tested::Checked(machine) => {
+                assert_eq!(machine.check(object.pointer, object.layout), Ok(()));
                 false
             }
-            // SAFETY: the object is the model's, with this layout.
-            None => unsafe { self.machine.heap.heap().resize(object.pointer, object.layout, new) }.unwrap(),
+            Tested::Unchecked(machine) => {
+                // SAFETY: the object is the model's, with this layout.
+                unsafe { machine.heap.heap().resize(object.pointer, object.layout, new) }.unwrap()
+            }
         }
     }
 }
 
 fn run(ops: &[Op], is_checked: bool, nodes: usize) {
     let tested = Tested::new(is_checked, nodes);
-    let heap = tested.machine.heap.heap();
+    let heap = tested.machine().heap.heap();
     let mut model = Model::default();
     for op in ops {
         match *op {
@@ -225,7 +219,7 @@ fn run(ops: &[Op], is_checked: bool, nodes: usize) {
                     );
                 }
             }
-            Op::Drain { cpu } => assert_eq!(heap.drain(&tested.machine.cpus[cpu]), Ok(())),
+            Op::Drain { cpu } => assert_eq!(heap.drain(&tested.machine().cpus[cpu]), Ok(())),
             Op::DrainDepots => assert_eq!(heap.drain_depots(), Ok(())),
         }
     }
@@ -234,7 +228,7 @@ fn run(ops: &[Op], is_checked: bool, nodes: usize) {
         assert!(has(object.pointer, object.layout.size(), object.pattern), "the object was overwritten");
         assert_eq!(tested.free(0, object.pointer, object.layout), Ok(()));
     }
-    tested.machine.assert_all_free();
+    tested.machine().assert_all_free();
 }
 
 /// Whether the heap can tell the layouts apart: without checks, objects of the same class or number of frames are the same to it.

@@ -73,27 +73,18 @@ fn internal_waste_is_estimated_from_a_sample() {
 /// A cached object counts for the node of its slab, whichever CPU has it.
 #[test]
 fn live_objects_are_counted_by_the_node_of_their_slabs() {
-    let heap = HostHeap::new(4, 2);
-    let cpus = [Magazines::new(), Magazines::new()];
-    cpus[1].set_node(1);
+    let machine = Machine::on_nodes(4, 2, 2);
     let layout = layout(64, 8);
-    let objects: Vec<_> = (0..1000).map(|_| heap.heap().alloc(&cpus[0], layout).unwrap()).collect();
+    let objects: Vec<_> = (0..1000).map(|_| machine.alloc(0, layout).unwrap()).collect();
     let (kept, freed) = objects.split_at(300);
-    for object in freed {
-        // SAFETY: the object was allocated above with this layout.
-        unsafe { heap.heap().dealloc(&cpus[1], *object, layout) }.unwrap();
-    }
-    let counts = cached(&heap, &cpus, 2);
-    let stats = of_class(&heap, 64);
+    freed.iter().for_each(|object| machine.free(1, *object, layout).unwrap());
+    let counts = cached(&machine.heap, &machine.cpus, 2);
+    let stats = of_class(&machine.heap, 64);
     assert_eq!(stats.len(), 2, "the depot of node 1 has full magazines: {stats:?}");
     let live = |stats: &ClassStats| stats.live(counts[stats.node][stats.class.index()]);
     assert_eq!(stats.iter().map(live).collect::<Vec<_>>(), [300, 0]);
-    for object in kept {
-        // SAFETY: the object was allocated above with this layout.
-        unsafe { heap.heap().dealloc(&cpus[0], *object, layout) }.unwrap();
-    }
-    heap.drain(&cpus);
-    assert_eq!(heap.frames(), 0);
+    kept.iter().for_each(|object| machine.free(0, *object, layout).unwrap());
+    machine.assert_all_free();
 }
 
 #[test]
