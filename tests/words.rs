@@ -346,6 +346,36 @@ fn summaries_of_the_launcher_are_no_questions() {
 }
 
 #[test]
+fn no_log_line_names_its_module_twice() {
+    let package: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into();
+    let mut files = Vec::new();
+    collect(&package.join("src"), &mut files);
+    for file in files {
+        let module = file.strip_prefix(package.join("src")).unwrap().with_extension("");
+        let module = module.iter().next().unwrap().to_string_lossy();
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let twice: Vec<_> = log_subjects(&text).filter(|subject| *subject == module).collect();
+        assert!(twice.is_empty(), "{}: the log itself begins a line with \"{module}: \"", file.display());
+    }
+}
+
+#[test]
+fn subjects_of_log_lines_are_found() {
+    let text = "log::info!(\"heap: {a}\"); log::warn!(\n    \"no memory: {b}\"\n); log::set_logger(\"x: \"); log::error!(c)";
+    assert_eq!(log_subjects(text).collect::<Vec<_>>(), ["heap", "no memory"]);
+}
+
+/// What comes before the first colon of each log line.
+fn log_subjects(text: &str) -> impl Iterator<Item = &str> {
+    text.split("log::").skip(1).filter_map(|call| {
+        let (level, arguments) = call.split_once("!(")?;
+        let message = arguments.trim_start().strip_prefix('"')?;
+        let subject = message.split(['"', '\n']).next()?.split_once(": ")?.0;
+        level.bytes().all(|byte| byte.is_ascii_lowercase()).then_some(subject)
+    })
+}
+
+#[test]
 fn summaries_that_begin_with_a_question_are_found() {
     let text = "//! Why a run ends.\n\n/// Returns the sum.\n/// Where it is 0, nothing is added.\nfn f() {}\n    /// How long.\n    x: u8,\n// What follows is short.\n/// Whatever it is.";
     assert_eq!(questions(text), [1, 6]);

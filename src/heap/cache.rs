@@ -196,7 +196,7 @@ impl<T: Send> Cache<T> {
     #[inline(never)]
     fn free_slow(&self, guard: IrqGuard, object: NonNull<u8>) {
         if self.start(&guard).is_none() {
-            log::error!("heap: an object of a cache was dropped in an NMI handler: leaked");
+            log::error!("an object of a cache was dropped in an NMI handler: leaked");
             return;
         }
         let Some(magazine) = self.magazine(&guard) else { return };

@@ -287,5 +287,5 @@ impl fmt::Debug for FrameRange {
 #[cold]
 #[inline(never)]
 pub(super) fn report_leak(error: FreeError) {
-    log::error!("memory: frames leaked: {error}");
+    log::error!("frames leaked: {error}");
 }

@@ -273,7 +273,7 @@ pub(crate) fn trim() {
     let generation = GENERATION.advance();
     tlb::flush_this_cpu(&IrqGuard::new());
     if !is_flushed(generation, Stale::Tables) && !tlb::flush_all(generation, Stale::Tables) {
-        log::warn!("memory: page tables of mappings are leaked: a CPU has not flushed its TLB");
+        log::warn!("page tables of mappings are leaked: a CPU has not flushed its TLB");
         return;
     }
     let mut freed = Freed::new();

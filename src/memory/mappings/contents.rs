@@ -64,7 +64,7 @@ impl Freed {
 
     fn note(&mut self, freed: Result<(), FreeError>) {
         if let Err(error) = freed {
-            log::error!("memory: frames of a mapping leaked: {error}");
+            log::error!("frames of a mapping leaked: {error}");
             self.outcome = self.outcome.and(Err(error));
         }
     }

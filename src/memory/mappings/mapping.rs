@@ -366,7 +366,7 @@ fn alloc_frames(buffer: &mut [MaybeUninit<FrameNumber>; BULK], pages: usize) -> 
 fn free_run(run: FrameNumber, order: Order) {
     // SAFETY: the caller has just allocated the run, and nothing uses it.
     if let Err(error) = unsafe { free(run, order) } {
-        log::error!("memory: frames leaked: {error}");
+        log::error!("frames leaked: {error}");
     }
 }
 
@@ -375,6 +375,6 @@ fn free_run(run: FrameNumber, order: Order) {
 fn free_frames(frames: &[FrameNumber]) {
     // SAFETY: the caller has just allocated these frames, and nothing uses them.
     if let Err(error) = unsafe { free_bulk(frames) } {
-        log::error!("memory: frames leaked: {error}");
+        log::error!("frames leaked: {error}");
     }
 }
