@@ -1,7 +1,7 @@
 //! Tests that run in the kernel: [`octopod::test`](macro@crate::test) registers them, `cargo test` runs them.
 //!
 //! The launcher lists the tests of a kernel's file, boots the machine with the parameter `test.run`, and follows the records: one
-//! when a test begins, one when it has passed. A test that panics ends the machine, as every panic does; the launcher then boots
+//! when a test begins, one when it has passed or takes too long. A test that panics ends the machine, as every panic does; the launcher then boots
 //! it again for the rest.
 
 use core::fmt;
@@ -224,7 +224,8 @@ fn run_one(number: u16) -> Result<(), TestError> {
     if needs == 1 {
         (test.run)();
     } else {
-        smp::on_each_cpu(test.timeout_ms, &|cpu| {
+        // The timer ends a test that hangs: a panic of `on_each_cpu` would be taken for the test's own.
+        smp::on_each_cpu(test.timeout_ms.saturating_mul(2), &|cpu| {
             if cpu.rank().is_some_and(|rank| rank < needs) {
                 (test.run)();
             }
@@ -242,6 +243,8 @@ fn give_up(expiry: &timer::Expiry) {
     if let Some(test) = TESTS.get(expiry.data) {
         let Header { name, file, line, .. } = &test.header;
         let (name, file) = (name.as_str(), file.as_str());
+        // A test that should panic does not pass by this panic.
+        console::send(&Record::Test(TestStep { number: expiry.data as u32, phase: TestPhase::TimedOut }));
         panic!("the test {name} at {file}:{line} has not ended within {} ms", test.timeout_ms);
     }
 }

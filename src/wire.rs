@@ -114,7 +114,7 @@ pub enum Record<S> {
     Fragmentation(Fragmentation<S>),
     /// Once for each benchmark, when it has been measured.
     Bench(Bench<S>),
-    /// When a test begins, and when it has passed.
+    /// When a test begins, and when it has passed or takes too long.
     Test(TestStep),
     /// When a CPU does not respond or misses a deadline, and the run continues.
     Warning(Warning<S>),

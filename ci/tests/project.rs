@@ -44,7 +44,12 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
             "on_ten ... ok",
             "panics_as_it_should ... ok",
             "skipped ... ignored",
-            "3 passed; 4 failed; 1 ignored",
+            "hangs_and_should_panic ... FAILED",
+            "the test faults::hangs_and_should_panic at tests/faults.rs:",
+            "leaves_a_fault ... FAILED",
+            "the kernel failed after the test:\ncpu 0 panicked at tests/faults.rs:",
+            "left by a test",
+            "3 passed; 6 failed; 1 ignored",
             "cpu 0 panicked at tests/faults.rs:12:\nassertion `left == right` failed: arithmetic",
             "the test returned an error: \"no good\"",
             "the test did not panic, as it should",
@@ -205,7 +210,7 @@ octopod::workload! {
 
 /// A bit is set"#;
 
-/// Tests of which four fail.
+/// Tests of which six fail.
 const FAULTS: &str = r#"#![no_std]
 #![no_main]
 
@@ -243,6 +248,31 @@ fn hangs() {
     loop {
         core::hint::spin_loop();
     }
+}
+
+#[octopod::test(should_panic, timeout = "300ms")]
+fn hangs_and_should_panic() {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+struct Fault;
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        panic!("left by a test");
+    }
+}
+
+octopod::cache! {
+    static FAULTS: Fault = || Fault;
+}
+
+// The kernel drops what the cache has before its verdict. No other test runs on this machine.
+#[octopod::test(machine = "q35")]
+fn leaves_a_fault() {
+    drop(FAULTS.alloc().expect("memory"));
 }
 
 #[octopod::test(ignore)]

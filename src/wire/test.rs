@@ -10,6 +10,8 @@ pub enum TestPhase {
     Begun,
     /// It has returned.
     Passed,
+    /// It has not returned within its time. A panic that says so follows.
+    TimedOut,
 }
 
 /// A step of a test.

@@ -35,13 +35,13 @@ pub struct TestEntry {
     pub entry: Entry,
     /// On how many CPUs it runs at once; 0 for all.
     pub cpus: u32,
-    /// The number of CPUs that run it at once; 0 for all.
-    pub timeout: Duration,
     /// Its time limit.
-    pub should_panic: bool,
+    pub timeout: Duration,
     /// True if it has to panic.
-    pub ignore: bool,
+    pub should_panic: bool,
     /// True if it runs only by request.
+    pub ignore: bool,
+    /// Text that the panic's message has to contain.
     pub expected: String,
     /// The machine that it needs.
     pub machine: Option<String>,

@@ -113,18 +113,23 @@ pub struct TestReport {
     pub number: u32,
     /// True if it returned.
     pub passed: bool,
+    /// True if it did not return within its time.
+    #[serde(default)]
+    pub timed_out: bool,
 }
 
 impl TestReport {
     fn all(steps: &[TestStep]) -> Vec<TestReport> {
         let mut tests: Vec<TestReport> = Vec::new();
         for step in steps {
-            match step.phase {
-                TestPhase::Begun => tests.push(TestReport { number: step.number, passed: false }),
-                TestPhase::Passed => {
-                    let last = tests.last_mut().filter(|test| test.number == step.number);
-                    last.into_iter().for_each(|test| test.passed = true);
+            let last = tests.last_mut().filter(|test| test.number == step.number);
+            match (step.phase, last) {
+                (TestPhase::Begun, _) => {
+                    tests.push(TestReport { number: step.number, passed: false, timed_out: false });
                 }
+                (TestPhase::Passed, Some(test)) => test.passed = true,
+                (TestPhase::TimedOut, Some(test)) => test.timed_out = true,
+                (TestPhase::Passed | TestPhase::TimedOut, None) => {}
             }
         }
         tests

@@ -7,12 +7,13 @@ use std::time::Duration;
 use octopod::testing::TestList;
 
 use crate::base::values::{MachineType, Smp};
-use crate::base::{Observer, VerdictKind};
+use crate::base::{Error, Observer, VerdictKind};
 use crate::commands::launch::Launch;
 use crate::commands::runs::launch_with;
 use crate::kernel::StackFrame;
 use crate::kernel::registry::TestEntry;
 use crate::report::Outcome;
+use crate::report::document::TestReport;
 
 /// The launcher waits this much longer for a test than the kernel, which knows where it hangs.
 const GRACE: Duration = Duration::from_secs(60);
@@ -81,20 +82,11 @@ impl Machines {
             Err(reason) => return vec![(first.number, Err(reason))],
         };
         let outcome = launch_with(&launch, observer);
-        let mut results = Vec::new();
-        for ran in &outcome.report.tests {
-            let Some(test) = batch.iter().find(|test| u32::from(test.number) == ran.number) else { continue };
-            let result = match ran.passed {
-                true if test.should_panic => Err("the test did not panic, as it should".to_owned()),
-                true => Ok(()),
-                false => ended(test, &outcome),
-            };
-            results.push((test.number, result));
+        let results = results(batch, &outcome);
+        match results.is_empty() {
+            true => vec![(first.number, Err(failure(&outcome)))],
+            false => results,
         }
-        if results.is_empty() {
-            results.push((first.number, Err(failure(&outcome))));
-        }
-        results
     }
 
     fn launch_for(
@@ -121,9 +113,32 @@ impl Machines {
     }
 }
 
+/// The results of the tests that ran in a boot.
+fn results(batch: &[&TestEntry], outcome: &Outcome) -> Vec<(u16, TestResult)> {
+    let mut results = Vec::new();
+    let mut has_returned = false;
+    for ran in &outcome.report.tests {
+        let Some(test) = batch.iter().find(|test| u32::from(test.number) == ran.number) else { continue };
+        let result = match ran.passed {
+            true if test.should_panic => Err("the test did not panic, as it should".to_owned()),
+            true => Ok(()),
+            false => ended(test, ran, outcome),
+        };
+        results.push((test.number, result));
+        has_returned = ran.passed;
+    }
+    // Nothing else shows a failure that no test is in.
+    if let Some((_, last)) = results.last_mut().filter(|_| has_returned && outcome.status != 0) {
+        let own = last.as_ref().err().map(|own| format!("{own}\n")).unwrap_or_default();
+        *last = Err(format!("{own}the kernel failed after the test:\n{}", failure(outcome)));
+    }
+    results
+}
+
 /// The result of a test that did not return.
-fn ended(test: &TestEntry, outcome: &Outcome) -> TestResult {
-    let panic = outcome.report.panic.as_ref().filter(|_| outcome.report.verdict == VerdictKind::Panic);
+fn ended(test: &TestEntry, ran: &TestReport, outcome: &Outcome) -> TestResult {
+    let is_panic = outcome.report.verdict == VerdictKind::Panic && !ran.timed_out;
+    let panic = outcome.report.panic.as_ref().filter(|_| is_panic);
     match panic {
         Some(panic) if test.should_panic && panic.message.contains(&test.expected) => Ok(()),
         Some(panic) if test.should_panic => Err(format!(
@@ -147,8 +162,10 @@ fn failure(outcome: &Outcome) -> String {
             lines.extend(own_calls(&panic.backtrace).iter().map(call));
         }
         (_, Some(reason)) => lines.push(reason.clone()),
-        (_, None) => lines.push("the machine ended".to_owned()),
+        (_, None) if outcome.unwritten.is_empty() => lines.push("the machine ended".to_owned()),
+        (_, None) => {}
     }
+    lines.extend(outcome.unwritten.iter().map(Error::to_string));
     lines.push("log of the test:".to_owned());
     lines.extend(own_log(&outcome.serial).iter().map(|line| format!("    {line}")));
     if let Some(folder) = &outcome.run_dir {
@@ -190,6 +207,77 @@ fn own_log(serial: &[String]) -> &[String] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::registry::Entry;
+    use crate::report::{Judgement, Report};
+    use crate::run::Seen;
+
+    fn entry(number: u16, should_panic: bool) -> TestEntry {
+        let (name, summary, place) = (format!("t::{number}"), String::new(), "t.rs:1".to_owned());
+        TestEntry {
+            number,
+            entry: Entry { name, summary, place },
+            cpus: 1,
+            timeout: Duration::from_secs(1),
+            should_panic,
+            ignore: false,
+            expected: String::new(),
+            machine: None,
+        }
+    }
+
+    /// The outcome of a boot in which these tests began: number, whether it returned, whether it took too long.
+    fn outcome(kind: VerdictKind, tests: &[(u32, bool, bool)]) -> Outcome {
+        let reason = Some("a lock is held".to_owned()).filter(|_| kind != VerdictKind::Pass);
+        let judgement = Judgement { kind, reason };
+        let mut report = Report::assemble(judgement, String::new(), None, None, &Seen::default(), Vec::new());
+        let report_of = |&(number, passed, timed_out)| TestReport { number, passed, timed_out };
+        report.tests = tests.iter().map(report_of).collect();
+        if kind == VerdictKind::Panic {
+            report.panic = crate::report::sample::hostile().panic;
+        }
+        Outcome::without_a_run(report)
+    }
+
+    #[test]
+    fn a_failure_after_the_last_test_is_its_own() {
+        let (one, two) = (entry(1, false), entry(2, false));
+        let both: [&TestEntry; 2] = [&one, &two];
+        let passed = [(1, true, false), (2, true, false)];
+        let of = |kind, tests: &[(u32, bool, bool)]| results(&both, &outcome(kind, tests));
+        assert_eq!(of(VerdictKind::Pass, &passed), [(1, Ok(())), (2, Ok(()))]);
+        for kind in [VerdictKind::Fail, VerdictKind::Panic, VerdictKind::Timeout, VerdictKind::Error] {
+            let [(1, Ok(())), (2, Err(text))] = &of(kind, &passed)[..] else { panic!("{kind:?}") };
+            assert!(text.starts_with("the kernel failed after the test:\n"), "{text}");
+            // Before the next one has begun.
+            let [(1, Err(text))] = &of(kind, &passed[..1])[..] else { panic!("{kind:?}") };
+            assert!(text.starts_with("the kernel failed after the test:\n"), "{text}");
+        }
+        let [(1, Ok(())), (2, Err(text))] =
+            &of(VerdictKind::Panic, &[(1, true, false), (2, false, false)])[..]
+        else {
+            panic!("the test that runs has failed")
+        };
+        assert!(!text.contains("after the test"), "{text}");
+        // Something that was asked for is not there.
+        let mut lacking = outcome(VerdictKind::Pass, &passed);
+        lacking.lacks(Error::Failed("no trace".to_owned()));
+        let [(1, Ok(())), (2, Err(text))] = &results(&both, &lacking)[..] else { panic!("it passes") };
+        assert!(text.contains("no trace"), "{text}");
+        // A test with a failure of its own.
+        let odd = entry(1, true);
+        let [(1, Err(text))] = &results(&[&odd], &outcome(VerdictKind::Fail, &passed[..1]))[..] else {
+            panic!("it passes")
+        };
+        assert!(text.starts_with("the test did not panic") && text.contains("a lock is held"), "{text}");
+    }
+
+    #[test]
+    fn a_test_that_takes_too_long_has_not_panicked_as_it_should() {
+        let test = entry(1, true);
+        let of = |timed_out| results(&[&test], &outcome(VerdictKind::Panic, &[(1, false, timed_out)]));
+        assert_eq!(of(false), [(1, Ok(()))]);
+        assert!(matches!(&of(true)[..], [(1, Err(_))]));
+    }
 
     #[test]
     fn the_log_of_a_test_is_what_came_after_its_begin() {
