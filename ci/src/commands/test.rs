@@ -3,21 +3,23 @@
 
 mod junit;
 mod machines;
+mod target;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use libtest_mimic::{Arguments, Trial};
 
-use crate::base::files::input;
+use crate::base::files::{input, output};
 use crate::base::shard::Shard;
 use crate::base::{Error, Silent, Workspace};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::LaunchKind;
 use crate::commands::launch_args::LaunchArgs;
 use crate::commands::test::machines::Machines;
+use crate::commands::test::target::Target;
 use crate::kernel::KernelSource;
 use crate::kernel::registry::{self, TestEntry};
 use crate::report::origin::OriginReport;
@@ -29,6 +31,13 @@ const MOST_BYTES: u64 = 256 << 20;
 /// The status of libtest where tests fail.
 const FAILED: u8 = 101;
 
+/// The folder in which each file of tests leaves its results, in a folder of its own. Under `cargo test` no option can say it: cargo's
+/// arguments are those of libtest.
+const JUNIT_FOLDER: &str = "OCTOPOD_JUNIT";
+
+/// The results in such a folder.
+const JUNIT: &str = "junit.xml";
+
 /// Options of `test`.
 #[derive(Clone, Debug, Args)]
 pub struct TestArgs {
@@ -36,7 +45,7 @@ pub struct TestArgs {
     #[arg(value_name = "ELF")]
     pub elf: PathBuf,
 
-    /// Write the results as JUnit XML here.
+    /// Write the results as JUnit XML here [default: with OCTOPOD_JUNIT=DIR, junit.xml in a folder of this file's own in DIR].
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub junit: Option<PathBuf>,
 
@@ -90,14 +99,33 @@ impl TestArgs {
             let run = move || machines.result(number, &mut Silent).map_err(Into::into);
             Trial::test(entry.name().to_owned(), run).with_ignored_flag(is_ignored)
         });
+        let target = Target::of(&self.elf);
+        let results = self.results(&target, arguments.list)?;
         let conclusion = libtest_mimic::run(&arguments, trials.collect());
         let status = if conclusion.has_failed() { FAILED } else { 0 };
-        if let Some(path) = &self.junit {
+        if let Some((asked_by, path)) = results {
             let octopod = OriginReport::begins(&Workspace::find_or_here()?).octopod();
-            let end = ShardEnd { command: "test", shard: self.shard, status, octopod: &octopod };
-            end.write(junit::suite(&machines.results()), path)?;
+            let command = target.command();
+            let end = ShardEnd { command: &command, shard: self.shard, status, octopod: &octopod };
+            let text = end.document(junit::suite(&machines.results()));
+            output::write(&path, text.as_bytes()).map_err(Error::unwritable(asked_by, &path))?;
         }
         Ok(status)
+    }
+
+    /// The file of the results and what asks for it. One in a folder of all does not exist, but its folder does.
+    fn results(&self, target: &Target, is_list: bool) -> Result<Option<(&'static str, PathBuf)>, Error> {
+        if let Some(file) = &self.junit {
+            return Ok(Some(("--junit", file.clone())));
+        }
+        let folder = std::env::var_os(JUNIT_FOLDER).filter(|folder| !folder.is_empty() && !is_list);
+        let Some(folder) = folder else { return Ok(None) };
+        let folder = Path::new(&folder).join(target.folder(self.shard));
+        std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+        let file = folder.join(JUNIT);
+        // Results of an earlier run must not be taken for those of this run, if it has none.
+        let _ = std::fs::remove_file(&file);
+        Ok(Some((JUNIT_FOLDER, file)))
     }
 }
 

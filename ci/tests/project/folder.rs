@@ -82,6 +82,11 @@ impl Project {
         said(self.command(&cargo(), &self.folder).args(words))
     }
 
+    /// Runs cargo with these variables.
+    pub(crate) fn cargo_with(&self, variables: &[(&str, &str)], words: &[&str]) -> Said {
+        said(self.command(&cargo(), &self.folder).envs(variables.iter().copied()).args(words))
+    }
+
     /// Runs cargo with this home.
     pub(crate) fn cargo_at(&self, home: &Path, words: &[&str]) -> Said {
         said(self.command(&cargo(), &self.folder).env("CARGO_HOME", home).args(words))
