@@ -39,7 +39,7 @@ fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Error> {
     let full = std::env::var("OCTOPOD_TIER").is_ok_and(|tier| tier == "full");
     let tier = if full { Tier::Full } else { Tier::Fast };
     let wanted = Selection { tier: Some(tier), ..Selection::default() };
-    let rows = wanted.asked_for(rows::read(&workspace.root.join(rows::FILE))?);
+    let rows = wanted.asked_for(rows::read(&workspace.root.join(rows::FILE), None)?);
     let qemu = std::env::var_os("OCTOPOD_QEMU");
     let folder = workspace.own().join("tests");
     let runner = Runner::new(qemu.as_deref(), AccelChoice::Tcg, folder, &mut Silent)?;

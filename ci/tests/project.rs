@@ -18,17 +18,23 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     let project = Project::new("visitor", &[]);
     project.cargo(&["run"]).expect(0, &["8 CPUs are online", "hello from CPU 7", "PASS  8 CPUs"]);
     project.cargo(&["run", "--", "--smp", "2"]).expect(0, &["hello from CPU 1", "PASS  2 CPUs"]);
+    // Settings of builds do not concern the file that cargo has built.
+    let builds = "debug = true\ncompressed = true\ninject = \"lose_item\"\nsmp = 8";
+    project.replace("Cargo.toml", "smp = 8", builds);
+    project.cargo(&["run", "--", "--smp", "2"]).expect(0, &["PASS  2 CPUs"]);
     project.cargo(&["test"]).expect(0, &["every_cpu_has_a_frame_of_its_own ... ok", "1 passed"]);
+    project.replace("Cargo.toml", builds, "smp = 8");
     let runs = project.target.join("octopod");
     assert!(fs::read_dir(&runs).unwrap().count() > 0, "the runs are in the project's target folder");
 
-    // The project's own rows, on the kernel that is built already.
-    project.replace("Cargo.toml", "smp = 8", "profile = \"dev\"\nsmp = 8");
-    project.write(
-        "machines.toml",
-        "[[row]]\nname = \"two\"\nrun = \"run --smp 2\"\nexpect = { status = 0, cpus = 2 }\n",
-    );
-    project.octopod(&["matrix"]).expect(0, &["1 row", "pass"]);
+    // The project's own rows, on the kernel that is built already, with its settings.
+    project.replace("Cargo.toml", "smp = 8", "profile = \"dev\"\nsmp = 3");
+    let row = |name: &str, run: &str, cpus| {
+        format!("[[row]]\nname = \"{name}\"\nrun = \"{run}\"\nexpect = {{ status = 0, cpus = {cpus} }}\n")
+    };
+    project.write("machines.toml", &(row("two", "run --smp 2", 2) + &row("three", "run", 3)));
+    project.octopod(&["matrix"]).expect(0, &["2 rows", "2 passed, 0 failed"]);
+    project.replace("Cargo.toml", "smp = 3", "smp = 8");
 
     // Tests that fail in each way.
     project.write("tests/faults.rs", FAULTS);

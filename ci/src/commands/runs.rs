@@ -82,6 +82,11 @@ impl RunCommand {
     }
 }
 
+/// The grammar of a row: the commands that boot one kernel.
+pub(crate) fn grammar() -> clap::Command {
+    defaults::set(Alone::command())
+}
+
 /// The run that these words ask for, and whether they name an accelerator.
 ///
 /// # Errors
@@ -89,7 +94,7 @@ impl RunCommand {
 pub fn parse<S: Into<OsString> + Clone>(words: &[S]) -> Result<(Launch, bool), clap::Error> {
     let words = [OsString::from("octopod")].into_iter().chain(words.iter().cloned().map(Into::into));
     let words = defaults::with_command(words);
-    let matches = defaults::set(Alone::command()).try_get_matches_from(&words)?;
+    let matches = grammar().try_get_matches_from(&words)?;
     let names_accel = matches
         .subcommand()
         .is_some_and(|(_, own)| own.value_source("accel") == Some(ValueSource::CommandLine));

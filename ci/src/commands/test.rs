@@ -42,7 +42,7 @@ const JUNIT: &str = "junit.xml";
 #[derive(Clone, Debug, Args)]
 pub struct TestArgs {
     /// The ELF file with the tests, as `cargo test` builds it.
-    #[arg(value_name = "ELF")]
+    #[arg(value_name = "ELF", conflicts_with_all = ["kernel", "debug", "compressed", "inject"])]
     pub elf: PathBuf,
 
     /// Write the results as JUnit XML here [default: with OCTOPOD_JUNIT=DIR, junit.xml in a folder of this file's own in DIR].

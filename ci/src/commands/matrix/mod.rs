@@ -90,7 +90,7 @@ impl MatrixArgs {
         self.files(&workspace).check(Some(&workspace.root))?;
         let wanted = &self.selection;
         let file = self.rows.clone().unwrap_or_else(|| rows::file_of(&workspace));
-        let all = rows::read(&file)?;
+        let all = rows::read(&file, workspace.project())?;
         let rows = all.len();
         let asked_for = wanted.asked_for(all);
         // A shard may be empty, where there are more of them than rows; a name that nothing is called is a mistake.

@@ -4,14 +4,17 @@
 //! can be pasted into a terminal. A row that lists variants in `with` stands for itself and for one more row with each variant.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use serde::Deserialize;
 
+use crate::base::project::Project;
 use crate::base::{Error, Version, Workspace};
 use crate::commands::launch::{Launch, LaunchKind};
-use crate::commands::runs;
+use crate::commands::{defaults, runs, settings};
 use crate::machine::{AccelChoice, EmulatorKind, MachineConfig};
 use crate::report::expect::Expect;
 
@@ -62,6 +65,9 @@ pub struct Row {
     pub qemu: Option<String>,
     /// The expected result.
     pub expect: Expect,
+    /// The project whose row it is, with settings that count unless the row says otherwise.
+    #[serde(skip)]
+    pub project: Option<Arc<Project>>,
 }
 
 /// The reason why the rows cannot be used.
@@ -103,6 +109,9 @@ pub enum RowProblem {
     /// Its files cannot be found.
     #[error("{0}")]
     Checkout(Box<Error>),
+    /// The project's settings are wrong.
+    #[error("{0}")]
+    Settings(Box<Error>),
     /// Its `qemu` is none.
     #[error("`{0}` is not a version")]
     Version(String),
@@ -115,19 +124,21 @@ struct Matrix {
     row: Vec<Row>,
 }
 
-/// Reads the rows of the file at `path`. Each variant is a row.
+/// Reads the rows of the file at `path`, of a project or of the checkout. Each variant is a row.
 ///
 /// # Errors
 /// The file cannot be read, or is not a table of rows.
-pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
+pub fn read(path: &Path, project: Option<&Project>) -> Result<Vec<Row>, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
-    parse(&text).map_err(Error::format(path))
+    parse(&text, project).map_err(Error::format(path))
 }
 
-fn parse(text: &str) -> Result<Vec<Row>, Problem> {
+fn parse(text: &str, project: Option<&Project>) -> Result<Vec<Row>, Problem> {
     let matrix: Matrix = toml::from_str(text)?;
+    let project = project.cloned().map(Arc::new);
     let mut rows = Vec::new();
     for row in matrix.row {
+        let row = Row { project: project.clone(), ..row };
         let name = row.name.clone();
         rows.extend(row.expand().map_err(|problem| Problem::Row { name, problem })?);
     }
@@ -164,13 +175,23 @@ impl Row {
         Ok(all)
     }
 
+    /// Its arguments with the settings of its project.
+    fn settled_words(&self) -> Result<Vec<OsString>, RowProblem> {
+        let words: Vec<OsString> = words(&self.run)?.into_iter().map(OsString::from).collect();
+        let Some(project) = &self.project else { return Ok(words) };
+        let words = defaults::with_command([OsString::from("octopod")].into_iter().chain(words));
+        let words = settings::add_to_row(words, project, &runs::grammar());
+        Ok(words.map_err(|error| RowProblem::Settings(Box::new(error)))?.split_off(1))
+    }
+
     /// Returns the run. A row that names no accelerator uses `accel`, except that the bench chooses its own and Bochs has none.
     ///
     /// # Errors
     /// The row's options are invalid.
     pub fn launch(&self, accel: AccelChoice) -> Result<Launch, RowProblem> {
         let words = words(&self.run)?;
-        let (mut launch, names_accel) = runs::parse(&words).map_err(|error| match error.kind() {
+        let settled = self.settled_words()?;
+        let (mut launch, names_accel) = runs::parse(&settled).map_err(|error| match error.kind() {
             ErrorKind::InvalidSubcommand => RowProblem::BootsNothing(words[0].clone()),
             _ => RowProblem::Options(error),
         })?;
@@ -178,8 +199,11 @@ impl Row {
         let modules = launch.modules.iter_mut().map(|module| &mut module.path);
         let mut paths = launch.replay.iter_mut().chain(modules).peekable();
         if paths.peek().is_some() {
-            let workspace = Workspace::find().map_err(|error| RowProblem::Checkout(Box::new(error)))?;
-            let folder = workspace.project().map_or(&workspace.root, |project| &project.folder);
+            let find = || Workspace::find().map_err(|error| RowProblem::Checkout(Box::new(error)));
+            let folder = match &self.project {
+                Some(project) => project.folder.clone(),
+                None => find()?.root,
+            };
             paths.for_each(|path| *path = folder.join(&path));
         }
         if !has_option(&words, "--timeout") {

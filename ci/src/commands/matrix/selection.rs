@@ -64,6 +64,7 @@ mod tests {
             tier: if number.is_multiple_of(3) { Tier::Full } else { Tier::Fast },
             qemu: None,
             expect: Expect::default(),
+            project: None,
         };
         (0..23).map(row).collect()
     }

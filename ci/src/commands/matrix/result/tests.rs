@@ -13,6 +13,7 @@ fn row(name: &str, status: u8) -> Row {
         tier: Tier::Fast,
         qemu: None,
         expect: Expect { status, ..Expect::default() },
+        project: None,
     }
 }
 

@@ -1,13 +1,13 @@
 use super::*;
 
 fn row(run: &str, more: &str) -> Result<Vec<Row>, String> {
-    parse(&format!("[[row]]\nname = \"a\"\nrun = \"{run}\"\n{more}expect = {{ status = 0 }}\n"))
-        .map_err(|problem| problem.to_string())
+    let text = format!("[[row]]\nname = \"a\"\nrun = \"{run}\"\n{more}expect = {{ status = 0 }}\n");
+    parse(&text, None).map_err(|problem| problem.to_string())
 }
 
 #[test]
 fn the_rows_of_this_repository_can_be_read() {
-    let rows = read(&Workspace::find().unwrap().root.join(FILE)).unwrap();
+    let rows = read(&Workspace::find().unwrap().root.join(FILE), None).unwrap();
     assert!(rows.iter().any(|row| row.tier == Tier::Fast));
 }
 
@@ -26,7 +26,7 @@ fn a_row_that_cannot_be_run_is_refused_by_name() {
 fn no_two_rows_share_a_folder() {
     let two = |first: &str, second: &str| {
         let row = |name| format!("[[row]]\nname = \"{name}\"\nrun = \"boot\"\nexpect = {{ status = 0 }}\n");
-        parse(&(row(first) + &row(second))).map_err(|problem| problem.to_string())
+        parse(&(row(first) + &row(second)), None).map_err(|problem| problem.to_string())
     };
     assert!(two("a", "b").is_ok());
     assert!(two("a", "a").unwrap_err().contains("`a` and `a` would share a folder"));
@@ -77,6 +77,37 @@ fn the_command_line_of_a_row_is_its_run_again() {
     assert_eq!(line("boot --smp 2 -- -d int", None), "cargo run -- boot --smp 2 --accel tcg -- -d int");
     assert_eq!(line("boot --emulator bochs", Some("/q")), "cargo run -- boot --emulator bochs");
     assert_eq!(line("boot --accel kvm", Some("/q")), "cargo run -- boot --accel kvm --qemu /q");
+}
+
+#[test]
+fn a_row_of_a_project_has_its_settings_and_its_own_words_win() {
+    let project = |settings: &str| Project {
+        name: "mine".to_owned(),
+        folder: "/p".into(),
+        program: None,
+        programs: Vec::new(),
+        profile: "release".to_owned(),
+        options: settings.parse::<toml::Table>().unwrap().into_iter().collect(),
+    };
+    let launch = |run: &str, settings: &str| {
+        let text = format!("[[row]]\nname = \"a\"\nrun = \"{run}\"\nexpect = {{ status = 0 }}\n");
+        let rows = parse(&text, Some(&project(settings))).map_err(|problem| problem.to_string())?;
+        Ok::<Launch, String>(rows[0].launch(AccelChoice::Tcg).unwrap())
+    };
+    let settings = "smp = 3\nmem = \"64M\"\naccel = \"kvm\"\ntimeout = 9\nmodule = [\"f=g\"]\n\
+                    append = { run = \"stress.allocators=bitmap\" }";
+    let run = launch("run --append a=1", settings).unwrap();
+    assert_eq!((run.machine.smp.cpus(), run.machine.mem.bytes()), (3, 64 << 20));
+    assert_eq!(run.command_line.appended, ["stress.allocators=bitmap", "a=1"]);
+    assert_eq!(run.modules[0].path, Path::new("/p/f"));
+    assert_eq!(run.machine.accel, AccelChoice::Tcg, "that of the matrix");
+    assert_eq!(run.run.limit, BUSY_HOST * std::time::Duration::from_secs(9));
+    assert_eq!(launch("run --smp 2", settings).unwrap().machine.smp.cpus(), 2);
+    let wrong = launch("run", "smp = \"two\"").unwrap_err();
+    assert!(
+        wrong.contains("row `a`: /p/Cargo.toml: [package.metadata.octopod] smp: invalid value"),
+        "{wrong}"
+    );
 }
 
 #[test]
