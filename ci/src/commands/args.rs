@@ -209,7 +209,7 @@ pub struct TerminalArgs {
     #[arg(long)]
     pub verbose: bool,
 
-    /// Install what is missing without a question; where standard input and output are no terminal, there is none.
+    /// Install what is missing without a question; where standard input is no terminal, or neither output is one, there is none.
     #[arg(long)]
     pub yes: bool,
 }

@@ -19,8 +19,18 @@ pub fn give() {
 /// # Errors
 /// The reason against it: the environment forbids it, or the user declines.
 pub(crate) fn obtain(line: &str) -> Result<(), String> {
-    let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
-    decide(may_install(), YES.load(Ordering::Relaxed) || !is_interactive, || ask(line))
+    let question = Some(question_output()).filter(|_| io::stdin().is_terminal()).flatten();
+    let goes_ahead = YES.load(Ordering::Relaxed) || question.is_none();
+    decide(may_install(), goes_ahead, || ask(line, &mut *question?))
+}
+
+/// The output at which the user sees a question: either may be a pipe or a file.
+fn question_output() -> Option<Box<dyn Write>> {
+    match (io::stderr().is_terminal(), io::stdout().is_terminal()) {
+        (true, _) => Some(Box::new(io::stderr())),
+        (false, true) => Some(Box::new(io::stdout())),
+        (false, false) => None,
+    }
 }
 
 fn decide(may_install: bool, goes_ahead: bool, ask: impl FnOnce() -> Option<String>) -> Result<(), String> {
@@ -38,9 +48,9 @@ fn decide(may_install: bool, goes_ahead: bool, ask: impl FnOnce() -> Option<Stri
 }
 
 /// Asks at the terminal. `None` at its end.
-fn ask(line: &str) -> Option<String> {
-    eprint!("octopod needs to run: {line}\nGo ahead? [y/N] (--yes skips the question) ");
-    io::stderr().flush().ok()?;
+fn ask(line: &str, output: &mut dyn Write) -> Option<String> {
+    write!(output, "octopod needs to run: {line}\nGo ahead? [y/N] (--yes skips the question) ").ok()?;
+    output.flush().ok()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).ok()?;
     Some(answer)

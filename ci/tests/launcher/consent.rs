@@ -1,13 +1,14 @@
 //! The question before an installation, at a terminal. The package manager is a shell script: nothing is installed.
 
 use std::fs;
+use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use octopod_ci::setup::packages::{Manager, OsRelease};
 
 use super::fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher, write_program};
-use super::terminal::OnTerminal;
+use super::terminal::{OnTerminal, Output};
 use super::{STATUS_PASS, say};
 
 const QUESTION: &str = "Go ahead? [y/N]";
@@ -92,6 +93,27 @@ fn at_a_terminal_the_command_is_shown_and_a_no_refuses() {
         assert!(text.contains(&format!("octopod needs to run: {line}")), "{text}");
         assert!(text.contains("you declined"), "{text}");
         assert_eq!(bare.commands(), "", "nothing is run after a no");
+    }
+}
+
+#[test]
+fn the_question_is_asked_at_a_terminal_whichever_output_is_a_pipe_or_a_file() {
+    for output in [Output::Standard, Output::Error] {
+        for is_pipe in [true, false] {
+            let bare = Bare::new();
+            // Its reader stays until the launcher has ended.
+            let (_reader, pipe) = io::pipe().unwrap();
+            let elsewhere: Stdio = match is_pipe {
+                true => pipe.into(),
+                false => fs::File::create(bare.folder.path().join("output")).unwrap().into(),
+            };
+            let mut running = OnTerminal::start_interactive_with(bare.boot(&[]), output, elsewhere);
+            running.wait_for(QUESTION);
+            running.type_in("n\n");
+            let (status, text) = running.end_of_text();
+            assert_eq!(status, Some(2), "{text}");
+            assert_eq!(bare.commands(), "", "nothing is run after a no");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
@@ -20,6 +20,13 @@ const COLUMNS: u16 = 80;
 
 /// Begins every command to a terminal.
 const ESCAPE: char = '\u{1b}';
+
+/// An output of a program.
+#[derive(Clone, Copy)]
+pub(crate) enum Output {
+    Standard,
+    Error,
+}
 
 /// A launcher on a terminal of its own.
 pub(crate) struct OnTerminal {
@@ -38,16 +45,38 @@ impl OnTerminal {
         })
     }
 
+    /// The same with one output elsewhere.
+    pub(crate) fn start_interactive_with(
+        mut command: Command,
+        output: Output,
+        elsewhere: Stdio,
+    ) -> OnTerminal {
+        let command = |slave: &OwnedFd| {
+            command.stdin(slave.try_clone().unwrap());
+            command
+        };
+        OnTerminal::start_as(command, Some((output, elsewhere)))
+    }
+
     fn start(command: Command) -> OnTerminal {
         OnTerminal::start_with(|_| command)
     }
 
     fn start_with(command: impl FnOnce(&OwnedFd) -> Command) -> OnTerminal {
+        OnTerminal::start_as(command, None)
+    }
+
+    fn start_as(command: impl FnOnce(&OwnedFd) -> Command, elsewhere: Option<(Output, Stdio)>) -> OnTerminal {
         let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(Some(&size), None).unwrap();
         let mut command = command(&terminal.slave);
         let other_end = terminal.slave.try_clone().unwrap();
         command.env("TERM", "xterm-256color").stdout(terminal.slave).stderr(other_end);
+        match elsewhere {
+            Some((Output::Standard, elsewhere)) => command.stdout(elsewhere),
+            Some((Output::Error, elsewhere)) => command.stderr(elsewhere),
+            None => &mut command,
+        };
         let child = command.spawn().unwrap();
         // It holds the launcher's end of the terminal, which would never be closed.
         drop(command);
