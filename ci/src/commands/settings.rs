@@ -33,16 +33,48 @@ const OF_MATRIX: [&str; 9] =
 /// Settings by their common name, with the option that they stand for.
 const OTHER_NAMES: [(&str, &str); 2] = [("memory", "mem"), ("machines", "rows")];
 
-/// Adds the settings of the project of this process to the words of a command line, the program first.
+/// Variables of the environment with the option that they stand for, where neither the command line nor the project says it.
+const VARIABLES: [(&str, &str); 3] =
+    [("OCTOPOD_SMP", "smp"), ("OCTOPOD_ACCEL", "accel"), ("OCTOPOD_OUT", "out")];
+
+/// Adds the settings of the project of this process to the words of a command line, the program first, and then those of the
+/// environment.
 ///
 /// # Errors
 /// A setting is no option of any command, or has a value that no option takes; the project's manifest is wrong.
 pub(crate) fn add(words: Vec<OsString>, grammar: &Command) -> Result<Vec<OsString>, Error> {
-    let Some(command) = taker(&words, grammar) else { return Ok(words) };
-    match Workspace::find_or_here()?.project() {
-        Some(project) => Settings { project, command, grammar, is_row: false }.add(words),
-        None => Ok(words),
+    let words = match taker(&words, grammar) {
+        Some(command) => match Workspace::find_or_here()?.project() {
+            Some(project) => Settings { project, command, grammar, is_row: false }.add(words)?,
+            None => words,
+        },
+        None => words,
+    };
+    with_variables(words, grammar, |variable| std::env::var_os(variable))
+}
+
+/// Adds the settings of the environment. An empty one is none, and those that the command does not take do not concern it.
+fn with_variables(
+    mut words: Vec<OsString>,
+    grammar: &Command,
+    value_of: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<OsString>, Error> {
+    let Some(command) = named(&words, grammar) else { return Ok(words) };
+    for (variable, name) in VARIABLES {
+        let value = value_of(variable).filter(|value| !value.is_empty());
+        let (Some(value), Some(arg)) = (value, option(command, name)) else { continue };
+        let given = Given::of(&words, command);
+        if given.has(arg) || given.excludes(arg) || is_of_other_machine(command, name) {
+            continue;
+        }
+        let mut more = words.clone();
+        more.splice(2..2, [format!("--{name}").into(), value]);
+        if let Some(problem) = problem_of(&words, &more, grammar) {
+            return Err(Error::Usage(format!("{variable}: {problem}")));
+        }
+        words = more;
     }
+    Ok(words)
 }
 
 /// The reason why `more` words are refused, if those without them are not.
@@ -53,7 +85,7 @@ fn problem_of(words: &[OsString], more: &[OsString], grammar: &Command) -> Optio
     Some(error.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
 }
 
-/// Whether an option concerns a machine that the command does not use.
+/// Returns whether an option concerns a machine that the command does not use.
 fn is_of_other_machine(command: &Command, name: &str) -> bool {
     command.get_name() == "bench" && OF_OTHER_MACHINES.contains(&name)
 }
@@ -202,7 +234,7 @@ impl<'a> Given<'a> {
         self.args.iter().any(|given| given.get_id() == arg.get_id())
     }
 
-    /// Whether one of them cannot stand beside `arg`, such as `--smp` beside `--host`, or makes it pointless.
+    /// Returns whether one of them cannot stand beside `arg`, such as `--smp` beside `--host`, or makes it pointless.
     fn excludes(&self, arg: &Arg) -> bool {
         let conflicts = |one: &Arg, other: &Arg| {
             let conflicts = self.command.get_arg_conflicts_with(one);
@@ -328,6 +360,34 @@ mod tests {
             .filter_map(|arg| arg.get_long().filter(|name| option(matrix, name).is_some()))
             .collect();
         assert_eq!(taken, BTreeSet::from(OF_MATRIX));
+    }
+
+    #[test]
+    fn the_environment_counts_where_neither_the_words_nor_the_project_say_otherwise() {
+        let grammar = cli::command();
+        let read = |line: &str| {
+            let words: Vec<OsString> = format!("octopod {line}").split(' ').map(OsString::from).collect();
+            let value_of = |variable: &str| match variable {
+                "OCTOPOD_SMP" => Some("4".into()),
+                "OCTOPOD_ACCEL" => Some("kvm".into()),
+                _ => Some("".into()),
+            };
+            let words = with_variables(words, &grammar, value_of).unwrap();
+            words[1..].iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(read("boot"), "boot --accel kvm --smp 4");
+        assert_eq!(read("test a.elf -- one"), "test --accel kvm --smp 4 a.elf -- one");
+        assert_eq!(read("run --smp 2"), "run --accel kvm --smp 2");
+        // Rows and soaks have CPUs of their own.
+        assert_eq!(read("matrix one"), "matrix --accel kvm one");
+        assert_eq!(read("soak boots"), "soak --accel kvm boots");
+        for other in ["bench", "stress --host", "report", "completions bash", "unknown"] {
+            assert_eq!(read(other), other);
+        }
+        let wrong = with_variables(vec!["octopod".into(), "boot".into()], &grammar, |variable| {
+            (variable == "OCTOPOD_SMP").then(|| "two".into())
+        });
+        assert!(wrong.unwrap_err().to_string().starts_with("OCTOPOD_SMP: invalid value 'two' for '--smp"));
     }
 
     #[test]

@@ -75,6 +75,9 @@ impl TestArgs {
         let mut launch = self.common.configure(LaunchKind::Test, &self.emulator);
         launch.kernel.source = KernelSource::File(self.elf.clone());
         launch.kernel.is_from_cargo = true;
+        let target = Target::of(&self.elf);
+        // Each boot has a folder there.
+        launch.output.out = launch.output.out.map(|folder| folder.join(target.folder(self.shard)));
         let words = std::mem::take(&mut launch.machine.qemu_arguments);
         let mut arguments = Arguments::from_iter([OsString::from("test")].into_iter().chain(words));
         // Tests of one machine share a boot: they run one after the other, and the output is in their order.
@@ -99,7 +102,6 @@ impl TestArgs {
             let run = move || machines.result(number, &mut Silent).map_err(Into::into);
             Trial::test(entry.name().to_owned(), run).with_ignored_flag(is_ignored)
         });
-        let target = Target::of(&self.elf);
         let results = self.results(&target, arguments.list)?;
         let conclusion = libtest_mimic::run(&arguments, trials.collect());
         let status = if conclusion.has_failed() { FAILED } else { 0 };

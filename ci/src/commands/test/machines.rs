@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use octopod::testing::TestList;
@@ -12,6 +13,7 @@ use crate::commands::launch::Launch;
 use crate::commands::runs::launch_with;
 use crate::kernel::StackFrame;
 use crate::kernel::registry::TestEntry;
+use crate::present::page;
 use crate::report::Outcome;
 use crate::report::document::TestReport;
 
@@ -29,12 +31,13 @@ pub(super) struct Machines {
     launch: Launch,
     tests: Vec<TestEntry>,
     results: Mutex<BTreeMap<u16, TestResult>>,
+    boots: AtomicU32,
 }
 
 impl Machines {
     /// Of these tests; each boot is like `launch`.
     pub(super) fn new(launch: Launch, tests: Vec<TestEntry>) -> Machines {
-        Machines { launch, tests, results: Mutex::new(BTreeMap::new()) }
+        Machines { launch, tests, results: Mutex::new(BTreeMap::new()), boots: AtomicU32::new(0) }
     }
 
     /// The result of a test. Boots, if it has not run yet, with all others that need the same machine.
@@ -81,7 +84,8 @@ impl Machines {
             Ok(launch) => launch,
             Err(reason) => return vec![(first.number, Err(reason))],
         };
-        let outcome = launch_with(&launch, observer);
+        let mut outcome = launch_with(&launch, observer);
+        page::leave(&mut outcome, launch.output.pictures.as_deref(), observer);
         let results = results(batch, &outcome);
         match results.is_empty() {
             true => vec![(first.number, Err(failure(&outcome)))],
@@ -107,6 +111,9 @@ impl Machines {
         let fits = &batch[..numbers.len() - rest.len()];
         let list = std::fmt::from_fn(|f| octopod::boot::command_line::FromText::write(&list, f));
         launch.command_line.own.push(format!("test.run={list}"));
+        // Where the user names a folder, each boot has one in it.
+        let boot = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
+        launch.output.out = launch.output.out.map(|folder| folder.join(boot.to_string()));
         let longest = fits.iter().map(|test| test.timeout).max().unwrap_or_default();
         launch.run.limit = longest + GRACE.max(launch.run.limit);
         Ok(launch)
