@@ -2,49 +2,166 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use octopod_ci::base::Workspace;
+use serde_json::Value;
 
-/// Runs the action's step with this command. Returns its status, the step's summary, and the folder of the results.
-fn run(command: &str, smp: &str) -> (Option<i32>, String, String) {
-    let checkout = Workspace::find().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let launcher = Path::new(env!("CARGO_BIN_EXE_octopod"));
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let bin = launcher.parent().unwrap().to_owned();
-    let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&paths))).unwrap();
-    let [summary, output] = ["summary.md", "output"].map(|name| folder.path().join(name));
-    let status = Command::new(checkout.root.join("ci/action/run"))
-        .current_dir(&checkout.root)
-        .env("PATH", path)
-        .env("RUNNER_TEMP", folder.path())
-        .env("GITHUB_OUTPUT", &output)
-        .env("GITHUB_STEP_SUMMARY", &summary)
-        .env("OCTOPOD_COMMAND", command)
-        .env("OCTOPOD_SMP", smp)
-        .env("OCTOPOD_ACCEL", "tcg")
-        .output()
-        .unwrap()
-        .status;
-    let results = fs::read_to_string(output).unwrap();
-    let results = results.trim().strip_prefix("folder=").unwrap().to_owned();
-    let files = fs::read_dir(Path::new(&results).join("run")).into_iter().flatten();
-    let files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    (status.code(), fs::read_to_string(summary).unwrap(), files.join(" "))
+use crate::project::folder::Project;
+
+/// The folder of a job's runner, in which the action's step runs.
+struct Job {
+    temporary: tempfile::TempDir,
+    /// The inputs `smp` and `accel`.
+    inputs: [&'static str; 2],
+}
+
+/// What a step has left.
+#[derive(Debug)]
+struct Step {
+    status: Option<i32>,
+    summary: String,
+    results: PathBuf,
+    suffix: String,
+}
+
+impl Job {
+    fn new(inputs: [&'static str; 2]) -> Job {
+        Job { temporary: tempfile::tempdir().unwrap(), inputs }
+    }
+
+    /// Runs the action's step with this command, in the checkout.
+    fn run(&self, command: &str) -> Step {
+        let checkout = Workspace::find().unwrap();
+        let launcher = Path::new(env!("CARGO_BIN_EXE_octopod"));
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let bin = launcher.parent().unwrap().to_owned();
+        let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&paths))).unwrap();
+        let mut step = Command::new(checkout.root.join("ci/action/run"));
+        self.finish(step.current_dir(&checkout.root).env("PATH", path), command)
+    }
+
+    /// The same in a project.
+    fn run_in(&self, project: &Project, command: &str) -> Step {
+        let script = Workspace::find().unwrap().root.join("ci/action/run");
+        self.finish(&mut project.command(&script, &project.folder), command)
+    }
+
+    fn finish(&self, step: &mut Command, command: &str) -> Step {
+        let folder = self.temporary.path();
+        let [summary, output] = ["summary.md", "output"].map(|name| folder.join(name));
+        let [smp, accel] = self.inputs;
+        let ended = step
+            .env("RUNNER_TEMP", folder)
+            .env("GITHUB_OUTPUT", &output)
+            .env("GITHUB_STEP_SUMMARY", &summary)
+            .env("OCTOPOD_COMMAND", command)
+            .env("OCTOPOD_SMP", smp)
+            .env("OCTOPOD_ACCEL", accel)
+            .output()
+            .unwrap();
+        let outputs = fs::read_to_string(&output).unwrap();
+        let value = |name: &str| {
+            let prefix = format!("{name}=");
+            outputs.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().to_owned()
+        };
+        let mut text = fs::read_to_string(&summary).unwrap_or_default();
+        text.push_str(&String::from_utf8_lossy(&ended.stderr));
+        let step = Step {
+            status: ended.status.code(),
+            summary: text,
+            results: value("folder").into(),
+            suffix: value("suffix"),
+        };
+        // The runner has a file of each for each step.
+        let _ = [&output, &summary].map(fs::remove_file);
+        step
+    }
+}
+
+impl Step {
+    #[track_caller]
+    fn expect(&self, status: i32, part: &str) {
+        assert_eq!(self.status, Some(status), "{self:?}");
+        assert!(self.summary.contains(part), "no {part}: {self:?}");
+    }
+
+    /// The report of a run in the results, which has the other files as well.
+    #[track_caller]
+    fn report(&self, run: &str) -> Value {
+        let folder = self.results.join(run);
+        for file in ["report.html", "serial.log"] {
+            assert!(folder.join(file).is_file(), "{file} is not in {}: {self:?}", folder.display());
+        }
+        serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap()
+    }
 }
 
 #[test]
 fn a_pass_and_a_refusal_are_the_steps_own() {
-    let (status, summary, files) = run("boot --quiet", "2");
-    assert_eq!(status, Some(0), "{summary}");
-    assert!(summary.contains("PASS  2 CPUs"), "{summary}");
-    assert!(["report.json", "report.html", "serial.log"].iter().all(|file| files.contains(file)), "{files}");
-    let (status, summary, _) = run("boot --no-such-option", "");
-    assert_eq!(status, Some(2), "{summary}");
-    assert!(summary.contains("--no-such-option"), "{summary}");
+    let job = Job::new(["2", "tcg"]);
+    let pass = job.run("boot --quiet");
+    pass.expect(0, "PASS  2 CPUs");
+    assert_eq!(pass.report("run")["host"]["accel"], "tcg");
+    job.run("boot --no-such-option").expect(2, "--no-such-option");
+    job.run("boot --append 'kaslr=off").expect(2, "a quote in the command does not end");
+}
+
+#[test]
+fn the_commands_own_options_win_and_their_words_are_quoted_as_in_a_shell() {
+    let job = Job::new(["4", "tcg"]);
+    let boot = job.run("boot --quiet --smp 2 --append \"log=warn kaslr=off\"");
+    boot.expect(0, "PASS  2 CPUs");
+    let line = boot.report("run")["command_line"].as_str().unwrap().to_owned();
+    assert!(line.contains("log=warn kaslr=off"), "{line}");
+    // Nothing else that a shell would do.
+    let evil = job.temporary.path().join("evil");
+    job.run(&format!("boot --append '$(touch {0}) `touch {0}`'", evil.display())).expect(2, "touch");
+    assert!(!evil.exists());
+}
+
+#[test]
+fn inputs_that_a_command_does_not_take_do_not_concern_it() {
+    let job = Job::new(["4", "tcg"]);
+    job.run("completions bash").expect(0, "complete");
+    let doctor = job.run("doctor");
+    assert!(!doctor.summary.contains("error:"), "{doctor:?}");
+    job.run("matrix no-such-row").expect(2, "no row of ");
+    job.run("soak no-such-soak").expect(2, "no-such-soak");
+    let results = job.run("matrix --tier fast --shard 2000/2000");
+    results.expect(0, "0 passed, 0 failed");
+    assert!(results.results.join("run/junit.xml").is_file(), "{results:?}");
+}
+
+#[test]
+fn each_use_in_a_job_has_results_of_its_own() {
+    let job = Job::new(["", ""]);
+    let uses = [1, 2, 3].map(|_| job.run("completions bash"));
+    assert_eq!(uses.each_ref().map(|one| one.suffix.as_str()), ["", "-2", "-3"]);
+    assert_eq!(BTreeSet::from(uses.map(|one| one.results)).len(), 3);
+    let text = fs::read_to_string(Workspace::find().unwrap().root.join("action.yml")).unwrap();
+    let name = "name: octopod-${{ github.job }}-${{ strategy.job-index }}${{ steps.run.outputs.suffix }}\n";
+    assert!(text.contains(name), "{text}");
+}
+
+#[test]
+fn tests_of_a_project_have_the_inputs_and_leave_their_runs() {
+    let project = Project::new("herald", &[]);
+    project.replace("Cargo.toml", "smp = 8\n", "profile = \"dev\"\n");
+    let job = Job::new(["2", "tcg"]);
+    let test = job.run_in(&project, "test");
+    test.expect(0, "1 passed");
+    let report = test.report("run/src.main/1");
+    assert_eq!(report["cpus"].as_array().unwrap().len(), 2);
+    assert_eq!(report["host"]["accel"], "tcg");
+    assert!(test.results.join("junit/src.main/junit.xml").is_file(), "{test:?}");
+
+    // What the project says counts, and where it says nothing the input.
+    project.replace("Cargo.toml", "mem = ", "smp = { run = 3 }\nmem = ");
+    job.run_in(&project, "run --quiet").expect(0, "PASS  3 CPUs");
+    job.run_in(&project, "boot --quiet").expect(0, "PASS  2 CPUs");
 }
 
 /// The key of the cache for an action with these files.
@@ -141,6 +258,45 @@ fn the_launcher_is_installed_once_for_each_key() {
 }
 
 #[test]
+fn nothing_is_installed_where_the_environment_forbids_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [tools, home, path_file, log] = ["tools", "home", "path", "log"].map(|name| folder.path().join(name));
+    fs::create_dir_all(&tools).unwrap();
+    // A runner without QEMU.
+    for name in ["bash", "mkdir", "id"] {
+        let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(name));
+        let program = found.iter().find(|path| path.is_file()).expect("a tool of every system");
+        symlink(program, tools.join(name)).unwrap();
+    }
+    for name in ["cargo", "rustup", "sudo", "apt-get"] {
+        let path = tools.join(name);
+        fs::write(&path, "#!/bin/sh\necho \"${0##*/} $*\" >> \"$LOG\"\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let install = |forbidden: Option<&str>| {
+        let _ = fs::remove_file(&log);
+        let mut step = Command::new(tools.join("bash"));
+        step.arg(Workspace::find().unwrap().root.join("ci/action/install"));
+        step.env("PATH", &tools).env("HOME", &home).env("LOG", &log).env("OCTOPOD_CACHE_KEY", "key");
+        step.env("GITHUB_ACTION_PATH", "/the action").env("GITHUB_PATH", &path_file);
+        step.env_remove("OCTOPOD_NO_INSTALL");
+        forbidden.map(|value| step.env("OCTOPOD_NO_INSTALL", value));
+        let ended = step.output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        let commands = fs::read_to_string(&log).unwrap();
+        assert!(commands.starts_with("cargo install "), "{commands}");
+        let installs = ["rustup target add", "apt-get install"].map(|part| commands.contains(part));
+        let says =
+            String::from_utf8_lossy(&ended.stdout).contains("QEMU is missing, and OCTOPOD_NO_INSTALL is set");
+        (installs, says)
+    };
+    for allowed in [None, Some(""), Some("0")] {
+        assert_eq!(install(allowed), ([true; 2], false), "{allowed:?}");
+    }
+    assert_eq!(install(Some("1")), ([false; 2], true));
+}
+
+#[test]
 fn its_file_names_its_scripts_and_inputs() {
     let root = Workspace::find().unwrap().root;
     let text = fs::read_to_string(root.join("action.yml")).unwrap();
@@ -154,7 +310,6 @@ fn its_file_names_its_scripts_and_inputs() {
     for input in ["command", "smp", "accel"] {
         let variable = format!("OCTOPOD_{}", input.to_uppercase());
         assert!(text.contains(&format!("{variable}: ${{{{ inputs.{input} }}}}")), "{input}");
-        let is_read = script.contains(&variable) || script.contains("for name in smp accel");
-        assert!(is_read, "{input}");
+        assert!(script.contains(&variable), "{input}");
     }
 }
