@@ -110,7 +110,7 @@ fn a_pass_and_a_refusal_are_the_steps_own() {
 }
 
 #[test]
-fn the_commands_own_options_win_and_their_words_are_quoted_as_in_a_shell() {
+fn the_commands_own_options_win_and_their_words_may_be_quoted() {
     let job = Job::new(["4", "tcg"]);
     let boot = job.run("boot --quiet --smp 2 --append \"log=warn kaslr=off\"");
     boot.expect(0, "PASS  2 CPUs");
@@ -306,10 +306,8 @@ fn its_file_names_its_scripts_and_inputs() {
     // What a step installs is what the cache keeps.
     let kept = "~/.cache/octopod/${{ steps.cache.outputs.key }}\n";
     assert!(text.contains(kept) && text.contains("OCTOPOD_CACHE_KEY: ${{ steps.cache.outputs.key }}"));
-    let script = fs::read_to_string(root.join("ci/action/run")).unwrap();
     for input in ["command", "smp", "accel"] {
         let variable = format!("OCTOPOD_{}", input.to_uppercase());
         assert!(text.contains(&format!("{variable}: ${{{{ inputs.{input} }}}}")), "{input}");
-        assert!(script.contains(&variable), "{input}");
     }
 }
