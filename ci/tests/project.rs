@@ -53,10 +53,12 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
             "skipped ... ignored",
             "hangs_and_should_panic ... FAILED",
             "the test faults::hangs_and_should_panic at tests/faults.rs:",
+            "hangs_on_another_cpu ... FAILED",
+            "the test faults::hangs_on_another_cpu at tests/faults.rs:",
             "leaves_a_fault ... FAILED",
             "the kernel failed after the test:\ncpu 0 panicked at tests/faults.rs:",
             "left by a test",
-            "3 passed; 6 failed; 1 ignored",
+            "3 passed; 7 failed; 1 ignored",
             "cpu 0 panicked at tests/faults.rs:12:\nassertion `left == right` failed: arithmetic",
             "the test returned an error: \"no good\"",
             "the test did not panic, as it should",
@@ -217,7 +219,7 @@ octopod::workload! {
 
 /// A bit is set"#;
 
-/// Tests of which six fail.
+/// Tests of which seven fail.
 const FAULTS: &str = r#"#![no_std]
 #![no_main]
 
@@ -260,6 +262,13 @@ fn hangs() {
 #[octopod::test(should_panic, timeout = "300ms")]
 fn hangs_and_should_panic() {
     loop {
+        core::hint::spin_loop();
+    }
+}
+
+#[octopod::test(should_panic, cpus = 2, timeout = "300ms")]
+fn hangs_on_another_cpu() {
+    while octopod::cpu::current().index() > 0 {
         core::hint::spin_loop();
     }
 }
