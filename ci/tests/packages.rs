@@ -90,6 +90,20 @@ fn the_archives_build_in_the_order_in_which_they_are_published() {
     cargo(folder, target, &kernel);
 }
 
+/// A registry that has octopod's crate alone, in a folder: cargo's configuration of it.
+fn mirror() -> String {
+    let folder = ARCHIVES.path().join("mirror");
+    let octopod = ARCHIVES.path().join(package("octopod"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(octopod.join(".cargo-checksum.json"), "{\"files\":{}}").unwrap();
+    std::os::unix::fs::symlink(&octopod, folder.join(package("octopod"))).unwrap();
+    let index = "sparse+https://mirror.invalid/";
+    format!(
+        "\n[registries.mirror]\nindex = \"{index}\"\n\n[source.of-mirror]\nregistry = \"{index}\"\n\
+         replace-with = \"archives\"\n\n[source.archives]\ndirectory = {folder:?}\n"
+    )
+}
+
 /// The crate whose allocator is plugged in, besides that of the template.
 const PUBLISHED: &str =
     "buddy_system_allocator = { version = \"0.13\", features = [\"alloc\", \"use_spin\"] }";
@@ -100,16 +114,23 @@ fn a_project_on_the_archives_alone_works_and_fails_with_the_right_words() {
     let launcher = ARCHIVES.path().join("bin/octopod");
     fs::create_dir(ARCHIVES.path().join("bin")).unwrap();
     fs::copy(folder::launcher(), &launcher).unwrap();
-    let project = Project::made("guest", launcher, &["--template", "allocator"]);
+    // Nothing may resolve to the crate of the same name on crates.io.
+    let nowhere = tempfile::tempdir().unwrap();
+    let refused = folder::said(Command::new(&launcher).args(["new", "guest"]).current_dir(nowhere.path()));
+    refused.expect(2, &["--path DIR", "--git URL", "--registry NAME", "crates.io has another crate"]);
+    assert!(!nowhere.path().join("guest").exists());
+
+    let project = Project::made("guest", launcher, &["--template", "allocator", "--registry", "mirror"]);
+    project.add(".cargo/config.toml", &mirror());
     project.replace("Cargo.toml", "[dependencies]", &format!("[dependencies]\n{PUBLISHED}"));
     project.replace("Cargo.toml", "smp = 4", "profile = \"dev\"\nsmp = 8");
     let manifest = fs::read_to_string(project.folder.join("Cargo.toml")).unwrap();
-    assert!(manifest.contains("octopod = { version = "), "{manifest}");
-    let patch = ARCHIVES.patch(&["ap_trampoline", "octopod-macros", "octopod"]);
+    assert!(manifest.contains("registry = \"mirror\" }"), "{manifest}");
+    // Where it is published, what it depends on is as well.
+    let patch = ARCHIVES.patch(&["ap_trampoline", "octopod-macros"]);
     let test = "[[test]]\nname = \"own\"\nharness = false\n";
     project.write("Cargo.toml", &format!("{manifest}\n{test}\n{patch}"));
-    let template = fs::read_to_string(project.folder.join("src/main.rs")).unwrap();
-    project.write("src/main.rs", &format!("{template}{MORE_ALLOCATORS}"));
+    project.add("src/allocator.rs", MORE_ALLOCATORS);
     project.write("tests/own.rs", TESTS);
     project.write("src/bin/bare.rs", BARE);
     project.replace(

@@ -114,7 +114,7 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
     project.octopod(&host("pairs,storm")).expect(0, &["nothing lost, nothing allocated twice"]);
 
     // A workload and a parameter of the project's own.
-    project.replace("src/main.rs", "/// A bit is set", MORE);
+    project.replace("src/allocator.rs", "/// A bit is set", MORE);
     project
         .octopod(&[
             "stress",
@@ -131,7 +131,7 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
 
     // It allocates a frame twice: the bit stays.
     let taken = "word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?";
-    project.replace("src/main.rs", taken, "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?");
+    project.replace("src/allocator.rs", taken, "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?");
     project.octopod(&bulk).expect(1, &["was allocated to cpu", "had it"]);
     // The process of the part that failed has ended, and another part would be next.
     let twice = project.octopod(&host("bulk,pairs"));
@@ -145,20 +145,20 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
             " workload=bulk threads=2 ",
         ],
     );
-    project.replace("src/main.rs", "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?", taken);
+    project.replace("src/allocator.rs", "Some(word.load(Relaxed)).filter(|bits| *bits != 0)?", taken);
 
     // It loses what is freed.
     let freed = "match self.words[index / 64].fetch_or(1 << (index % 64), AcqRel)";
-    project.replace("src/main.rs", freed, "match (index == usize::MAX) as u64");
+    project.replace("src/allocator.rs", freed, "match (index == usize::MAX) as u64");
     let lost = "frames that were free before are not free after: frame";
     project.octopod(&bulk).expect(1, &[lost, "(freed by cpu "]);
     project.octopod(&host("bulk")).expect(1, &["bulk on bitmap with 2 threads", lost, "(freed by cpu "]);
-    project.replace("src/main.rs", "match (index == usize::MAX) as u64", freed);
+    project.replace("src/allocator.rs", "match (index == usize::MAX) as u64", freed);
 
     // It hangs, it panics, and a signal ends it, on the host.
     let called = "fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {";
-    project.replace("src/main.rs", called, &format!("{called}\n        while self.is_on() {{}}"));
-    project.replace("src/main.rs", "impl<'a> Bitmap<'a> {", HANGS);
+    project.replace("src/allocator.rs", called, &format!("{called}\n        while self.is_on() {{}}"));
+    project.replace("src/allocator.rs", "impl<'a> Bitmap<'a> {", HANGS);
     let hangs = project.octopod(&[&host("pairs")[..], &["--timeout", "3"]].concat());
     let at =
         "last seen in pairs on bitmap with 2 threads: thread 0 in call 1 (alloc of order 0), thread 1 in ";
@@ -169,13 +169,13 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
     for signal in [Signal::INT, Signal::TERM] {
         project.ends_by(signal, &host("pairs"));
     }
-    project.replace("src/main.rs", "while self.is_on() {}", "assert!(!self.is_on(), \"no more\");");
+    project.replace("src/allocator.rs", "while self.is_on() {}", "assert!(!self.is_on(), \"no more\");");
     let panicked = project.octopod(&host("pairs"));
     panicked.expect(
         3,
-        &["PANIC  pairs on bitmap with 2 threads: thread 'cpu ", "panicked at src/main.rs:", "no more"],
+        &["PANIC  pairs on bitmap with 2 threads: thread 'cpu ", "panicked at src/allocator.rs:", "no more"],
     );
-    project.replace("src/main.rs", "assert!(!self.is_on(), \"no more\");", "");
+    project.replace("src/allocator.rs", "assert!(!self.is_on(), \"no more\");", "");
 
     // Two of one name.
     project.replace("src/main.rs", "= \"bitmap\"", "= \"locked\"");

@@ -49,6 +49,12 @@ impl Project {
 
     /// A new project with the checkout's locked dependencies. All projects of the tests share what they build.
     pub(crate) fn made(name: &str, launcher: PathBuf, more: &[&str]) -> Project {
+        let words = [&["octopod", "new", name], more].concat();
+        Project::typed(name, launcher, &shlex::try_join(words).unwrap())
+    }
+
+    /// The project that a line of a shell makes in an empty folder.
+    pub(crate) fn typed(name: &str, launcher: PathBuf, line: &str) -> Project {
         let checkout = Workspace::find().unwrap();
         let parent = tempfile::tempdir().unwrap();
         let project = Project {
@@ -58,7 +64,7 @@ impl Project {
             _parent: parent,
         };
         let parent = project.folder.parent().unwrap();
-        let made = said(project.command(&project.launcher, parent).args(["new", name]).args(more));
+        let made = said(project.command(Path::new("sh"), parent).args(["-c", line]));
         assert_eq!(made.status, Some(0), "{made:?}");
         fs::copy(checkout.root.join("Cargo.lock"), project.folder.join("Cargo.lock")).unwrap();
         project
@@ -122,6 +128,12 @@ impl Project {
         let path = self.folder.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Appends to a file.
+    pub(crate) fn add(&self, path: &str, text: &str) {
+        let old = fs::read_to_string(self.folder.join(path)).unwrap();
+        self.write(path, &(old + text));
     }
 
     /// Replaces a part of a file.

@@ -35,6 +35,17 @@ fn home_without_repositories(folder: &Path) {
     }
 }
 
+/// The set-up that README.md shows: three lines, without their comments.
+fn set_up() -> [String; 3] {
+    let page = include_str!("../../../README.md");
+    let (_, block) = page.split_once("```text\ncargo install ").expect("README.md has the set-up");
+    let (block, _) = block.split_once("\n```").unwrap();
+    let lines = format!("cargo install {block}");
+    let lines: Vec<String> =
+        lines.lines().map(|line| line.split(" # ").next().unwrap().trim_end().to_owned()).collect();
+    lines.try_into().expect("three commands")
+}
+
 #[test]
 fn a_project_on_a_git_repository_boots_eight_cpus() {
     // The present files as a commit of a new repository, so that the test needs no checkout and sees what is not committed.
@@ -47,9 +58,17 @@ fn a_project_on_a_git_repository_boots_eight_cpus() {
     home_without_repositories(&home);
 
     let url = format!("file://{}", repository.display());
-    let project = Project::made("visitor", launcher(), &["--git", &url]);
+    // As README.md shows it, but for the launcher, which is built.
+    let [made, ran, tested] = set_up().map(|line| line.replace("URL", &url));
+    let (installed, made) = made.split_once(" && ").unwrap();
+    assert_eq!(installed, format!("cargo install --locked --git {url} octopod-ci"));
+    let project = Project::typed("hello", launcher(), made);
+    let readme = fs::read_to_string(project.folder.join("README.md")).unwrap();
+    assert!(readme.contains(&format!("\n{installed}\n")), "the project says the same: {readme}");
+    assert_eq!((&*ran, &*tested), ("cd hello && cargo run", "cargo test"));
     let ran = project.cargo_at(&home, &["run"]);
     ran.expect(0, &["8 CPUs are online", "hello from CPU 7", "PASS  8 CPUs"]);
+    project.cargo_at(&home, &["test"]).expect(0, &["1 passed"]);
     let lock = fs::read_to_string(project.folder.join("Cargo.lock")).unwrap();
     assert!(lock.contains(&format!("git+{url}#")), "{lock}");
 }

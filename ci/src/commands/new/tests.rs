@@ -1,0 +1,210 @@
+//! Tests of `new`, without a build: they read the files, and ask cargo what it makes of them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+use crate::base::Workspace;
+
+const URL: &str = "https://example.org/octopod";
+
+/// A kernel on octopod in a git repository.
+fn on_git(folder: PathBuf, url: &str) -> NewArgs {
+    NewArgs { folder, template: Template::Kernel, path: None, git: Some(url.to_owned()), registry: None }
+}
+
+fn read(folder: &Path, path: &str) -> String {
+    fs::read_to_string(folder.join(path)).unwrap()
+}
+
+const WORKFLOW: &str = ".github/workflows/test.yml";
+
+#[test]
+fn a_project_has_no_placeholder_left_and_replaces_nothing() {
+    for template in [Template::Kernel, Template::Allocator] {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("my-kernel");
+        let args = NewArgs { template, ..on_git(folder.clone(), URL) };
+        assert_eq!(args.write().unwrap(), (template.files().len(), Placement::Alone));
+        for (path, _) in template.files() {
+            let text = read(&folder, path);
+            assert!(!text.contains("{{"), "{path}: {text}");
+            assert!(!text.contains("docs.rs") && !text.contains("crates.io"), "{path}: {text}");
+        }
+        let manifest: toml::Table = read(&folder, "Cargo.toml").parse().unwrap();
+        assert_eq!(manifest["package"]["name"].as_str(), Some("my-kernel"));
+        assert_eq!(manifest["dependencies"]["octopod"]["git"].as_str(), Some(URL));
+        let again = args.write().unwrap_err().to_string();
+        assert!(again.ends_with("exists already"), "{again}");
+    }
+}
+
+#[test]
+fn the_files_are_short() {
+    for template in [Template::Kernel, Template::Allocator] {
+        let lines = |wanted: &str| {
+            template.files().iter().find(|(path, _)| *path == wanted).unwrap().1.lines().count()
+        };
+        assert!(lines("src/main.rs") <= 30, "{template:?}");
+    }
+}
+
+#[test]
+fn a_workflow_uses_the_action_and_has_no_path_of_a_machine() {
+    let parent = tempfile::tempdir().unwrap();
+    let checkout = Workspace::find().unwrap().root;
+    let written = |name: &str, source: NewArgs| {
+        let folder = parent.path().join(name);
+        NewArgs { folder: folder.clone(), ..source }.write().unwrap();
+        let text = read(&folder, WORKFLOW);
+        assert!(text.lines().count() <= 15, "{text}");
+        assert!(!text.contains(checkout.to_str().unwrap()), "{text}");
+        text
+    };
+    let git = |url: &str| on_git(PathBuf::new(), url);
+    for (number, url) in
+        ["https://github.com/someone/octopod", "https://github.com/someone/octopod.git"].iter().enumerate()
+    {
+        let text = written(&format!("a{number}"), git(url));
+        assert!(text.contains("      - uses: someone/octopod@main\n      - run: cargo test\n"), "{text}");
+    }
+    // Another host's repository is no action by itself; a checkout of it is.
+    let elsewhere = written("b", git("https://example.org/a: b/octopod"));
+    let clone = "      - run: \"git clone --depth 1 'https://example.org/a: b/octopod' octopod\"\n      - uses: ./octopod\n";
+    assert!(elsewhere.contains(clone), "{elsewhere}");
+    let by_path = written("c", NewArgs { path: Some(checkout.clone()), git: None, ..git("") });
+    assert!(by_path.contains("git URL") && by_path.contains("path of a checkout in the job"), "{by_path}");
+    let registry = written("d", NewArgs { registry: Some("mine".to_owned()), git: None, ..git("") });
+    assert!(registry.contains("cargo install --locked --registry mine octopod-ci"), "{registry}");
+    assert!(read(&parent.path().join("d"), "Cargo.toml").contains("registry = \"mine\" }"));
+}
+
+#[test]
+fn crates_io_is_no_source() {
+    let parent = tempfile::tempdir().unwrap();
+    for registry in ["crates-io", "", "a b"] {
+        let folder = parent.path().join("x");
+        let args = NewArgs { git: None, registry: Some(registry.to_owned()), ..on_git(folder.clone(), "") };
+        let error = args.write().unwrap_err();
+        assert_eq!((error.verdict().status(), folder.exists()), (2, false), "{error}");
+    }
+    // Neither does cargo-generate have a default.
+    let placeholders: toml::Table =
+        include_str!("../../../templates/kernel/cargo-generate.toml").parse().unwrap();
+    for (name, placeholder) in placeholders["placeholders"].as_table().unwrap() {
+        assert!(placeholder.get("default").is_none() && placeholder.get("regex").is_some(), "{name}");
+    }
+}
+
+/// Writes a manifest.
+fn manifest(folder: &Path, text: &str) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("Cargo.toml"), text).unwrap();
+}
+
+/// What cargo says about the project, which it must take.
+fn metadata(folder: &Path) -> serde_json::Value {
+    let mut command = crate::base::cargo::command();
+    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(folder);
+    crate::base::cargo::forget_outer_cargo(&mut command);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_project_in_a_checkout_is_a_workspace_of_its_own() {
+    let parent = tempfile::tempdir().unwrap();
+    let parent = fs::canonicalize(parent.path()).unwrap();
+    let checkout = Workspace::find().unwrap().root;
+    // The manifests of the checkout, and sources without content.
+    for member in ["", "ap_trampoline", "ci", "macros", "unpacker"] {
+        let text = read(&checkout, &Path::new(member).join("Cargo.toml").display().to_string());
+        manifest(&parent.join(member), &text);
+        let paths = text.lines().filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'));
+        for path in paths.chain(["src/lib.rs"]) {
+            let file = parent.join(member).join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+    }
+    let folder = parent.join("hello");
+    let (_, placement) = on_git(folder.clone(), URL).write().unwrap();
+    assert_eq!(placement, Placement::Apart { above: parent.clone() });
+    let note = placement.note().unwrap();
+    assert!(note.contains(parent.to_str().unwrap()) && note.contains("[workspace]"), "{note}");
+    assert_eq!(metadata(&folder)["workspace_root"].as_str(), folder.to_str());
+}
+
+#[test]
+fn a_workspace_of_the_users_that_names_the_project_keeps_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let parent = fs::canonicalize(parent.path()).unwrap();
+    let placed = |workspace: &str| {
+        manifest(&parent, workspace);
+        let folder = parent.join("kernels/one");
+        let _ = fs::remove_dir_all(&folder);
+        let (_, placement) = on_git(folder.clone(), URL).write().unwrap();
+        let root = metadata(&folder)["workspace_root"].as_str().unwrap().to_owned();
+        (placement, root == parent.to_str().unwrap())
+    };
+    let member = Placement::Member { workspace: parent.join("Cargo.toml") };
+    assert_eq!(placed("[workspace]\nresolver = \"3\"\nmembers = [\"kernels/*\"]\n"), (member, true));
+    assert_eq!(placed("[workspace]\nresolver = \"3\"\nexclude = [\"kernels\"]\n"), (Placement::Alone, false));
+    let apart = Placement::Apart { above: parent.clone() };
+    assert_eq!(placed("[workspace]\nresolver = \"3\"\n"), (apart, false));
+    // A package that is no workspace does not claim it.
+    let package = "[package]\nname = \"other\"\n[lib]\npath = \"other.rs\"\n";
+    fs::write(parent.join("other.rs"), "").unwrap();
+    assert_eq!(placed(package), (Placement::Alone, false));
+}
+
+#[test]
+fn names_that_cargo_refuses_are_refused() {
+    // Cargo itself, which warns of the last ones only.
+    let parent = tempfile::tempdir().unwrap();
+    let taken_by_cargo = |name: &str| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["new", "--quiet", "--vcs", "none", "--", name]).current_dir(parent.path());
+        crate::base::cargo::forget_outer_cargo(&mut command);
+        command.output().unwrap().status.success()
+    };
+    let refused = [
+        "",
+        "1a",
+        "a b",
+        "a.b",
+        "\u{fc}",
+        "_a",
+        "test",
+        "octopod",
+        "deps",
+        "build",
+        "examples",
+        "incremental",
+        "fn",
+        "crate",
+        "Self",
+        "async",
+        "gen",
+        "union",
+        "static",
+        "yield",
+        "abstract",
+        "core",
+        "std",
+        "proc-macro",
+    ];
+    let more_than_cargo: BTreeSet<_> =
+        refused.into_iter().filter(|name| name::check(name).is_err() && taken_by_cargo(name)).collect();
+    let less_than_cargo: Vec<_> =
+        refused.into_iter().filter(|name| name::check(name).is_ok() && !taken_by_cargo(name)).collect();
+    assert!(less_than_cargo.is_empty(), "{less_than_cargo:?}");
+    assert_eq!(more_than_cargo, ["_a", "core", "octopod", "proc-macro", "std", "\u{fc}"].into());
+    for name in ["a-1_b", "hello", "deps2"] {
+        assert!(name::check(name).is_ok() && taken_by_cargo(name), "{name}");
+    }
+    let error = name::check("deps").unwrap_err();
+    assert_eq!(error.verdict().status(), 2);
+}
