@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
@@ -14,6 +15,8 @@ use octopod_ci::base::process::capture;
 use octopod_ci::base::{Message, Observer, Silent, Workspace};
 use octopod_ci::kernel::{KernelConfig, build};
 use octopod_ci::{Outcome, launch_with, parse, setup};
+
+use crate::project::folder::Project;
 
 /// Only a hang uses it up, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -127,6 +130,46 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
         (0, Some(3)),
         "{said}"
     );
+}
+
+/// In a project, which has no checkout, gdb has its commands, and the kernel calls the project's own function.
+#[test]
+fn gdb_stops_in_the_main_of_a_project() {
+    if let Err(error) = setup::gdb::provide(&mut Silent) {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let project = Project::new("visitor", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (output, input) = io::pipe().unwrap();
+    let mut command = project.command(&project.launcher, &project.folder);
+    command
+        .args(["gdb", "--debug", "--accel", "tcg", "--smp", "2", "--timeout", "600", "--out"])
+        .arg(folder.path());
+    command.stdout(input.try_clone().unwrap()).stderr(input);
+    let mut run = command.spawn().unwrap();
+    drop(command);
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    let waits = lines.find(|line| line.contains("in another terminal: "));
+    assert!(waits.is_some(), "the launcher waits for gdb");
+    let said = gdb(
+        folder.path(),
+        &[
+            "break visitor::main",
+            "continue",
+            "printf \"stopped on %d\\n\", $_thread",
+            "octopod cpus",
+            "backtrace 1",
+            "delete",
+            "detach",
+        ],
+    );
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(run.wait().unwrap().code(), Some(0), "{rest:#?}\n{said}");
+    assert!(said.contains("stopped on 1\n"), "{said}");
+    assert!(said.contains("thread 1: cpu 0, "), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("#0 ") && line.contains("visitor::main")), "{said}");
+    assert!(rest.iter().any(|line| line.contains("hello from CPU 1")), "{rest:#?}");
 }
 
 /// The first quoted or unquoted word after each occurrence of `start`.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::base::Workspace;
 use crate::commands::args::{EmulatorArgs, ExampleArgs};
 use crate::commands::launch::{Launch, LaunchKind, UNLIMITED};
 use crate::commands::launch_args::LaunchArgs;
@@ -23,7 +24,9 @@ impl GdbArgs {
     pub fn configure(&self) -> Launch {
         let mut launch = self.common.configure(LaunchKind::Gdb, &EmulatorArgs::default());
         launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
-        if !matches!(launch.kernel.source, KernelSource::Workspace) {
+        // The kernel of octopod itself has no other program than the stress.
+        let is_project = || Workspace::find_or_here().is_ok_and(|found| found.project().is_some());
+        if !matches!(launch.kernel.source, KernelSource::Workspace) || is_project() {
             launch.command_line.own.push(format!("work={}", LaunchKind::Run.work()));
         }
         // A debugging session has no time limit.

@@ -425,8 +425,7 @@ fn boot(
             let is_at_link_address =
                 matches!(protocol, BootProtocol::Pvh | BootProtocol::Multiboot1) && !launch.kernel.compressed;
             let symbols = &kernel.symbols;
-            let script =
-                debugger::write_script(&workspace.root, symbols, scratch, folder, is_at_link_address)?;
+            let script = debugger::write_script(symbols, scratch, folder, is_at_link_address)?;
             let line = debugger::line(&script);
             observer.receive(Message::Note(&format!("waiting for gdb; in another terminal: {line}")));
         }

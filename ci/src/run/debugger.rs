@@ -1,7 +1,7 @@
 //! `gdb`: a run that waits for a debugger before its first instruction.
 //!
-//! QEMU listens on a Unix socket. A script in the run's folder makes gdb load octopod's commands (`ci/gdb/octopod.py`),
-//! connect, and find the address at which KASLR has placed the kernel. The launcher does not start gdb itself: its terminal
+//! QEMU listens on a Unix socket. A script in the run's folder makes gdb load octopod's commands (`ci/gdb/octopod.py`, which is
+//! copied there: a project has no checkout of octopod), connect, and find the address at which KASLR has placed the kernel. The launcher does not start gdb itself: its terminal
 //! shows the kernel's lines, and gdb needs a terminal of its own.
 
 use std::ffi::OsString;
@@ -11,14 +11,17 @@ use crate::base::Error;
 use crate::base::files::{RunFolder, Scratch};
 use crate::machine::arguments::{Arguments, escape_commas};
 
-/// The commands, from the workspace's root.
-const COMMANDS: &str = "ci/gdb/octopod.py";
+/// The commands.
+const COMMANDS: &str = include_str!("../../gdb/octopod.py");
+
+/// Their name in the run's folder.
+pub(crate) const COMMANDS_FILE: &str = "octopod.py";
 
 /// The socket that QEMU listens at.
 const SOCKET: &str = "gdb";
 
 /// The script's name in the run's folder.
-const SCRIPT: &str = "debug.gdb";
+pub(crate) const SCRIPT: &str = "debug.gdb";
 
 /// The arguments that make QEMU wait for a debugger.
 pub fn arguments(scratch: &Scratch) -> Arguments {
@@ -35,15 +38,15 @@ pub fn arguments(scratch: &Scratch) -> Arguments {
 /// # Errors
 /// A file cannot be written or linked.
 pub fn write_script(
-    root: &Path,
     symbols: &Path,
     scratch: &Scratch,
     folder: &RunFolder,
     is_at_link_address: bool,
 ) -> Result<PathBuf, Error> {
+    let commands = folder.write(COMMANDS_FILE, COMMANDS.as_bytes())?;
     let text = format!(
         "source {}\noctopod connect {} {}{}\n",
-        scratch.plain(&root.join(COMMANDS), "octopod.py")?.display(),
+        scratch.plain(&commands, COMMANDS_FILE)?.display(),
         quoted(&scratch.plain(symbols, "kernel.elf")?),
         quoted(&scratch.path().join(SOCKET)),
         if is_at_link_address { " early" } else { "" }

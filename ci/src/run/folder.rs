@@ -11,6 +11,7 @@ use crate::base::files::{FolderLock, RunFolder, output};
 use crate::base::{Error, Workspace};
 use crate::machine::emulator::TRACE_STREAM;
 use crate::machine::media::MODULES;
+use crate::run::debugger;
 
 /// The report, for programs.
 pub const REPORT: &str = "report.json";
@@ -34,7 +35,7 @@ pub const PICTURES: [&str; 8] = [
 pub const TRACE: &str = "trace.json";
 
 /// The files of a run besides its pictures.
-const OTHERS: [&str; 23] = [
+const OTHERS: [&str; 24] = [
     REPORT,
     PAGE,
     "serial.log",
@@ -55,7 +56,8 @@ const OTHERS: [&str; 23] = [
     TRACE_STREAM,
     TRACE,
     "registers.txt",
-    "debug.gdb",
+    debugger::SCRIPT,
+    debugger::COMMANDS_FILE,
     "qemu-held",
     "cargo.log",
 ];
