@@ -54,6 +54,11 @@ fn main() {
 fn run() -> Result<(), String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     println!("cargo::rustc-check-cfg=cfg(loom)");
+    println!("cargo::rustc-check-cfg=cfg(octopod_host_program)");
+    println!("cargo::rerun-if-env-changed={HOST_PROGRAM}");
+    if env::var_os(HOST_PROGRAM).is_some() {
+        println!("cargo::rustc-cfg=octopod_host_program");
+    }
     for input in ["config/build.rs", "config/kernel.toml", "linker", "src/lib.rs"] {
         println!("cargo::rerun-if-changed={input}");
     }
@@ -71,6 +76,10 @@ fn run() -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Allows a program that is built for the host. The launcher sets it for `stress --host`; without it, a kernel that is built for the
+/// host is one whose cargo configuration lacks the target.
+const HOST_PROGRAM: &str = "OCTOPOD_HOST_PROGRAM";
 
 /// The only target for which rt0, the linker script and the interrupt stubs are written.
 const TARGET: &str = "x86_64-unknown-none";

@@ -31,7 +31,8 @@ pub use crate::heap::KernelHeap;
 /// `program!(hello, heap: extern)` leaves it to the program, or to another crate, to have a `#[global_allocator]`.
 ///
 /// Built for the host, the program runs the workloads of the stress on the allocators that it registers, as `octopod stress --host` asks
-/// it to, and never calls the function.
+/// it to, and never calls the function. Any other build for the host ends with an error, as it is one by mistake;
+/// `OCTOPOD_HOST_PROGRAM=1` in the environment allows it.
 ///
 /// A program links by `linker/kernel.ld`. The launcher builds each file in `examples/`.
 #[macro_export]
@@ -48,11 +49,7 @@ macro_rules! program {
             $function(machine)
         }
 
-        #[cfg(not(target_os = "none"))]
-        #[unsafe(export_name = "main")]
-        extern "C" fn octopod_on_host() -> ::core::ffi::c_int {
-            $crate::stress::host::program::main()
-        }
+        $crate::program_on_host!();
     };
     ($function:path, heap: $heap:path) => {
         #[cfg(target_os = "none")]
@@ -61,4 +58,38 @@ macro_rules! program {
 
         $crate::program!($function, heap: extern);
     };
+}
+
+/// The part of [`program!`](crate::program!) on the host, where the launcher has it built for the host.
+#[cfg(all(not(target_os = "none"), octopod_host_program))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! program_on_host {
+    () => {
+        #[unsafe(export_name = "main")]
+        extern "C" fn octopod_on_host() -> ::core::ffi::c_int {
+            $crate::stress::host::program::main()
+        }
+    };
+}
+
+/// The part of [`program!`](crate::program!) on the host, where nothing has asked for it: cargo's configuration lacks the target.
+#[cfg(all(not(target_os = "none"), not(octopod_host_program)))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! program_on_host {
+    () => {
+        ::core::compile_error! {
+            "the kernel is built for the host; write into .cargo/config.toml: [build] target = \"x86_64-unknown-none\" \
+             (`octopod stress --host` builds it for the host; by hand, OCTOPOD_HOST_PROGRAM=1 allows it)"
+        }
+    };
+}
+
+/// The kernel has no such part.
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! program_on_host {
+    () => {};
 }

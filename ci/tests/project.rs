@@ -9,6 +9,7 @@ mod extensions;
 pub(crate) mod folder;
 mod git;
 mod heaps;
+mod lines;
 mod shards;
 
 use folder::{Project, Said, launcher};

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::base::Workspace;
 use crate::commands::args::{BochsArgs, EmulatorArgs, QemuArgs};
 use crate::machine::{AccelChoice, BootProtocol, MachineConfig};
 use crate::present::terminal::{Console, TerminalConfig};
@@ -37,7 +38,10 @@ impl DoctorArgs {
             bochs: bochs.clone(),
             ..MachineConfig::default()
         };
-        let parts = doctor::examine(&config);
+        let mut parts = doctor::examine(&config);
+        if let Some(project) = Workspace::find_or_here().ok().as_ref().and_then(Workspace::project) {
+            parts.extend(doctor::examine_project(&project.folder));
+        }
         Console::new(&TerminalConfig::default()).doctor(&parts);
         if doctor::healthy(&parts) { 0 } else { 2 }
     }

@@ -32,7 +32,7 @@ use crate::run::console::Names;
 use crate::run::records::draw_nonce;
 use crate::run::session::{self, Booted, Run};
 use crate::run::{CommandLine, RunConfig, Seen, debugger, folder, replay};
-use crate::setup;
+use crate::setup::{self, cargo_lines};
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.
 const GRACE: Duration = Duration::from_secs(60);
@@ -368,6 +368,13 @@ fn boot(
         return Err(Error::Usage("run what? --example NAME, or an ELF file".to_owned()));
     }
     build::check(&launch.kernel, workspace)?;
+    // A kernel that cargo has built is there, and the launcher is its runner.
+    if let (KernelSource::Workspace, Some(project)) = (&launch.kernel.source, workspace.project()) {
+        for line in cargo_lines::missing(&project.folder) {
+            let text = format!("{}: write into .cargo/config.toml: {}", line.consequence(), line.text());
+            observer.receive(Message::Note(&text));
+        }
+    }
     let mut emulator = setup::emulator::provide(&launch.machine, host, observer)?;
     if matches!(launch.kernel.source, KernelSource::Workspace | KernelSource::Example(_)) {
         setup::target::provide(observer)?;

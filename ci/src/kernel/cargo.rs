@@ -21,6 +21,9 @@ const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
 const BUILDING: &str = "building the kernel";
 const BUILDING_FOR_HOST: &str = "building the program for this host";
 
+/// Allows `program!` on the host: octopod's build script reads it.
+const HOST_PROGRAM: &str = "OCTOPOD_HOST_PROGRAM";
+
 /// Cargo's name for the target of the host.
 const HOST: &str = "host-tuple";
 
@@ -88,7 +91,7 @@ pub(crate) fn build_for_host(project: &Project, observer: &mut dyn Observer) -> 
     let mut command = cargo::command();
     command.current_dir(&project.folder).args(["build", "--bin", name, "--target", HOST]);
     command.args(["--profile", &project.profile]);
-    command.args(MESSAGES);
+    command.args(MESSAGES).env(HOST_PROGRAM, "1");
     cargo::forget_outer_package(&mut command);
     execute(command, name, BUILDING_FOR_HOST, observer)
 }

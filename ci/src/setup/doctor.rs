@@ -1,5 +1,6 @@
 //! Checks the installed tools and reports what is missing, and the purpose of each tool. Changes nothing.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::base::cargo::{self, TARGET};
@@ -8,6 +9,7 @@ use crate::base::{Error, Version};
 use crate::machine::accelerator::Host;
 use crate::machine::qemu::Qemu;
 use crate::machine::{EmulatorKind, Firmware, MachineConfig, accelerator as accel};
+use crate::setup::cargo_lines::{self, Line};
 use crate::setup::install::line;
 use crate::setup::limits::{NO_INSTALL, PROBE_LIMIT, may_install};
 use crate::setup::media::Need;
@@ -51,6 +53,26 @@ pub fn examine(config: &MachineConfig) -> Vec<Part> {
     parts.extend(media_parts(config));
     parts.extend([debugger(), rustup(), packages()]);
     parts
+}
+
+/// Examines the configuration of cargo for a project in this folder.
+pub fn examine_project(folder: &Path) -> Vec<Part> {
+    let missing = cargo_lines::missing(folder);
+    let part = |line: Line, name, purpose| {
+        let (state, found) = match missing.contains(&line) {
+            true => (State::Missing, format!("write into .cargo/config.toml: {}", line.text())),
+            false => (State::Present, line.text()),
+        };
+        Part { name, state, found, purpose }
+    };
+    vec![
+        part(Line::Target, "cargo's target", "without it `cargo build` builds the kernel for the host"),
+        part(
+            Line::Runner,
+            "cargo's runner",
+            "without it `cargo run` starts the kernel as a program of the host",
+        ),
+    ]
 }
 
 fn rust() -> Part {

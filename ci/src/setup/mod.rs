@@ -3,6 +3,7 @@
 
 pub mod apt;
 pub mod bochs;
+pub mod cargo_lines;
 pub mod consent;
 pub mod doctor;
 pub mod emulator;

@@ -238,6 +238,7 @@ pub fn main() -> i32 {
         eprintln!(
             "`octopod stress --host` starts this program for each workload. To start it by hand, for a debugger: \
              allocator=NAME (or heap=NAME) workload=NAME [threads=N] [blocks=N] [time_us=N] [seed=N]\n\
+             To build the kernel instead, write into .cargo/config.toml: [build] target = \"x86_64-unknown-none\"\n\
              allocator: {}\nheap: {}\nworkload: {}",
             choices::<&Allocator>(),
             choices::<&Heap>(),
