@@ -102,6 +102,7 @@ const WORK: Parameter = Parameter {
     allowed: <Work as FromText>::describe,
     default: |f| ParameterValue::write(&DEFAULT_WORK, f),
     set: None,
+    place: None,
 };
 
 impl ParameterSet for WorkParameters {
@@ -159,16 +160,6 @@ impl Options {
         let mut options = Options::defaults(built_in);
         command_line::parse(line, &mut options.sets(), Unknown::Skip)?;
         Ok(options)
-    }
-
-    /// Two parameters of one name, of which the program registers at least one.
-    pub fn duplicate() -> Option<&'static str> {
-        let names =
-            || Options::parameters().chain(command_line::registered()).map(|parameter| parameter.name);
-        names()
-            .enumerate()
-            .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
-            .map(|(_, name)| name)
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.

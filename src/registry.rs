@@ -61,6 +61,11 @@ impl Header {
     pub const fn new(name: &'static str, summary: &'static str, file: &'static str, line: u32) -> Header {
         Header { name: Text::new(name), summary: Text::new(summary), file: Text::new(file), line }
     }
+
+    /// Its name, and its place.
+    pub fn named_place(&self) -> (&'static str, Place<'static>) {
+        (self.name.as_str(), Place { file: self.file.as_str(), line: self.line })
+    }
 }
 
 /// The text of documentation comments, in one line.
@@ -80,11 +85,63 @@ pub const fn trimmed(text: &'static str) -> &'static str {
     }
 }
 
-/// Two entries of one list with the same name: the first such pair.
-pub fn duplicate<'a>(headers: impl Iterator<Item = &'a Header> + Clone) -> Option<(&'a Header, &'a Header)> {
-    headers.clone().enumerate().find_map(|(index, one)| {
-        let same = |other: &&Header| other.name.as_str() == one.name.as_str();
-        headers.clone().skip(index + 1).find(same).map(|other| (one, other))
+/// The place of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The source file.
+    pub file: &'a str,
+    /// The line in it.
+    pub line: u32,
+}
+
+impl Place<'_> {
+    /// No place is known.
+    pub const UNKNOWN: Place<'static> = Place { file: "?", line: 0 };
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Two entries of one kind with the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duplicate<'a> {
+    /// The kind, in the plural.
+    pub kind: &'static str,
+    /// The name.
+    pub name: &'a str,
+    /// The place of one entry; `None` for one of octopod's own.
+    pub first: Option<Place<'a>>,
+    /// The place of the other.
+    pub second: Place<'a>,
+}
+
+impl fmt::Display for Duplicate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Duplicate { kind, name, first, second } = self;
+        write!(f, "the program registers two {kind} called {name}")?;
+        match first {
+            Some(first) => write!(f, ", at {first} and at {second}"),
+            None => write!(f, ": that at {second} has the name of one that octopod has"),
+        }
+    }
+}
+
+/// The first entry that has the name of an earlier one or, as `is_own` knows, of octopod's own: both of them.
+pub fn duplicate<'a>(
+    kind: &'static str,
+    is_own: impl Fn(&str) -> bool,
+    registered: impl Iterator<Item = (&'a str, Place<'a>)> + Clone,
+) -> Option<Duplicate<'a>> {
+    registered.clone().enumerate().find_map(|(index, (name, second))| {
+        let mut earlier = registered.clone().take(index);
+        let first = match is_own(name) {
+            true => None,
+            false => Some(earlier.find(|(other, _)| *other == name)?.1),
+        };
+        Some(Duplicate { kind, name, first, second })
     })
 }
 
@@ -106,13 +163,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_of_one_name_are_found() {
-        let header = |name, line| Header::new(name, "", "a.rs", line);
-        let different = [header("a", 1), header("b", 2), header("ab", 3)];
-        assert!(duplicate(different.iter()).is_none());
-        let twice = [header("a", 1), header("b", 2), header("c", 3), header("b", 4)];
-        let (one, other) = duplicate(twice.iter()).unwrap();
-        assert_eq!((one.name.as_str(), one.line, other.line), ("b", 2, 4));
+    fn entries_of_one_name_are_found_with_both_places() {
+        let found = |own: &[&'static str], headers: &[(&'static str, u32)]| {
+            let headers: Vec<_> =
+                headers.iter().map(|(name, line)| Header::new(name, "", "a.rs", *line)).collect();
+            duplicate("things", |name| own.contains(&name), headers.iter().map(Header::named_place))
+                .map(|found| found.to_string())
+        };
+        assert_eq!(found(&["d"], &[("a", 1), ("b", 2), ("ab", 3)]), None);
+        assert_eq!(
+            found(&["d"], &[("a", 1), ("b", 2), ("c", 3), ("b", 4)]).unwrap(),
+            "the program registers two things called b, at a.rs:2 and at a.rs:4"
+        );
+        assert_eq!(
+            found(&["d", "c"], &[("a", 1), ("c", 3)]).unwrap(),
+            "the program registers two things called c: that at a.rs:3 has the name of one that octopod has"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! No stage is inlined: its part of the boot stack is free again when it returns.
 
+mod registered;
 mod work;
 
 pub use work::{stress, tests};
@@ -26,7 +27,7 @@ use crate::smp::{self, BringUp};
 use crate::sync;
 use crate::time::{self, Clock};
 use crate::wire::{BootStage, Nonce, Record, TraceClass};
-use crate::{apic, console, interrupts, panic, sched, selftest, stress, trace};
+use crate::{apic, console, interrupts, panic, sched, trace};
 
 /// The entry from rt0: 64-bit mode, the boot stack, early page tables, an IDT and GS base are set; interrupts are off.
 #[unsafe(no_mangle)]
@@ -102,30 +103,6 @@ fn loader(handoff: &Handoff) -> BootInfo {
     boot
 }
 
-/// Refuses a program that registers two things of one kind by one name: the command line could not tell them apart.
-fn refuse_duplicates() {
-    let allocators = stress::allocators::duplicate().map(|name| ("allocators", name));
-    let heaps = || stress::heap::duplicate().map(|name| ("heaps", name));
-    let workloads = || stress::workloads::duplicate().map(|name| ("workloads", name));
-    let parameters = || Options::duplicate().map(|name| ("parameters", name));
-    let faults = || crate::faults::duplicate().map(|name| ("faults", name));
-    let self_tests = || selftest::duplicate().map(|name| ("parts of the self-test", name));
-    let policies = || sched::policies::duplicate().map(|name| ("scheduling policies", name));
-    let contexts = || panic::duplicate().map(|name| ("panic contexts", name));
-    let all =
-        allocators.or_else(heaps).or_else(workloads).or_else(parameters).or_else(faults).or_else(self_tests);
-    if let Some((kind, name)) = all.or_else(policies).or_else(contexts) {
-        boot::refuse(format_args!("the program registers two {kind} called {name}, or one that octopod has"));
-    }
-    let counts = [
-        ("events", trace::PROGRAM_EVENTS.len(), trace::MAX_PROGRAM_EVENTS),
-        ("parts of the self-test", selftest::SELF_TESTS.len(), selftest::MAX_REGISTERED),
-    ];
-    if let Some((kind, count, most)) = counts.into_iter().find(|(_, count, most)| count > most) {
-        boot::refuse(format_args!("the program registers {count} {kind}; there is room for {most}"));
-    }
-}
-
 #[inline(never)]
 fn options(boot: &mut BootInfo) -> Options {
     begin(BootStage::Options);
@@ -136,7 +113,7 @@ fn options(boot: &mut BootInfo) -> Options {
         Err(_) => Nonce::in_command_line(boot.command_line),
     });
     let options = options.unwrap_or_else(|error| boot::refuse_command_line(&error));
-    refuse_duplicates();
+    registered::check();
     console::set_filter(options.kernel.log);
     #[cfg(feature = "faults")]
     faults::arm(&options.faults);

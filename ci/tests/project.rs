@@ -180,8 +180,31 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
 
     // Two of one name.
     project.replace("src/main.rs", "= \"bitmap\"", "= \"locked\"");
-    let refused = project.octopod(&["boot", "--debug"]);
-    refused.expect(5, &["the program registers two allocators called locked"]);
+    let twice = "the program registers two allocators called ";
+    let own = format!("{twice}locked: that at src/main.rs:13 has the name of one that octopod has");
+    let on_host = |allocator: &str| {
+        project.octopod(&[
+            "stress",
+            "--host",
+            "--mem",
+            "16M",
+            "--allocator",
+            allocator,
+            "--workloads",
+            "pairs",
+        ])
+    };
+    // The names that are given are octopod's, and the program's allocator would not be tested.
+    for refused in [project.octopod(&["boot", "--debug"]), on_host("locked"), on_host("octopod")] {
+        refused.expect(2, &[&own]);
+    }
+    project.replace("src/main.rs", "= \"locked\"", "= \"bitmap\"");
+    project.add("src/allocator.rs", ANOTHER);
+    let both = |said: &Said| {
+        said.expect(2, &[&format!("{twice}bitmap, at src/"), "src/main.rs:13", "src/allocator.rs:"]);
+    };
+    both(&project.octopod(&["boot", "--debug"]));
+    both(&on_host("bitmap"));
 }
 
 /// The stress on the host.
@@ -190,6 +213,16 @@ fn host(workloads: &str) -> [&str; 12] {
     let [a, b, c, d, e, f, g, h] = words;
     [a, b, c, d, e, f, g, h, "--allocator", "bitmap", "--workloads", workloads]
 }
+
+/// Another allocator of the same name.
+const ANOTHER: &str = "
+octopod::frame_allocator! {
+    pub static ANOTHER = \"bitmap\",
+    metadata: |needs| needs.frames.div_ceil(64) * size_of::<u64>(),
+    shape: MemoryShape::Contiguous { alignment: Order::FRAME },
+    run: |memory, run| run(&Bitmap::on(memory)),
+}
+";
 
 /// A condition that the compiler does not know.
 const HANGS: &str = "impl<'a> Bitmap<'a> {

@@ -9,6 +9,7 @@
 
 use crate::boot::command_line::Named;
 use crate::named_values;
+use crate::registry::Header;
 
 #[cfg(target_os = "none")]
 mod box64;
@@ -55,8 +56,16 @@ pub use registered::{BENCHES, Benchmark, Meter, count};
 pub(crate) use runner::run;
 
 /// The name of a benchmark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BenchName(&'static str);
+#[derive(Clone, Copy, Debug)]
+pub struct BenchName(Header);
+
+impl PartialEq for BenchName {
+    fn eq(&self, other: &BenchName) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for BenchName {}
 
 /// The names of benchmarks that the program registers, as parameters take them.
 #[cfg(target_os = "none")]
@@ -67,8 +76,13 @@ pub static BENCH_NAMES: [BenchName];
 impl BenchName {
     /// The name of a benchmark that a program registers, for the expansion of `bench!`.
     #[doc(hidden)]
-    pub const fn of_program(name: &'static str) -> BenchName {
-        BenchName(name)
+    pub const fn of_program(name: &'static str, file: &'static str, line: u32) -> BenchName {
+        BenchName(Header::new(name, "", file, line))
+    }
+
+    /// Its name and place; one of octopod's own has none.
+    pub(crate) fn header(&self) -> &Header {
+        &self.0
     }
 }
 
@@ -83,7 +97,7 @@ impl Named for BenchName {
     }
 
     fn name(&self) -> &'static str {
-        self.0
+        self.0.name.as_str()
     }
 }
 
@@ -94,7 +108,7 @@ named_values!(BenchName);
 macro_rules! benchmarks {
     ($($name:literal => $benchmark:expr,)*) => {
         /// The names of all benchmarks, as parameters take them.
-        const LIST: &[BenchName] = &[$(BenchName($name),)*];
+        const LIST: &[BenchName] = &[$(BenchName(Header::new($name, "", "", 0)),)*];
 
         /// The names of all benchmarks.
         #[cfg(all(target_os = "none", feature = "shell"))]

@@ -41,7 +41,8 @@ macro_rules! bench {
 
             #[$crate::registry::linkme::distributed_slice($crate::bench::BENCH_NAMES)]
             #[linkme(crate = $crate::registry::linkme)]
-            static NAME: $crate::bench::BenchName = $crate::bench::BenchName::of_program($name);
+            static NAME: $crate::bench::BenchName =
+                $crate::bench::BenchName::of_program($name, ::core::file!(), ::core::line!());
         };
     )+};
 }

@@ -46,7 +46,6 @@ mod tsc;
 pub use inject::{arm, at_entry, inject};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use injection::Point;
-pub(crate) use names::duplicate;
 pub use names::{FAULT_STAGES, Fault, FaultParameters};
 #[cfg(not(target_os = "none"))]
 pub use program::learn;

@@ -202,6 +202,7 @@ const FAULT: Parameter = Parameter {
     allowed: describe,
     default: |_| Ok(()),
     set: None,
+    place: None,
 };
 
 /// Writes the names of all faults, those of the program first: an error message may have no room for the last ones.
@@ -216,17 +217,8 @@ const STAGE: Parameter = Parameter {
     allowed: <Stage as FromText>::describe,
     default: |f| ParameterValue::write(&DEFAULT_STAGE, f),
     set: None,
+    place: None,
 };
-
-/// Returns a name that two faults have, or `None`.
-pub(crate) fn duplicate() -> Option<&'static str> {
-    let built_in = || Fault::all().iter().map(|fault| fault.name());
-    let names = || built_in().chain(program::registered().iter().map(|fault| fault.name));
-    names()
-        .enumerate()
-        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
-        .map(|(_, name)| name)
-}
 
 impl ParameterSet for FaultParameters {
     fn parameters(&self) -> &'static ParameterList {

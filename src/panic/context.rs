@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::hooks::SMP_OPS;
 use crate::console::{BoundedLines, PanicOutput};
-use crate::registry::{self, Header};
+use crate::registry::Header;
 use crate::wire::{PanicContextLine, Record};
 
 /// The most lines of one context in the report.
@@ -70,12 +70,6 @@ pub(super) fn go_on_after(line: &mut PanicOutput, message: &str, location: &str)
     lines.finish();
     print(line);
     true
-}
-
-/// Returns a name that two contexts have, or `None`.
-pub(crate) fn duplicate() -> Option<&'static str> {
-    registry::duplicate(PANIC_CONTEXTS.iter().map(|context| &context.header))
-        .map(|(one, _)| one.name.as_str())
 }
 
 fn put(line: &mut PanicOutput, name: &str, text: &str) {

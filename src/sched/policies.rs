@@ -84,16 +84,6 @@ pub fn learn(names: impl IntoIterator<Item = (std::string::String, std::string::
     LEARNED.get_or_init(|| names.into_iter().map(policy).collect());
 }
 
-/// Returns a name that two policies have, or `None`.
-#[cfg(target_os = "none")]
-pub(crate) fn duplicate() -> Option<&'static str> {
-    let names = || <&Policy>::all().iter().chain(<&Policy>::registered()).map(|policy| policy.name);
-    names()
-        .enumerate()
-        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
-        .map(|(_, name)| name)
-}
-
 impl Named for &'static Policy {
     fn all() -> &'static [&'static Policy] {
         BUILT_IN

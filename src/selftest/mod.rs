@@ -111,15 +111,6 @@ impl Named for &'static Part {
     }
 }
 
-/// Returns a name that two parts have, or `None`.
-pub(crate) fn duplicate() -> Option<&'static str> {
-    let names = || ALL.iter().chain(registered::registered()).map(|part| part.name);
-    names()
-        .enumerate()
-        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
-        .map(|(_, name)| name)
-}
-
 /// Some of the parts.
 pub type PartList = NameList<&'static Part, { ALL.len() + MAX_REGISTERED }>;
 

@@ -205,13 +205,3 @@ pub fn defaults() -> impl Iterator<Item = &'static Workload> {
     let registered = by_name(<&Workload>::registered(), |workload| workload.name);
     ALL.iter().chain(registered).copied().filter(|workload| workload.is_default)
 }
-
-/// Returns a name that two of them have, or `None`.
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the kernel checks it at boot"))]
-pub(crate) fn duplicate() -> Option<&'static str> {
-    let names = || <&Workload>::all().iter().chain(<&Workload>::registered()).map(|one| one.name);
-    names()
-        .enumerate()
-        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
-        .map(|(_, name)| name)
-}

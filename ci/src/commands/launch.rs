@@ -386,17 +386,13 @@ fn boot(
     let kernel = build::provide(&launch.kernel, workspace, observer)?;
     if kernel.is_users {
         let elf = input::read(&kernel.symbols, build::MOST_BYTES)?;
-        let wrong = |error: registry::RegistryError| Error::NotAKernel {
-            path: kernel.symbols.clone(),
-            reason: error.to_string(),
-        };
         if launch.kernel.is_from_cargo && !image::has_entry(&elf) {
             return Err(Error::NotAKernel {
                 path: kernel.symbols.clone(),
                 reason: image::NO_ENTRY.to_owned(),
             });
         }
-        registry::learn(&elf).map_err(wrong)?;
+        registry::learn(&elf).map_err(|error| error.of_file(&kernel.symbols))?;
         launch.command_line.check()?;
     }
     limits::check_image(kernel.image_end, launch.machine.mem.bytes())?;

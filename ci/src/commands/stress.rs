@@ -9,13 +9,14 @@ use octopod::boot::command_line::Named;
 use octopod::stress::parameters::MAX_CPU_COUNTS;
 use octopod::stress::workloads::{REPLAY, Workload, defaults};
 
+use crate::base::project::Project;
 use crate::base::values::{Seconds, Seed, Word};
-use crate::base::{Error, Observer};
+use crate::base::{Error, Message, Observer, Workspace};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::{Launch, LaunchKind, run_folder, with_report};
 use crate::commands::launch_args::LaunchArgs;
 use crate::host::stress::{self as host, HostConfig};
-use crate::kernel::build;
+use crate::kernel::build::{self, HostProgram};
 use crate::report::{Outcome, Report};
 use crate::run::replay;
 
@@ -143,11 +144,45 @@ impl StressArgs {
     }
 }
 
+/// The program of a project, if the command line names an allocator, a heap or a workload of its own. It is built in any case: only its
+/// file shows whether one of them has a name of octopod's, which would be tested in its place.
+fn program(
+    launch: &Launch,
+    project: &Project,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<Option<HostProgram>, Error> {
+    if launch.command_line.names_program() {
+        return build::for_host(project, workspace, observer).map(Some);
+    }
+    match build::for_host(project, workspace, &mut WithoutOutput(observer)) {
+        Ok(_) => Ok(None),
+        // It has no program for the host, and what is named is octopod's.
+        Err(Error::HostBuild { .. }) => {
+            let text = "the program does not build for this host: only names of octopod's own are known";
+            observer.receive(Message::Note(text));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Passes on what is reported, without the output of cargo.
+struct WithoutOutput<'a>(&'a mut dyn Observer);
+
+impl Observer for WithoutOutput<'_> {
+    fn receive(&mut self, message: Message<'_>) {
+        if !matches!(message, Message::Tool(_)) {
+            self.0.receive(message);
+        }
+    }
+}
+
 /// Runs the workloads as threads of this host; in a project, where an allocator or a workload of its own is named, by its program.
 pub fn launch_on_host(launch: &Launch, observer: &mut dyn Observer) -> Outcome {
     with_report(launch, observer, |begun, observer| {
-        let program = match begun.workspace.project().filter(|_| launch.command_line.names_program()) {
-            Some(project) => Some(build::for_host(project, &begun.workspace, observer)?),
+        let program = match begun.workspace.project() {
+            Some(project) => program(launch, project, &begun.workspace, observer)?,
             None => None,
         };
         let folder = run_folder(launch, &begun.workspace, &begun.files, observer)?;

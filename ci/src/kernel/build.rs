@@ -171,8 +171,7 @@ pub fn for_host(
         error => error,
     })?;
     let elf = input::read(&path, MOST_BYTES)?;
-    registry::learn(&elf)
-        .map_err(|error| Error::NotAKernel { path: path.clone(), reason: error.to_string() })?;
+    registry::learn(&elf).map_err(|error| error.of_file(&path))?;
     Ok(HostProgram { path, _lock: Arc::new(lock) })
 }
 

@@ -2,12 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::path::Path;
 use std::time::Duration;
 
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSegment};
-use octopod::registry::{Header, Text};
+use octopod::boot::command_line::Named;
+use octopod::faults::Fault;
+use octopod::registry::{Header, Place, Text, duplicate};
+use octopod::sched::policies::Policy;
+use octopod::selftest::Part;
+use octopod::stress::allocators::Allocator;
+use octopod::stress::heap::Heap;
+use octopod::stress::workloads::Workload;
 use octopod::testing::Test;
+
+use crate::base::Error;
 
 /// The type of a relocation that adds the slide to its addend (x86-64 psABI).
 const R_X86_64_RELATIVE: u32 = 8;
@@ -22,8 +32,17 @@ pub struct Entry {
     pub name: String,
     /// Its purpose.
     pub summary: String,
+    /// The file of its registration.
+    pub file: String,
+    /// The line in it.
+    pub line: u32,
+}
+
+impl Entry {
     /// `file:line` of its registration.
-    pub place: String,
+    pub fn place(&self) -> Place<'_> {
+        Place { file: &self.file, line: self.line }
+    }
 }
 
 /// A test.
@@ -68,6 +87,20 @@ pub enum RegistryError {
     /// An entry refers to bytes that the file does not have.
     #[error("an entry of the list {0} refers to the address {1:#x}, which is not in the file")]
     Address(&'static str, u64),
+    /// Two entries of a list have one name, or one has the name of an entry of octopod's own; with their places.
+    #[error("{0}")]
+    Duplicate(String),
+}
+
+impl RegistryError {
+    /// The error of a command that reads this file.
+    pub fn of_file(self, path: &Path) -> Error {
+        match self {
+            // The file is a kernel; what is wrong is the program.
+            RegistryError::Duplicate(reason) => Error::Usage(reason),
+            other => Error::NotAKernel { path: path.to_owned(), reason: other.to_string() },
+        }
+    }
 }
 
 /// The tests of a kernel's file, in the kernel's order.
@@ -183,28 +216,37 @@ pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
 const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
 
 /// Makes the allocators, heaps, workloads, faults, parts of the self-test and scheduling policies of a kernel's file known to this
-/// process, which then takes their names.
+/// process, which then takes their names. A name that two of them have would stand for one of them, so it is refused; the kernel
+/// refuses those of the other lists, whose names the launcher does not take.
 ///
 /// # Errors
 /// See [`RegistryError`].
 pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
-    let pairs = |list| {
-        let entries = match names(elf, list) {
-            // Another format than octopod's has no such list.
-            Err(RegistryError::NotElf(_)) => Vec::new(),
-            entries => entries?,
-        };
-        Ok::<_, RegistryError>(
-            entries.into_iter().map(|entry| (entry.name, entry.summary)).collect::<Vec<_>>(),
-        )
+    let list = |list| match names(elf, list) {
+        // Another format than octopod's has no such list.
+        Err(RegistryError::NotElf(_)) => Ok(Vec::new()),
+        entries => entries,
     };
-    let (allocators, heaps) = (pairs(NameList::Allocators)?, pairs(NameList::Heaps)?);
-    let (of_frames, of_heaps) = (pairs(NameList::Workloads)?, pairs(NameList::HeapWorkloads)?);
+    let pairs = |entries: Vec<Entry>| -> Vec<(String, String)> {
+        entries.into_iter().map(|entry| (entry.name, entry.summary)).collect()
+    };
+    let allocators = list(NameList::Allocators)?;
+    refuse_duplicates::<&Allocator>("allocators", &[&allocators])?;
+    let heaps = list(NameList::Heaps)?;
+    refuse_duplicates::<&Heap>("heaps", &[&heaps])?;
+    let (of_frames, of_heaps) = (list(NameList::Workloads)?, list(NameList::HeapWorkloads)?);
+    refuse_duplicates::<&Workload>("workloads", &[&of_frames, &of_heaps])?;
+    let faults = list(NameList::Faults)?;
+    refuse_duplicates::<Fault>("faults", &[&faults])?;
+    let self_tests = list(NameList::SelfTests)?;
+    refuse_duplicates::<&Part>("parts of the self-test", &[&self_tests])?;
+    let schedulers = list(NameList::Schedulers)?;
+    refuse_duplicates::<&Policy>("scheduling policies", &[&schedulers])?;
     let with = |is_of_heaps| move |(name, summary)| (name, summary, is_of_heaps);
-    let workloads: Vec<_> =
-        of_frames.into_iter().map(with(false)).chain(of_heaps.into_iter().map(with(true))).collect();
-    let (faults, self_tests) = (pairs(NameList::Faults)?, pairs(NameList::SelfTests)?);
-    let schedulers = pairs(NameList::Schedulers)?;
+    let of_frames = pairs(of_frames).into_iter().map(with(false));
+    let workloads: Vec<_> = of_frames.chain(pairs(of_heaps).into_iter().map(with(true))).collect();
+    let (allocators, heaps, faults) = (pairs(allocators), pairs(heaps), pairs(faults));
+    let (self_tests, schedulers) = (pairs(self_tests), pairs(schedulers));
     if !allocators.is_empty() {
         octopod::stress::allocators::learn(allocators);
     }
@@ -224,6 +266,16 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
         octopod::sched::policies::learn(schedulers);
     }
     Ok(())
+}
+
+/// Refuses entries of one kind with the same name, or with one of octopod's own.
+fn refuse_duplicates<T: Named>(kind: &'static str, lists: &[&[Entry]]) -> Result<(), RegistryError> {
+    let is_own = |name: &str| T::all().iter().any(|own| own.name() == name);
+    let entries = lists.iter().copied().flatten().map(|entry| (entry.name.as_str(), entry.place()));
+    match duplicate(kind, is_own, entries) {
+        Some(duplicate) => Err(RegistryError::Duplicate(duplicate.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// A file, with the words that its relocations set.
@@ -306,7 +358,8 @@ impl Fields<'_> {
         Ok(Entry {
             name: self.text(offset + offset_of!(Header, name))?,
             summary: self.text(offset + offset_of!(Header, summary))?,
-            place: format!("{file}:{line}"),
+            file,
+            line,
         })
     }
 }

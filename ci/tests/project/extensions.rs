@@ -139,11 +139,25 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let missed = bench(&format!("[triple]\nlimit = {}\n[gone]\nlimit = 1\n", cost - 0.5));
     missed.expect(1, &["triple takes ", " instructions, its limit is ", "gone was not measured"]);
 
-    // Two of one name.
+    // Two of one name: the kernel refuses those whose names the launcher does not take, the launcher the others. Each has its place.
+    let twice = |status, kind_and_name: &str, places: &str| {
+        with(&[]).expect(status, &[&format!("the program registers two {kind_and_name}{places}")]);
+    };
+    let own = |text: &str| format!(": that at {} has the name of one that octopod has", place(text));
     project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");
-    with(&[]).expect(5, &["the program registers two panic contexts called queue"]);
+    let contexts = place("octopod::panic_context!");
+    twice(5, "panic contexts called queue", &format!(", at {contexts} and at {contexts}"));
+    let lines = PROGRAM.lines().count();
+    let option = |item: &str| format!("octopod::option! {{ static {item}: u64 = 1, \"count\"; }}\n");
+    project.add("src/main.rs", &(option("COUNT") + &option("AGAIN")));
+    let options = format!(", at src/main.rs:{} and at src/main.rs:{}", lines + 1, lines + 2);
+    twice(5, "parameters called count", &options);
+    project.replace("src/main.rs", "\"triple\" =>", "\"mutex_pair\" =>");
+    twice(5, "benchmarks called mutex_pair", &own("octopod::bench!"));
     project.replace("src/main.rs", "NAME: &str = \"last_first\"", "NAME: &str = \"fair\"");
-    with(&[]).expect(5, &["the program registers two scheduling policies called fair"]);
+    twice(2, "scheduling policies called fair", &own("octopod::scheduler!"));
+    project.replace("src/main.rs", "\"queues\", |rounds|", "\"threads\", |rounds|");
+    twice(2, "parts of the self-test called threads", &own("octopod::self_test!"));
     project.replace("src/main.rs", "\"relock\"", "\"lock_twice\"");
-    with(&[]).expect(5, &["the program registers two faults called lock_twice"]);
+    twice(2, "faults called lock_twice", &own("octopod::fault!"));
 }

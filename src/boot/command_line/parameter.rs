@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::value_error::ValueError;
+use crate::registry::Place;
 
 /// The most sets that one command line is parsed for.
 pub const MAX_SETS: usize = 12;
@@ -23,6 +24,8 @@ pub struct Parameter {
     pub default: fn(&mut fmt::Formatter<'_>) -> fmt::Result,
     /// Sets a parameter that a program registers; `None` for those of a set.
     pub set: Option<SetParameter>,
+    /// Where the program registers it; `None` for those of a set.
+    pub place: Option<Place<'static>>,
 }
 
 impl PartialEq for Parameter {

@@ -77,6 +77,10 @@ macro_rules! option {
                     $crate::boot::command_line::ParameterValue::write(&value, f)
                 },
                 set: ::core::option::Option::Some(|text| $item.assign(text)),
+                place: ::core::option::Option::Some($crate::registry::Place {
+                    file: ::core::file!(),
+                    line: ::core::line!(),
+                }),
             };
         };
     )*};

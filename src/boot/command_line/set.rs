@@ -124,6 +124,7 @@ macro_rules! parameters {
                             $crate::boot::command_line::ParameterValue::write(&value, f)
                         },
                         set: ::core::option::Option::None,
+                        place: ::core::option::Option::None,
                     },
                 )*];
                 &PARAMETERS

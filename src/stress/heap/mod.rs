@@ -147,13 +147,3 @@ impl Named for &'static Heap {
         self.name
     }
 }
-
-/// Returns a name that two of them have, or `None`.
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the kernel checks it at boot"))]
-pub(crate) fn duplicate() -> Option<&'static str> {
-    let names = || <&Heap>::all().iter().chain(<&Heap>::registered()).map(|one| one.name);
-    names()
-        .enumerate()
-        .find(|(index, name)| names().skip(index + 1).any(|other| other == *name))
-        .map(|(_, name)| name)
-}

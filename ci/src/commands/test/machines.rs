@@ -219,10 +219,10 @@ mod tests {
     use crate::run::Seen;
 
     fn entry(number: u16, should_panic: bool) -> TestEntry {
-        let (name, summary, place) = (format!("t::{number}"), String::new(), "t.rs:1".to_owned());
+        let (name, summary, file) = (format!("t::{number}"), String::new(), "t.rs".to_owned());
         TestEntry {
             number,
-            entry: Entry { name, summary, place },
+            entry: Entry { name, summary, file, line: 1 },
             cpus: 1,
             timeout: Duration::from_secs(1),
             should_panic,
