@@ -116,7 +116,7 @@ fn a_project_on_the_archives_alone_works_and_fails_with_the_right_words() {
     fs::copy(folder::launcher(), &launcher).unwrap();
     // Nothing may resolve to the crate of the same name on crates.io.
     let nowhere = tempfile::tempdir().unwrap();
-    let refused = folder::said(Command::new(&launcher).args(["new", "guest"]).current_dir(nowhere.path()));
+    let refused = folder::said(folder::outside(&launcher).args(["new", "guest"]).current_dir(nowhere.path()));
     refused.expect(2, &["--path DIR", "--git URL", "--registry NAME", "crates.io has another crate"]);
     assert!(!nowhere.path().join("guest").exists());
 

@@ -72,10 +72,7 @@ impl Project {
 
     /// A command in a folder, with this launcher in the path.
     pub(crate) fn command(&self, program: &Path, folder: &Path) -> Command {
-        let mut command = Command::new(program);
-        for name in OF_OUTER_CARGO {
-            command.env_remove(name);
-        }
+        let mut command = outside(program);
         let bin = self.launcher.parent().unwrap().to_owned();
         let paths = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths([bin].into_iter().chain(env::split_paths(&paths))).unwrap();
@@ -142,6 +139,15 @@ impl Project {
         assert!(text.contains(old), "{path} has no {old}");
         self.write(path, &text.replace(old, new));
     }
+}
+
+/// A command that does not know of the cargo that runs the tests.
+pub(crate) fn outside(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for name in OF_OUTER_CARGO {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// The program of the cargo that runs the tests.
