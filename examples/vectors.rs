@@ -27,8 +27,7 @@ fn taken(_: ProgramVector) {
 }
 
 fn main(machine: &Machine) -> Result<(), Reason> {
-    let fail = |error: &dyn core::fmt::Display| Reason::of_program(format_args!("{error}"));
-    let vector = ProgramVector::allocate("hello", taken).map_err(|error| fail(&error))?;
+    let vector = ProgramVector::allocate("hello", taken)?;
     let cpus = u64::from(machine.bring_up.online);
     for round in 1..=cpus {
         // Each sends one to a CPU that no other sends one to.
@@ -38,7 +37,7 @@ fn main(machine: &Machine) -> Result<(), Reason> {
         })?;
         let is_round_over = || ALL_TAKEN.load(Ordering::Acquire) == round * cpus;
         time::halt_until(&Deadline::after_ms(IPI_CALL_TIMEOUT_MS), is_round_over)
-            .map_err(|_| fail(&"an interrupt was lost"))?;
+            .map_err(|_| Reason::of_program(format_args!("an interrupt was lost")))?;
     }
     for cpu in smp::online() {
         let count = cpu.get(TAKEN).map_or(0, |taken| taken.load(Ordering::Relaxed));

@@ -5,9 +5,18 @@ use core::fmt;
 use crate::boot::BootInfo;
 use crate::console::LineBuffer;
 use crate::cpu::Features;
+use crate::interrupts::NoFreeVector;
+use crate::memory::frames::FreeError;
+use crate::memory::{DeviceMappingError, MapError, VmapError};
 use crate::options::Options;
-use crate::smp::{BringUp, WorkError};
-use crate::thread::SpawnError;
+use crate::smp::hotplug::{OfflineError, OnlineError};
+use crate::smp::{BringUp, CallError, SendError, ShootdownError, WakeError, WorkError};
+use crate::sync::TimedOut;
+use crate::task::StartError;
+use crate::thread::sync::channel::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::thread::{AccessError, AffinityError, SpawnError};
+use crate::time::timer::TimerError;
+use crate::work::{self, DelayError};
 
 pub use crate::report::reason::Reason;
 
@@ -38,11 +47,41 @@ impl From<WorkError> for Reason {
     }
 }
 
-/// A thread that was not spawned fails the program that returns its error.
-impl From<SpawnError> for Reason {
-    fn from(error: SpawnError) -> Reason {
-        Reason::of_program(format_args!("{error}"))
-    }
+/// Implements `From` for errors, whose texts become the reason: so `?` returns them from a program's function.
+macro_rules! reasons {
+    ($($error:ty),* $(,)?) => {$(
+        /// The error fails the program that returns it, with its own text.
+        impl From<$error> for Reason {
+            fn from(error: $error) -> Reason {
+                Reason::of_program(format_args!("{error}"))
+            }
+        }
+    )*};
+}
+
+reasons! {
+    AccessError,
+    AffinityError,
+    CallError,
+    DelayError,
+    DeviceMappingError,
+    FreeError,
+    MapError,
+    NoFreeVector,
+    OfflineError,
+    OnlineError,
+    RecvError,
+    RecvTimeoutError,
+    SendError,
+    ShootdownError,
+    SpawnError,
+    StartError,
+    TimedOut,
+    TimerError,
+    TryRecvError,
+    VmapError,
+    WakeError,
+    work::StartError,
 }
 
 // Safe to call: `program!` defines the symbol with this type. Another definition takes `unsafe(no_mangle)`.

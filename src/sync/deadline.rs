@@ -1,5 +1,7 @@
 //! Deadlines, and waits until a deadline.
 
+use core::fmt;
+
 use crossbeam_utils::Backoff;
 
 use super::hook::Hook;
@@ -35,6 +37,12 @@ pub struct Deadline {
 /// The condition of a wait did not hold in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what was waited for did not happen in time")
+    }
+}
 
 /// Spins until `condition` holds or `has_passed` returns true.
 #[inline]
