@@ -163,7 +163,6 @@ mod shell;
 #[cfg(target_os = "none")]
 mod audit;
 pub mod bench;
-#[doc(hidden)]
 pub mod selftest;
 
 #[doc(hidden)]

@@ -9,7 +9,7 @@ use crate::faults::FaultParameters;
 use crate::heap::parameters::HeapParameters;
 use crate::named;
 use crate::sched::parameters::SchedulerParameters;
-use crate::selftest::SelfTestParameters;
+use crate::selftest::parameters::SelfTestParameters;
 use crate::stress::parameters::StressParameters;
 use crate::testing::TestParameters;
 use crate::time::parameters::ClockParameters;

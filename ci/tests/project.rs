@@ -5,6 +5,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
+mod documented;
 mod extensions;
 pub(crate) mod folder;
 mod git;

@@ -1,12 +1,11 @@
 //! Layer 10: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
-//! one after the other, each on every CPU, then those that the program registers. `selftest.parts=` selects some.
+//! one after the other, each on every CPU, then those that the program registers by [`self_test!`](crate::self_test!).
+//! `selftest.parts=` selects some. A part returns a [`CheckResult`]; [`failed`] makes the error of a check that has failed.
 //!
 //! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `check.rs`, and add a line
 //! to `parts!`.
 
-use crate::boot::command_line::{Bounded, NameList, Named};
-use crate::parameters;
-use crate::registry::by_name;
+use crate::boot::command_line::Named;
 
 #[cfg(target_os = "none")]
 mod check;
@@ -14,6 +13,8 @@ mod check;
 mod heap_frees;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 mod nmis;
+#[doc(hidden)]
+pub mod parameters;
 mod part;
 mod registered;
 #[cfg(all(target_os = "none", feature = "selftest"))]
@@ -23,12 +24,19 @@ mod runner;
 pub use vectors::faults::arm as arm_clobber;
 
 #[cfg(target_os = "none")]
-pub use check::{CheckResult, Failed, SelfTestError, failed};
+#[doc(hidden)]
+pub use check::SelfTestError;
+#[cfg(target_os = "none")]
+pub use check::{CheckResult, Failed, failed};
+#[doc(hidden)]
 pub use part::Part;
 #[cfg(not(target_os = "none"))]
+#[doc(hidden)]
 pub use registered::learn;
+#[doc(hidden)]
 pub use registered::{MAX_REGISTERED, SELF_TEST_NAMES, SELF_TESTS};
 #[cfg(all(target_os = "none", feature = "selftest"))]
+#[doc(hidden)]
 pub use runner::run;
 
 /// What runs a part: the same function in each, where the kernel has no self-test.
@@ -36,9 +44,6 @@ pub use runner::run;
 fn not_built_in(_: u32) -> CheckResult {
     unreachable!("the command line cannot select the self-test")
 }
-
-/// The largest value of `selftest.rounds`.
-const MAX_ROUNDS: u32 = 1_000_000_000;
 
 /// Declares the modules of all parts, and lists the parts in the order in which they run.
 macro_rules! parts {
@@ -108,28 +113,5 @@ impl Named for &'static Part {
 
     fn name(&self) -> &'static str {
         self.name
-    }
-}
-
-/// Some of the parts.
-pub type PartList = NameList<&'static Part, { ALL.len() + MAX_REGISTERED }>;
-
-/// All parts, those of the program last.
-fn all() -> PartList {
-    let mut list = PartList::EMPTY;
-    // The boot refuses a program with more of them than fit, or with two of one name.
-    for part in ALL.iter().chain(by_name(registered::registered(), |part| part.name)) {
-        list.push(part);
-    }
-    list
-}
-
-parameters! {
-    /// The parameters of the self-test.
-    pub struct SelfTestParameters {
-        /// The parts, in this order.
-        pub parts: PartList = all(), "selftest.parts";
-        /// The rounds of each part that has rounds, all CPUs together.
-        pub rounds: Bounded<1, MAX_ROUNDS> = Bounded::new(1000).expect("within bounds"), "selftest.rounds";
     }
 }

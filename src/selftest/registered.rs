@@ -49,13 +49,15 @@ pub(super) fn registered() -> &'static [&'static Part] {
 /// `selftest.parts=NAME` alone.
 ///
 /// ```ignore
+/// use octopod::selftest::failed;
+///
 /// octopod::self_test! {
 ///     /// Each CPU's queue counts what was put into it.
 ///     QUEUES = "queues", |rounds| {
 ///         for round in 0..rounds {
 ///             queue::push(round);
 ///             if queue::pop() != Some(round) {
-///                 return Err(selftest::failed(format_args!("round {round}: another item came back")));
+///                 return Err(failed(format_args!("round {round}: another item came back")));
 ///             }
 ///         }
 ///         Ok(())
