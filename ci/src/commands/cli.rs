@@ -12,14 +12,13 @@ use crate::base::interrupt;
 use crate::commands::alloc_trace::AllocTraceArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
-use crate::commands::help::after_help;
 use crate::commands::matrix::MatrixArgs;
 use crate::commands::new::NewArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::runs::RunCommand;
 use crate::commands::soak::SoakArgs;
 use crate::commands::test::TestArgs;
-use crate::commands::{defaults, hints, settings};
+use crate::commands::{defaults, help, hints, settings};
 use crate::setup::{consent, qemu};
 
 /// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
@@ -28,8 +27,8 @@ use crate::setup::{consent, qemu};
     name = "octopod",
     version,
     about,
-    after_help = after_help(),
-    override_usage = "cargo run -- [COMMAND] [OPTIONS] [-- QEMU ARGUMENTS]",
+    after_help = help::after_help(help::launcher()),
+    override_usage = help::usage(help::launcher()),
     max_term_width = 110
 )]
 pub struct Cli {

@@ -1,41 +1,132 @@
-//! The text of `--help` after the options.
+//! The text of `--help` after the options, and its first line: with the words by which this launcher was started.
+
+use std::env;
 
 use crate::base::verdict::STATUSES;
 
-/// The text: statuses, environment, examples.
-pub(crate) fn after_help() -> String {
-    let statuses: String =
-        STATUSES.iter().map(|(status, meaning)| format!("  {status:>3}  {meaning}\n")).collect();
-    format!("Exit status:\n{statuses}\n{AFTER_STATUSES}")
+/// The words before the command: cargo's where it runs the launcher of a checkout, otherwise the launcher's name.
+pub(crate) fn launcher() -> &'static str {
+    let package = env::var_os("CARGO_PKG_NAME");
+    // Of the runner of a project, cargo names the project's package.
+    if package.is_some_and(|name| name == env!("CARGO_PKG_NAME")) { BY_CARGO } else { INSTALLED }
 }
 
-const AFTER_STATUSES: &str = "\
+const BY_CARGO: &str = "cargo run --";
+const INSTALLED: &str = "octopod";
+
+/// The line of the usage.
+pub(crate) fn usage(launcher: &str) -> String {
+    format!("{launcher} [COMMAND] [OPTIONS] [-- QEMU ARGUMENTS]")
+}
+
+/// The text: statuses, environment, examples.
+pub(crate) fn after_help(launcher: &str) -> String {
+    let statuses: String =
+        STATUSES.iter().map(|(status, meaning)| format!("  {status:>3}  {meaning}\n")).collect();
+    let examples: Vec<String> = examples(launcher)
+        .map(|(command, purpose)| {
+            let command = if command.chars().count() > WIDTH { format!("{command} ") } else { command };
+            format!("  {command:WIDTH$}{purpose}")
+        })
+        .collect();
+    format!("Exit status:\n{statuses}\n{ENVIRONMENT}\nExamples:\n{}", examples.join("\n"))
+}
+
+const ENVIRONMENT: &str = "\
 Environment:
   OCTOPOD_QEMU=PATH      as --qemu
   OCTOPOD_BOCHS=PATH     as --bochs
   OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
   OCTOPOD_NO_INSTALL=1   install nothing; print the command instead (at a terminal the launcher asks first)
   OCTOPOD_ROOT=DIR       the checkout to work on, instead of the nearest one
+";
 
-Examples:
-  cargo run                                           stress on eight CPUs
-  cargo run -- boot --smp 64 --machine pc             64 CPUs on an older PC
-  cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
-  cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from an ISO image
-  cargo run -- stress --seconds 60 --json out.json    a report for programs
-  cargo run -- boot --log smp=debug,warn              more log lines of one module, fewer of the others
-  cargo run -- boot --emulator bochs                  in Bochs, which is slower and stricter
-  cargo run -- boot -- -d int -D int.log              QEMU's own options after --
-  cargo run -- boot --trace                           a timeline of each CPU, for Perfetto
-  cargo run -- bench                                  the cost of operations, in instructions
-  cargo run -- report OLD NEW                         compare two runs: folders, or their report.json
-  cargo run -- run --example hello                    a custom kernel, from examples/
-  cargo run -- run --kernel my-kernel.elf             a custom kernel, from an ELF file
-  cargo run -- shell                                  the console of the running kernel
-  cargo run -- shell -c cpus -c irq                   run these commands in it
-  printf 'cpus\\nirq\\n' | cargo run -q -- shell         commands from a pipe; its end ends the run
-  cargo run -- gdb --append work=stress               wait for gdb, then stress
-  cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
-  cargo run -- matrix memory                          the rows whose name contains `memory`
-  cargo run -- soak boots --count 22                  a few boots of the soak
-  cargo run -- soak loom shuttle                      the models of the lock-free parts";
+/// The width of an example's command.
+const WIDTH: usize = 52;
+
+/// Where an example works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a checkout and in a project.
+    Any,
+    /// In a checkout alone.
+    Checkout,
+}
+
+use Place::{Any, Checkout};
+
+/// The examples: the arguments, the purpose, and where it works.
+const EXAMPLES: [(&str, &str, Place); 21] = [
+    ("", "stress on eight CPUs", Any),
+    ("boot --smp 64 --machine pc", "64 CPUs on an older PC", Any),
+    ("boot --smp 6,sockets=2,cores=3", "sparse APIC IDs", Any),
+    ("boot --boot uefi", "by GRUB on UEFI firmware, from an ISO image", Any),
+    ("stress --seconds 60 --json out.json", "a report for programs", Any),
+    ("boot --log smp=debug,warn", "more log lines of one module, fewer of the others", Any),
+    ("boot --emulator bochs", "in Bochs, which is slower and stricter", Any),
+    ("boot -- -d int -D int.log", "QEMU's own options after --", Any),
+    ("boot --trace", "a timeline of each CPU, for Perfetto", Any),
+    ("bench", "the cost of operations, in instructions", Any),
+    ("report OLD NEW", "compare two runs: folders, or their report.json", Any),
+    ("run --example hello", "a custom kernel, from examples/", Checkout),
+    ("run --kernel my-kernel.elf", "a custom kernel, from an ELF file", Any),
+    ("shell", "the console of the running kernel", Any),
+    ("shell -c cpus -c irq", "run these commands in it", Any),
+    (PIPED, "commands from a pipe; its end ends the run", Any),
+    ("gdb --append work=stress", "wait for gdb, then stress", Any),
+    ("matrix --tier full --shard 1/4", "a quarter of all rows of config/machines.toml", Checkout),
+    ("matrix memory", "the rows whose name contains `memory`", Any),
+    ("soak boots --count 22", "a few boots of the soak", Checkout),
+    ("soak loom shuttle", "the models of the lock-free parts", Checkout),
+];
+
+/// The example whose commands come from a pipe.
+const PIPED: &str = "shell < pipe";
+
+/// The examples that work with a launcher that is started so, each with its purpose.
+fn examples(launcher: &str) -> impl Iterator<Item = (String, &'static str)> {
+    let here = EXAMPLES.iter().filter(move |(.., place)| launcher == BY_CARGO || *place == Any);
+    here.map(move |&(arguments, purpose, _)| {
+        let command = match (arguments, launcher) {
+            ("", BY_CARGO) => "cargo run".to_owned(),
+            ("", _) => launcher.to_owned(),
+            (PIPED, BY_CARGO) => "printf 'cpus\\nirq\\n' | cargo run -q -- shell".to_owned(),
+            (PIPED, _) => format!("printf 'cpus\\nirq\\n' | {launcher} shell"),
+            _ => format!("{launcher} {arguments}"),
+        };
+        (command, purpose)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::cli::Cli;
+
+    #[test]
+    fn the_examples_are_those_of_the_launcher_that_was_started() {
+        let installed = after_help(INSTALLED);
+        assert!(!installed.contains("cargo run") && !installed.contains("config/"), "{installed}");
+        assert!(!usage(INSTALLED).contains("cargo"));
+        assert!(after_help(BY_CARGO).contains("\n  cargo run -- boot --smp 64 --machine pc "));
+        for (command, _) in examples(INSTALLED) {
+            let command = command.split(" | ").last().unwrap();
+            let words = shlex::split(command).unwrap();
+            assert_eq!(words[0], "octopod", "{command}");
+            assert!(Cli::read(words.into_iter().map(Into::into)).is_ok(), "{command}");
+        }
+        assert!(examples(INSTALLED).count() > 15);
+    }
+
+    #[test]
+    fn the_purposes_stand_below_each_other() {
+        for launcher in [INSTALLED, BY_CARGO] {
+            let help = after_help(launcher);
+            for (command, purpose) in examples(launcher) {
+                let line = help.lines().find(|line| line.starts_with(&format!("  {command} "))).unwrap();
+                assert!(line.ends_with(purpose), "{line}");
+                assert!(line.find(purpose) == Some(WIDTH + 2), "{line}");
+            }
+        }
+    }
+}
