@@ -208,6 +208,20 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
     both(&on_host("bitmap"));
 }
 
+#[test]
+fn the_help_of_an_installed_launcher_has_its_own_name() {
+    let cargos = launcher().with_file_name("cargo-octopod");
+    for (program, words) in [(launcher(), vec!["--help"]), (cargos, vec!["octopod", "--help"])] {
+        let help = folder::said(folder::outside(&program).args(words));
+        help.expect(0, &["Usage: octopod [COMMAND]", "\n  octopod boot --smp 64 --machine pc "]);
+        assert!(!help.text.contains("cargo run"), "{}", help.text);
+    }
+    // Cargo runs the launcher of a checkout.
+    let by_cargo =
+        folder::said(folder::outside(&launcher()).env("CARGO_PKG_NAME", "octopod-ci").arg("--help"));
+    by_cargo.expect(0, &["Usage: cargo run -- [COMMAND]", "\n  cargo run -- boot --smp 64 "]);
+}
+
 /// The stress on the host.
 fn host(workloads: &str) -> [&str; 12] {
     let words = ["stress", "--host", "--mem", "16M", "--cpus", "2", "--seconds", "0.2"];
