@@ -44,7 +44,7 @@ Environment:
 /// The width of an example's command.
 const WIDTH: usize = 52;
 
-/// Where an example works.
+/// The workspaces in which an example works.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// In a checkout and in a project.
@@ -55,7 +55,7 @@ enum Place {
 
 use Place::{Any, Checkout};
 
-/// The examples: the arguments, the purpose, and where it works.
+/// The examples: the arguments, the purpose, and the workspaces.
 const EXAMPLES: [(&str, &str, Place); 21] = [
     ("", "stress on eight CPUs", Any),
     ("boot --smp 64 --machine pc", "64 CPUs on an older PC", Any),

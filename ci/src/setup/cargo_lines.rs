@@ -29,7 +29,7 @@ impl Line {
         }
     }
 
-    /// What cargo does without it.
+    /// The effect of cargo's commands without it.
     pub fn consequence(self) -> &'static str {
         match self {
             Line::Target => "`cargo build` builds the kernel for the host",

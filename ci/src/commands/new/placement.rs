@@ -34,7 +34,7 @@ pub(super) enum Placement {
 }
 
 impl Placement {
-    /// What the user has to know.
+    /// A line for the user, unless the place is as expected.
     pub(super) fn note(&self) -> Option<String> {
         match self {
             Placement::Alone => None,

@@ -1,4 +1,4 @@
-//! Where a project has octopod from. Nothing names crates.io: another crate has the name there.
+//! The source of octopod for a new project. Nothing names crates.io: another crate has the name there.
 
 use std::fs;
 use std::path::Path;

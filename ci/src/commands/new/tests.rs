@@ -103,7 +103,7 @@ fn manifest(folder: &Path, text: &str) {
     fs::write(folder.join("Cargo.toml"), text).unwrap();
 }
 
-/// What cargo says about the project, which it must take.
+/// Cargo's description of the project, which it must take.
 fn metadata(folder: &Path) -> serde_json::Value {
     let mut command = crate::base::cargo::command();
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(folder);
