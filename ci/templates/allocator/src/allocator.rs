@@ -28,7 +28,8 @@ impl FrameSource for Bitmap<'_> {
 
     fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {
         self.words.iter().enumerate().find_map(|(index, word)| {
-            let bits = word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?;
+            let bits =
+                word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?;
             Some(self.first + (index * 64 + bits.trailing_zeros() as usize))
         })
     }
