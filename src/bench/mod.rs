@@ -57,7 +57,7 @@ pub(crate) use runner::run;
 
 /// The name of a benchmark.
 #[derive(Clone, Copy, Debug)]
-pub struct BenchName(Header);
+pub struct BenchName(&'static Header);
 
 impl PartialEq for BenchName {
     fn eq(&self, other: &BenchName) -> bool {
@@ -76,13 +76,13 @@ pub static BENCH_NAMES: [BenchName];
 impl BenchName {
     /// The name of a benchmark that a program registers, for the expansion of `bench!`.
     #[doc(hidden)]
-    pub const fn of_program(name: &'static str, file: &'static str, line: u32) -> BenchName {
-        BenchName(Header::new(name, "", file, line))
+    pub const fn of_program(header: &'static Header) -> BenchName {
+        BenchName(header)
     }
 
     /// Its name and place; one of octopod's own has none.
-    pub(crate) fn header(&self) -> &Header {
-        &self.0
+    pub(crate) fn header(&self) -> &'static Header {
+        self.0
     }
 }
 
@@ -108,7 +108,7 @@ named_values!(BenchName);
 macro_rules! benchmarks {
     ($($name:literal => $benchmark:expr,)*) => {
         /// The names of all benchmarks, as parameters take them.
-        const LIST: &[BenchName] = &[$(BenchName(Header::new($name, "", "", 0)),)*];
+        const LIST: &[BenchName] = &[$(BenchName(const { &Header::new($name, "", "", 0) }),)*];
 
         /// The names of all benchmarks.
         #[cfg(all(target_os = "none", feature = "shell"))]

@@ -39,10 +39,12 @@ macro_rules! bench {
                 |meter, repetitions| $crate::bench::count(meter, repetitions, $operation),
             );
 
+            static HEADER: $crate::registry::Header =
+                $crate::registry::Header::new($name, "", ::core::file!(), ::core::line!());
+
             #[$crate::registry::linkme::distributed_slice($crate::bench::BENCH_NAMES)]
             #[linkme(crate = $crate::registry::linkme)]
-            static NAME: $crate::bench::BenchName =
-                $crate::bench::BenchName::of_program($name, ::core::file!(), ::core::line!());
+            static NAME: $crate::bench::BenchName = $crate::bench::BenchName::of_program(&HEADER);
         };
     )+};
 }

@@ -147,7 +147,7 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");
     let contexts = place("octopod::panic_context!");
     twice(5, "panic contexts called queue", &format!(", at {contexts} and at {contexts}"));
-    let lines = PROGRAM.lines().count();
+    let lines = fs::read_to_string(project.folder.join("src/main.rs")).unwrap().lines().count();
     let option = |item: &str| format!("octopod::option! {{ static {item}: u64 = 1, \"count\"; }}\n");
     project.add("src/main.rs", &(option("COUNT") + &option("AGAIN")));
     let options = format!(", at src/main.rs:{} and at src/main.rs:{}", lines + 1, lines + 2);
