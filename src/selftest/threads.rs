@@ -4,6 +4,7 @@ mod affinity;
 mod blocking;
 mod deferring;
 mod moving;
+mod preempting;
 mod staying;
 mod tasks;
 mod values;
@@ -47,6 +48,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += sleepers()?;
         spawned += blocking::run()?;
         spawned += moving::run()?;
+        spawned += preempting::run()?;
         spawned += staying::run()?;
         spawned += affinity::run()?;
         spawned += values::run()?;

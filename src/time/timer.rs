@@ -149,8 +149,7 @@ pub(crate) fn restart(guard: &IrqGuard) {
     apic::start_timer(guard, settings.mode.unwrap_or(TimerMode::OneShot));
     let mut queue = own(guard).lock_under(guard);
     queue.settings = settings;
-    let first_ns = queue.next_ns();
-    queue.arm(guard, first_ns);
+    queue.arm_next(guard);
 }
 
 /// Selects one-shot mode, because an unstable TSC cannot serve as a deadline. Takes effect on each CPU at its next [`restart`].
@@ -247,6 +246,15 @@ pub(crate) fn set_slice(guard: &IrqGuard, deadline_ns: u64) {
     if deadline_ns < queue.armed_ns {
         queue.arm(guard, deadline_ns);
     }
+}
+
+/// Returns whether this CPU's APIC timer is set for the earliest deadline of a timer or of the slice, or for an earlier time.
+///
+/// **Context:** interrupts off.
+#[cfg(feature = "selftest")]
+pub(crate) fn is_armed_in_time(guard: &IrqGuard) -> bool {
+    let queue = own(guard).lock_under(guard);
+    queue.armed_ns <= queue.next_ns()
 }
 
 /// Sets the function that is called at the end of a slice, in the timer interrupt. **Context:** the BSP, once.

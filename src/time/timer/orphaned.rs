@@ -141,8 +141,7 @@ impl OrphanedTimers {
         let Some(key) = queue.heap.insert(deadline_ns, timer) else { return };
         alarm.key = key;
         if queue.armed_ns != EXPIRING {
-            let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
-            queue.arm(guard, first_ns);
+            queue.arm_next(guard);
         }
     }
 }

@@ -187,6 +187,13 @@ impl Queue {
         self.arm_at(guard, deadline_ns, now_ns());
     }
 
+    /// [`arm`](Self::arm) for the earliest deadline of a timer or of the slice.
+    #[inline(always)]
+    pub(crate) fn arm_next(&mut self, guard: &IrqGuard) {
+        let next_ns = self.next_ns();
+        self.arm(guard, next_ns);
+    }
+
     /// [`arm`](Self::arm) for a caller that has just read the clock.
     #[inline(always)]
     pub(crate) fn arm_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
