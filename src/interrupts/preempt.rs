@@ -5,7 +5,7 @@
 //! the last guard decides by its zero flag. A thread cannot be switched away while it has a guard, so the count needs no
 //! saving: it is 0 at each switch.
 //!
-//! The scheduler sets the function that switches ([`set_switch`]). Until then no switch is wanted.
+//! The scheduler sets the functions that switch and that send this CPU an interrupt ([`set_switch`]). Until then no switch is wanted.
 
 use core::arch::asm;
 use core::cell::Cell;
@@ -47,9 +47,14 @@ crate::per_cpu! {
 /// Switches to the thread that should run.
 static SWITCH: Hook<fn(&IrqGuard)> = Hook::new();
 
+/// Sends this CPU an interrupt, whose exit switches.
+static INTERRUPT: Hook<fn(&IrqGuard)> = Hook::new();
+
 /// Sets the function that switches to the thread that should run, if that is another one. It is called with interrupts off by
-/// the guard alone, and returns when the calling thread runs again, maybe on another CPU. **Context:** the BSP, once.
-pub(crate) fn set_switch(switch: fn(&IrqGuard)) {
+/// the guard alone, and returns when the calling thread runs again, maybe on another CPU. `interrupt` sends this CPU an interrupt; it is
+/// called with interrupts off, also in handlers and with locks held. **Context:** the BSP, once.
+pub(crate) fn set_switch(switch: fn(&IrqGuard), interrupt: fn(&IrqGuard)) {
+    INTERRUPT.set(interrupt);
     SWITCH.set(switch);
 }
 
@@ -61,7 +66,8 @@ fn word() -> u64 {
 
 /// The proof that the running thread stays on this CPU, and that no other thread runs on it meanwhile. Interrupts are taken.
 ///
-/// Guards nest, in any order. The drop of the last one switches if a switch was wanted meanwhile. A guard that is leaked
+/// Guards nest, in any order. The drop of the last one switches if a switch was wanted meanwhile; with interrupts off, the switch takes
+/// place when they are on again. A guard that is leaked
 /// keeps the thread on the CPU and all others off it.
 ///
 /// **Context:** any but NMI. A thread that has one must not block.
@@ -159,11 +165,13 @@ pub(crate) fn switch_if_wanted() {
 /// A switch is wanted, and no [`PreemptGuard`] forbids it.
 #[cold]
 fn switch_if_allowed() {
-    // With interrupts off, the exit of the handler or the next interrupt does it: a caller that wants a switch
-    // from within such a section sends this CPU an interrupt.
-    if interrupts_enabled() {
-        let guard = IrqGuard::new();
+    let are_enabled = interrupts_enabled();
+    let guard = IrqGuard::new();
+    if are_enabled {
         switch(&guard);
+    } else if let Some(interrupt) = INTERRUPT.get() {
+        // The end of the section with interrupts off does not look at the word. The interrupt is pending until then.
+        interrupt(&guard);
     }
 }
 

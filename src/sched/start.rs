@@ -57,7 +57,7 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
         "main",
         None,
     )));
-    preempt::set_switch(mechanism::switch_if_better);
+    preempt::set_switch(mechanism::switch_if_better, mechanism::interrupt_self);
     timer::set_slice_hook(mechanism::slice_ended);
     interrupts::set_thread_name(tcb::write_current_name);
     smp::set_scheduler(SchedulerOps {

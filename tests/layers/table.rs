@@ -157,6 +157,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "the exit of an interrupt or the end of a guard switches to another thread",
     },
     Hook {
+        name: "INTERRUPT",
+        lower: "interrupts::preempt",
+        set_by: "set_switch",
+        setters: &["sched"],
+        purpose: "the end of a guard with interrupts off sends this CPU an interrupt, whose exit switches",
+    },
+    Hook {
         name: "POLICY",
         lower: "sched::mechanism",
         set_by: "set_policy",

@@ -26,7 +26,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
 pub(super) use idle::run_threads;
-pub(super) use placing::{place, set_affinity, switch_after, unpark, wake_under};
+pub(super) use placing::{interrupt_self, place, set_affinity, switch_after, unpark, wake_under};
 #[cfg(feature = "selftest")]
 pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;

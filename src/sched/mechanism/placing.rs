@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::slicing::keep_slicing;
 use super::{STRANDED, of, own, policy};
-use crate::apic::ApicError;
+use crate::apic::{self, ApicError};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
@@ -270,7 +270,13 @@ pub(in crate::sched) fn switch_after(guard: IrqGuard) {
         drop(guard);
         preempt::switch_if_wanted();
     } else if preempt::is_switch_wanted() && !timer::is_expiring(&guard) {
-        // The interrupt is pending until interrupts are on again. If it cannot be sent, the next one switches.
-        let _ = crate::apic::send_to_self(&guard, Vector::RESCHEDULE);
+        interrupt_self(&guard);
     }
+}
+
+/// Sends this CPU the interrupt at whose exit it switches. It is pending until interrupts are on again. If it cannot be sent, the next
+/// interrupt switches.
+#[cold]
+pub(in crate::sched) fn interrupt_self(guard: &IrqGuard) {
+    let _ = apic::send_to_self(guard, Vector::RESCHEDULE);
 }

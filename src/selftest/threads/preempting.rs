@@ -1,4 +1,5 @@
-//! Checks that a switch that is wanted takes place at the end of a slice, whatever else the CPU's timer is set for. Called by the part `threads`.
+//! Checks that a switch that is wanted takes place: at the end of a slice, whatever else the CPU's timer is set for, and after the last
+//! guard, whichever that is. Called by the part `threads`.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -6,10 +7,11 @@ use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
 use crate::cpu::{CpuId, IrqGuard};
+use crate::interrupts::PreemptGuard;
 use crate::sched;
 use crate::smp::{self, hotplug};
-use crate::sync::Timeout;
-use crate::thread::{self, Builder};
+use crate::sync::{SpinLockIrq, Timeout};
+use crate::thread::{self, Builder, Class, JoinHandle};
 use crate::time::timer;
 
 /// How long a thread computes at most before another one has its turn, in milliseconds.
@@ -18,7 +20,7 @@ const TURN_MS: u64 = 30_000;
 /// Runs all checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
     let is_fair = sched::policy().is_some_and(|policy| policy.name == "fair");
-    if is_fair { slices_beside_timers_of_an_offline_cpu() } else { Ok(0) }
+    if is_fair { Ok(slices_beside_timers_of_an_offline_cpu()? + after_the_last_guard()?) } else { Ok(0) }
 }
 
 /// Two threads take turns on the BSP while it takes over the timers of another CPU, which are due much later than the end of the slice.
@@ -79,4 +81,38 @@ fn slices_beside_timers_of_an_offline_cpu() -> CheckResult<u64> {
         CpuId::BSP
     );
     Ok(4)
+}
+
+/// A lock that a thread holds when it drops its last `PreemptGuard`.
+static HELD: SpinLockIrq<()> = SpinLockIrq::new(());
+crate::name_lock!(HELD);
+
+/// The last `PreemptGuard` is dropped with interrupts off: the switch takes place when they are on again.
+fn after_the_last_guard() -> CheckResult<u64> {
+    /// How often the flag is read until the self-IPI must have arrived.
+    const LOOKS: u32 = 100;
+    static HAS_RUN: AtomicBool = AtomicBool::new(false);
+    HAS_RUN.store(false, Ordering::SeqCst);
+    let cpu = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
+    let caller = Builder::new().name("caller").pinned(cpu).spawn(move || {
+        // It runs at once, and parks.
+        let urgent = Builder::new().name("urgent").pinned(cpu).class(Class::RealTime { priority: 1 });
+        let urgent = urgent.spawn(|| {
+            thread::park();
+            HAS_RUN.store(true, Ordering::Release);
+        })?;
+        let stay = PreemptGuard::new();
+        urgent.thread().unpark();
+        let locked = HELD.lock();
+        drop(stay);
+        let ran_early = HAS_RUN.load(Ordering::Acquire);
+        drop(locked);
+        let is_seen = (0..LOOKS).any(|_| HAS_RUN.load(Ordering::Acquire));
+        Ok::<_, thread::SpawnError>((ran_early, is_seen, urgent))
+    })?;
+    let (ran_early, is_seen, urgent) = caller.join()?;
+    JoinHandle::join(urgent);
+    ensure!(!ran_early, "threads: switched with interrupts off");
+    ensure!(is_seen, "threads: no switch after the last guards, a PreemptGuard and then a spin lock");
+    Ok(2)
 }
