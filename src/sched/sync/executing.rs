@@ -85,7 +85,7 @@ impl Idleness {
         order_sequentially();
     }
 
-    /// Claims the executor if it is idle. The caller wakes it then, unless it is the executor itself. **Context:** any but NMI.
+    /// Claims the executor if it is idle. The caller wakes it then. **Context:** any but NMI.
     pub(crate) fn claim(&self, count: &IdleCount) -> bool {
         let is_claimed = self.0.load(Ordering::Relaxed) == IDLE
             && self.0.compare_exchange(IDLE, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
@@ -93,6 +93,14 @@ impl Idleness {
             count.0.fetch_sub(1, Ordering::SeqCst);
         }
         is_claimed
+    }
+
+    /// Notes that the executor is awake: it has found a task after [`begin`](Self::begin). Returns whether a caller has claimed it meanwhile,
+    /// for a task that waits, and another executor is idle: it claims and wakes one, since it runs its own task first. **Context:** the
+    /// executor.
+    #[must_use]
+    pub(crate) fn end(&self, count: &IdleCount) -> bool {
+        !self.claim(count) && count.is_any()
     }
 
     /// Returns whether no caller has claimed the executor yet. **Context:** the executor.

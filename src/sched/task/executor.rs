@@ -199,7 +199,11 @@ fn serve(own: &Executor, home: CpuId) {
         own.idleness.begin(&IDLE);
         match own.take_any(home) {
             Some(task) => {
-                own.idleness.claim(&IDLE);
+                if own.idleness.end(&IDLE) {
+                    let guard = IrqGuard::new();
+                    wake_idle(&guard, own);
+                    mechanism::switch_after(guard);
+                }
                 task.run();
             }
             None => {
