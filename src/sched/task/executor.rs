@@ -165,9 +165,12 @@ fn wake_idle(guard: &IrqGuard, here: &Executor) {
 
 impl Executor {
     fn take(&self) -> Option<Runnable> {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
+        if self.waiting.load(Ordering::SeqCst) == 0 { None } else { self.pop() }
+    }
+
+    /// As [`take`](Self::take), for a queue that probably has a task.
+    #[inline]
+    fn pop(&self) -> Option<Runnable> {
         let guard = IrqGuard::new();
         let mut tasks = self.tasks.lock(&guard);
         let task = tasks.pop()?;
@@ -177,25 +180,45 @@ impl Executor {
 
     /// Takes a task of this queue, or of one of the CPUs after it.
     fn take_any(&self, home: CpuId) -> Option<Runnable> {
-        self.take().or_else(|| steal(home))
+        self.take().or_else(|| steal(home.index()))
     }
 }
 
+/// Takes a task of this CPU's queue, or of the next one that has any.
 #[cold]
 #[inline(never)]
-fn steal(home: CpuId) -> Option<Runnable> {
-    let (before, after) = smp::cpus().split_at(home.index());
+fn steal(first: usize) -> Option<Runnable> {
+    let (before, after) = smp::cpus().split_at(first);
     after.iter().chain(before).filter_map(|cpu| cpu.get(EXECUTOR)).find_map(Executor::take)
+}
+
+/// How often an executor looks at its own queue first until it looks at the others first.
+const OWN_LOOKS: u32 = 64;
+
+/// Runs tasks until there are none. `first`: the queue at which the next look at others begins.
+///
+/// A queue that is never empty must not keep its executor from tasks of a CPU without one. So from time to time the executor looks at the
+/// others first, each time beginning at another.
+fn run_tasks(own: &Executor, home: CpuId, first: &mut usize) {
+    loop {
+        for _ in 0..OWN_LOOKS {
+            let Some(task) = own.pop().or_else(|| steal(home.index())) else { return };
+            task.run();
+        }
+        *first = (*first + 1) % smp::cpus().len();
+        if let Some(task) = steal(*first) {
+            task.run();
+        }
+    }
 }
 
 /// What an executor does.
 fn serve(own: &Executor, home: CpuId) {
     // `start` stores it after it has spawned it, and a caller that claims an idle executor must find it.
     own.thread.wait();
+    let mut first = home.index();
     loop {
-        while let Some(task) = own.take_any(home) {
-            task.run();
-        }
+        run_tasks(own, home, &mut first);
         own.idleness.begin(&IDLE);
         match own.take_any(home) {
             Some(task) => {

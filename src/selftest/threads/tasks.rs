@@ -2,19 +2,19 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
 use super::blocking::{LONG, SHORT, deadline};
-use crate::cpu::{self, CpuSet};
+use crate::cpu::{self, CpuId, CpuSet};
 use crate::sched;
-use crate::smp;
-use crate::sync::SpinLockIrq;
+use crate::smp::{self, hotplug};
+use crate::sync::{SpinLockIrq, Timeout};
 use crate::task;
-use crate::thread;
 use crate::thread::sync::TimedOut;
 use crate::thread::sync::channel::{self, RecvError, Sender};
+use crate::thread::{self, Builder};
 use crate::time::{now_ns, timer};
 
 /// Tasks of one check.
@@ -25,6 +25,7 @@ const ROUNDS: u64 = 500;
 
 /// Runs all checks. They use the executors' threads.
 pub(super) fn run() -> CheckResult<u64> {
+    without_an_executor()?;
     task::start()?;
     outputs()?;
     ping_pong()?;
@@ -42,6 +43,46 @@ pub(super) fn run() -> CheckResult<u64> {
         thread::yield_now();
     }
     Ok(0)
+}
+
+/// A CPU that has come online after the start has no executor until the next call of [`task::start`]. A task that a thread queues there
+/// runs, though the executors' own queues are never empty.
+fn without_an_executor() -> CheckResult {
+    /// How long the task waits at most, in milliseconds.
+    const WAIT_MS: u64 = 30_000;
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
+    if last == CpuId::BSP {
+        return Ok(());
+    }
+    ENDS.store(false, Ordering::SeqCst);
+    hotplug::offline(last)?;
+    task::start()?;
+    hotplug::online(last)?;
+    *RAN_ON.lock() = CpuSet::EMPTY;
+    let endless = || async {
+        while !ENDS.load(Ordering::Acquire) {
+            RAN_ON.lock().insert(cpu::current());
+            task::yield_now().await;
+        }
+    };
+    // More than executors, so that each has one all the time.
+    let busy: Vec<_> = (0..2 * smp::online().count()).map(|_| task::spawn(endless())).collect();
+    let mut limit = Timeout::after_ms(WAIT_MS);
+    while RAN_ON.lock().len() + 1 < smp::online().count() && !limit.has_passed() {
+        thread::sleep(SHORT);
+    }
+    let late = Builder::new().pinned(last).spawn(|| {
+        task::spawn(async { ENDS.store(true, Ordering::Release) });
+    })?;
+    late.join();
+    while !ENDS.load(Ordering::Acquire) && !limit.has_passed() {
+        thread::sleep(SHORT);
+    }
+    let has_run = ENDS.swap(true, Ordering::AcqRel);
+    busy.into_iter().for_each(task::JoinHandle::join);
+    ensure!(has_run, "tasks: one on the queue of cpu {last}, which has no executor, does not run");
+    Ok(())
 }
 
 /// Each task's output reaches its handle, also those that give up the CPU meanwhile.
