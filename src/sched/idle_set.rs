@@ -37,7 +37,7 @@ pub(super) fn remove(cpu: CpuId) {
 
 /// Returns whether a CPU is in the set. **Context:** any; the result may be old.
 #[inline(always)]
-pub(super) fn contains(cpu: CpuId) -> bool {
+pub(crate) fn contains(cpu: CpuId) -> bool {
     let (word, bit) = position(cpu);
     word.load(Ordering::SeqCst) & bit != 0
 }

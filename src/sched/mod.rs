@@ -73,7 +73,9 @@ pub(crate) use stack::{deepest_use as deepest_stack_use, release_cached as relea
 #[cfg(target_os = "none")]
 pub(crate) use start::start;
 #[cfg(all(target_os = "none", feature = "selftest"))]
-pub(crate) use {blocking::park_and_wake, mechanism::queued, mechanism::slice_end_ns};
+pub(crate) use {
+    blocking::park_and_wake, idle_set::contains as is_idle, mechanism::queued, mechanism::slice_end_ns,
+};
 
 #[cfg(all(test, loom))]
 mod models;

@@ -52,6 +52,8 @@ pub(in crate::sched) fn reopen(guard: &IrqGuard) {
     let me = own(guard);
     me.note_claim(me.notice.set(Attention::Running));
     me.backlog.inbox.open();
+    // It has looked before it went offline, and is not in the set of idle CPUs any more.
+    smp::look_again(guard);
 }
 
 /// The interrupt by which other CPUs say that there is a thread in the inbox, or work for the CPU's own thread.

@@ -5,10 +5,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, deadline};
-use crate::cpu::{self, CpuId, IrqGuard};
+use super::blocking::{LONG, SHORT, deadline};
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::sched;
 use crate::smp::{self, hotplug};
+use crate::sync::Timeout;
 use crate::thread::{self, Builder, Class, JoinHandle, SpawnError};
 
 /// Threads that wait for the CPU that goes offline.
@@ -24,6 +25,7 @@ pub(super) fn run() -> CheckResult<u64> {
     check_counts()?;
     if sched::policy().is_some_and(|policy| policy.name == "fair") {
         spawned += woken_while_it_leaves(last)?;
+        spawned += idle_after_it_was_offline(last)?;
         spawned += slices(last)?;
     }
     Ok(spawned)
@@ -114,6 +116,56 @@ fn woken_while_it_leaves(cpu: CpuId) -> CheckResult<u64> {
         "threads: a real-time thread that was woken waited {late} times for others of its CPU"
     );
     Ok(4)
+}
+
+/// A CPU that was idle when it went offline runs, when it is online again, a thread that only it can run. The request to go offline comes by
+/// an interrupt other than that for threads, so the CPU has looked for threads before it only.
+fn idle_after_it_was_offline(cpu: CpuId) -> CheckResult<u64> {
+    /// How long the thread waits at most, in milliseconds.
+    const WAIT_MS: u64 = 30_000;
+    static SPINNING: AtomicU64 = AtomicU64::new(0);
+    static HAS_RUN: AtomicBool = AtomicBool::new(false);
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    SPINNING.store(0, Ordering::SeqCst);
+    HAS_RUN.store(false, Ordering::SeqCst);
+    ENDS.store(false, Ordering::SeqCst);
+    let until = deadline();
+    while !sched::is_idle(cpu) && crate::time::now_ns() < until {
+        thread::sleep(SHORT);
+    }
+    // When it takes an interrupt, it has decided to halt.
+    smp::call(&CpuSet::of(cpu), &|| {})?;
+    hotplug::offline_by_wake(cpu)?;
+    hotplug::online(cpu)?;
+    let others: Vec<_> = smp::online().map(smp::Cpu::id).filter(|other| *other != cpu).collect();
+    let spinners = others.len() as u64;
+    // They run before all others on their CPUs.
+    let urgent = |on| Builder::new().name("urgent").pinned(on).class(Class::RealTime { priority: 1 });
+    let spin = move || {
+        SPINNING.fetch_add(1, Ordering::AcqRel);
+        let is_over = || ENDS.load(Ordering::Acquire);
+        Timeout::after_ms(2 * WAIT_MS).wait_until(is_over).is_ok()
+    };
+    // The BSP's last: this thread does not run beside it.
+    let mut handles = Vec::new();
+    for on in others.into_iter().filter(|on| *on != CpuId::BSP) {
+        handles.push(urgent(on).spawn(spin)?);
+    }
+    let spawner = urgent(CpuId::BSP).spawn(move || {
+        SPINNING.fetch_add(1, Ordering::AcqRel);
+        let mut limit = Timeout::after_ms(WAIT_MS);
+        let all_spin = limit.wait_until(|| SPINNING.load(Ordering::Acquire) == spinners).is_ok();
+        let fair = Builder::new().name("fair").spawn(|| HAS_RUN.store(true, Ordering::Release));
+        let has_run = limit.wait_until(|| HAS_RUN.load(Ordering::Acquire)).is_ok();
+        ENDS.store(true, Ordering::Release);
+        fair.map(|fair| (all_spin, has_run, fair))
+    })?;
+    let (all_spin, has_run, fair) = spawner.join()?;
+    fair.join();
+    let all_end = handles.into_iter().all(JoinHandle::join);
+    ensure!(all_spin && all_end, "threads: not all CPUs have run a real-time thread");
+    ensure!(has_run, "threads: cpu {cpu}, which was offline, takes no thread of others");
+    Ok(spinners + 1)
 }
 
 /// The slice timer of a thread with a long slice does not stay for one with a short slice.

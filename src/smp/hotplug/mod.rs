@@ -57,6 +57,19 @@ use lock::LOCK;
 /// # Errors
 /// See [`OfflineError`]. The CPU is online as before, except for [`OfflineError::OfflineInProgress`].
 pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
+    offline_by(cpu, wake::wake_cpu)
+}
+
+/// As [`offline`], and wakes the CPU by an interrupt after which its own thread does not look for threads.
+#[cfg(feature = "selftest")]
+pub(crate) fn offline_by_wake(cpu: CpuId) -> Result<(), OfflineError> {
+    offline_by(cpu, |target| {
+        wake::wake_waiter(target);
+        Ok(())
+    })
+}
+
+fn offline_by(cpu: CpuId, wake_target: fn(&Cpu) -> Result<(), ApicError>) -> Result<(), OfflineError> {
     if !cpu::interrupts_enabled() {
         return Err(OfflineError::InterruptsOff);
     }
@@ -72,7 +85,7 @@ pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
         return Err(OfflineError::NotOnline { cpu });
     }
     let unsent: Cell<Option<ApicError>> = Cell::new(None);
-    let wake = || unsent.set(wake::wake_cpu(target).err());
+    let wake = || unsent.set(wake_target(target).err());
     let wake_again = || {
         if unsent.get().is_some() {
             wake();
