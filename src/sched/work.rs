@@ -69,7 +69,8 @@ impl Work {
     /// **Context:** a thread, interrupts on, no guard or spin lock held: it blocks.
     ///
     /// # Panics
-    /// In any other context, and in the function itself.
+    /// In any other context, in the function itself, and in the function of other work if this work waits for the same worker, which would
+    /// never run it. Two functions of different CPUs that flush each other's work wait for ever.
     #[track_caller]
     pub fn flush(&self) {
         // Without a time-out it ends with the function.
@@ -212,16 +213,13 @@ fn own(_: &IrqGuard) -> &'static Queue {
 /// Puts an item on a queue, unless it waits already, and wakes the worker. Returns whether it did not wait.
 #[inline]
 fn request(guard: &IrqGuard, queue: &Queue, worker: &Tcb, work: &'static Work) -> bool {
-    match work.item.request() {
+    // SAFETY: the item must live until it has run, and the list while the item is used. The item is a static; the list is in a CPU's area,
+    // which is never freed.
+    match unsafe { queue.list.defer(&work.item) } {
         Defer::IsPending => return false,
-        Defer::RunsAgain => return true,
-        Defer::Enqueue => {}
-    }
-    // SAFETY: the item must be one that this may put on a list, and live until it has run: `Enqueue`; it is a static.
-    let was_empty = unsafe { queue.list.push(&work.item) };
-    // Otherwise the worker is awake, or about to be.
-    if was_empty {
-        mechanism::wake_under(guard, worker, Wait::Unpark);
+        Defer::Added { was_empty: true } => mechanism::wake_under(guard, worker, Wait::Unpark),
+        // The worker is awake, or about to be.
+        Defer::Added { was_empty: false } | Defer::RunsAgain => {}
     }
     true
 }
@@ -248,6 +246,7 @@ fn make_worker(_: &IrqGuard, queue: &'static Queue) -> Result<&'static Tcb, Spaw
 
 /// What a worker does.
 fn serve(queue: &Queue, home: CpuId) {
+    queue.list.set_worker();
     loop {
         thread::return_to(home);
         queue.list.run_all();

@@ -1,5 +1,6 @@
 //! The same code on threads of the host, and step by step.
 
+use std::boxed::Box;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,6 +12,7 @@ use core::time::Duration;
 use super::channel::{self, RecvError, SendError, TryRecvError, TrySendError};
 use super::platform::{self, TimedOut};
 use super::wait_list::{WaitList, Waiter};
+use super::work_item::{Defer, WorkItem, WorkList};
 use super::{Barrier, Condvar, Event, LazyLock, Mutex, MutexGuard, Once, OnceLock, RwLock, Semaphore};
 
 /// A time-out that passes.
@@ -343,4 +345,69 @@ fn an_initialisation_within_itself_is_refused_with_its_place() {
         let once = Once::new();
         once.call_once(|| once.wait());
     });
+}
+
+/// Work that flushes other work.
+struct Flushing {
+    flushes: WorkItem,
+    other: WorkItem,
+    outcome: Mutex<Option<Result<(), TimedOut>>>,
+}
+
+impl Flushing {
+    fn new() -> &'static Flushing {
+        fn flush(data: usize) {
+            // SAFETY: the address must be that of a value that lives: `new` has leaked it.
+            let flushing: &Flushing = unsafe { &*core::ptr::with_exposed_provenance(data) };
+            *flushing.outcome.lock() = Some(flushing.other.flush("flush", Some(SHORT)));
+        }
+        let place = Box::leak(Box::new(core::mem::MaybeUninit::<Flushing>::uninit()));
+        let data = place.as_ptr().expose_provenance();
+        place.write(Flushing {
+            flushes: WorkItem::new(flush, data),
+            other: WorkItem::new(|_| {}, 0),
+            outcome: Mutex::new(None),
+        })
+    }
+
+    fn list() -> &'static WorkList {
+        let list = Box::leak(Box::new(WorkList::new()));
+        list.set_worker();
+        list
+    }
+
+    fn defer(list: &'static WorkList, item: &'static WorkItem) {
+        // SAFETY: the item must live until it has run, and the list while the item is used: both are never freed.
+        assert!(matches!(unsafe { list.defer(item) }, Defer::Added { .. }));
+    }
+
+    /// Runs the work. Returns the outcome of its flush.
+    fn run(&self, list: &WorkList) -> Option<Result<(), TimedOut>> {
+        list.run_all();
+        *self.outcome.lock()
+    }
+}
+
+#[test]
+#[should_panic = "flush in the function of other work, behind which the work waits for the same worker"]
+fn a_flush_of_work_behind_its_caller_is_refused() {
+    let (flushing, list) = (Flushing::new(), Flushing::list());
+    for item in [&flushing.flushes, &flushing.other] {
+        Flushing::defer(list, item);
+    }
+    list.run_all();
+}
+
+#[test]
+fn a_flush_in_a_worker_waits_for_work_of_another_worker_alone() {
+    let (flushing, list) = (Flushing::new(), Flushing::list());
+    let other = thread::spawn(Flushing::list).join().unwrap();
+    // On the same list before, and at rest.
+    for item in [&flushing.other, &flushing.flushes] {
+        Flushing::defer(list, item);
+    }
+    assert_eq!(flushing.run(list), Some(Ok(())));
+    Flushing::defer(other, &flushing.other);
+    Flushing::defer(list, &flushing.flushes);
+    assert_eq!(flushing.run(list), Some(Err(TimedOut)));
 }

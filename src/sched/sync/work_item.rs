@@ -11,16 +11,19 @@ use core::time::Duration;
 use super::const_fn;
 use super::platform::{self, TimedOut, deadline_after};
 use super::wait_queue::{WaitQueue, Waiting};
-use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering};
 
 /// The function has to run.
-const PENDING: u32 = 1;
+const PENDING: usize = 1;
 
 /// A worker runs the function.
-const RUNNING: u32 = 2;
+const RUNNING: usize = 2;
 
 /// Threads wait until neither is so.
-const AWAITED: u32 = 4;
+const AWAITED: usize = 4;
+
+/// The rest of the state: the address of the list on which the item waits, or by whose worker it runs. Of an item at rest it is old.
+const LIST: usize = !(PENDING | RUNNING | AWAITED);
 
 /// The outcome of a wait that the end of the function has ended.
 const DONE: usize = 1;
@@ -28,21 +31,24 @@ const DONE: usize = 1;
 /// The end of a list.
 const NONE: usize = 0;
 
-/// What a caller that defers an item has to do.
+/// What a call that defers an item has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Defer {
-    /// Put it on a list.
-    Enqueue,
-    /// Nothing: the worker that runs it puts it on a list again.
+    /// It was at rest, and is on the list now.
+    Added {
+        /// Whether the list was empty: the caller wakes the worker then.
+        was_empty: bool,
+    },
+    /// It runs: the worker puts it on its list again.
     RunsAgain,
-    /// Nothing: it waits already.
+    /// It waits already.
     IsPending,
 }
 
 /// A function and what it is called with, to be run by a worker.
 pub(crate) struct WorkItem {
-    state: AtomicU32,
+    state: AtomicUsize,
     /// The thread that runs the function, as [`platform::current_id`] numbers it.
     runner: AtomicUsize,
     /// The item that was put on the list before this one. The list's.
@@ -56,7 +62,7 @@ impl WorkItem {
     const_fn! {
         pub(crate) fn new(function: fn(usize), data: usize) -> WorkItem {
             WorkItem {
-                state: AtomicU32::new(0),
+                state: AtomicUsize::new(0),
                 runner: AtomicUsize::new(0),
                 link: AtomicUsize::new(NONE),
                 function,
@@ -66,20 +72,50 @@ impl WorkItem {
         }
     }
 
-    /// Requests a run. What the caller did before is visible to the function. **Context:** any but NMI.
+    /// Notes that the function has to run, and that it is on this list if it was at rest. Returns whether it was, or what else it was.
     #[inline]
-    pub(crate) fn request(&self) -> Defer {
-        // An exchange also if the bit is set: the function must see what this caller did.
-        let before = self.state.fetch_or(PENDING, Ordering::AcqRel);
-        match (before & PENDING != 0, before & RUNNING != 0) {
-            (true, _) => Defer::IsPending,
-            (false, true) => Defer::RunsAgain,
-            (false, false) => Defer::Enqueue,
+    fn request(&self, list: &WorkList) -> Result<(), Defer> {
+        const { assert!(align_of::<WorkList>() > PENDING | RUNNING | AWAITED) };
+        let list = core::ptr::from_ref(list).expose_provenance();
+        let before = self.state.load(Ordering::Relaxed);
+        // Without `AWAITED`: no thread waits for an item at rest.
+        if before & (PENDING | RUNNING) == 0
+            && self
+                .state
+                .compare_exchange(before, list | PENDING, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        {
+            return Ok(());
+        }
+        self.request_again(list)
+    }
+
+    /// As [`request`](Self::request), for an item that was not at rest.
+    #[cold]
+    fn request_again(&self, list: usize) -> Result<(), Defer> {
+        let mut before = self.state.load(Ordering::Relaxed);
+        loop {
+            let is_at_rest = before & (PENDING | RUNNING) == 0;
+            let kept = if is_at_rest { list } else { before };
+            // An exchange also if the bit is set: the function must see what this caller did.
+            match self.state.compare_exchange(before, kept | PENDING, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if is_at_rest => return Ok(()),
+                Ok(_) if before & PENDING != 0 => return Err(Defer::IsPending),
+                Ok(_) => return Err(Defer::RunsAgain),
+                Err(now) => before = now,
+            }
         }
     }
 
+    /// Returns the list whose worker runs the item, in this state.
+    fn list(&self, state: usize) -> Option<&WorkList> {
+        // SAFETY: the address must be null or that of a list that lives. `request` has stored that of a list which lives while the item is
+        // used, guaranteed by the caller of `defer`.
+        unsafe { core::ptr::with_exposed_provenance::<WorkList>(state & LIST).as_ref() }
+    }
+
     /// Runs the function. Returns whether it has to be put on a list again. **Context:** the worker that has taken it from a list.
-    pub(crate) fn run(&self) -> bool {
+    fn run(&self) -> bool {
         // Wakers of waiters look at the bit under the lock.
         let before = self.state.fetch_xor(PENDING | RUNNING, Ordering::AcqRel);
         debug_assert!(before & (PENDING | RUNNING) == PENDING);
@@ -113,7 +149,7 @@ impl WorkItem {
     /// **Context:** a thread, which may block.
     ///
     /// # Panics
-    /// In any other context, and in the function itself.
+    /// In any other context, in the function itself, and in a function that the same worker runs while this one waits for it.
     #[track_caller]
     pub(crate) fn flush(&self, what: &str, timeout: Option<Duration>) -> Result<(), TimedOut> {
         let deadline_ns = timeout.map(deadline_after);
@@ -129,6 +165,13 @@ impl WorkItem {
             if state & (PENDING | RUNNING) == 0 {
                 break Ok(());
             }
+            let worker = self.list(state).map_or(0, |list| list.worker.load(Ordering::Relaxed));
+            if state & PENDING != 0 && worker == platform::current_id() {
+                drop(waiting);
+                panic!(
+                    "{what} in the function of other work, behind which the work waits for the same worker"
+                );
+            }
             if waiting.wait(&me, Waiting::until(deadline_ns), |_| {}).is_err() {
                 break Err(TimedOut);
             }
@@ -142,22 +185,38 @@ impl WorkItem {
 pub(crate) struct WorkList {
     /// The address of the item that was pushed last.
     head: AtomicUsize,
+    /// The worker, as [`platform::current_id`] numbers it.
+    worker: AtomicUsize,
 }
 
 impl WorkList {
     const_fn! {
         pub(crate) fn new() -> WorkList {
-            WorkList { head: AtomicUsize::new(NONE) }
+            WorkList { head: AtomicUsize::new(NONE), worker: AtomicUsize::new(0) }
         }
     }
 
-    /// Adds an item. Returns whether the list was empty: the caller wakes the worker then. **Context:** any but NMI.
+    /// Requests a run of an item, which this list's worker runs if the item is at rest. What the caller did before is visible to the
+    /// function. **Context:** any but NMI.
     ///
     /// # Safety
-    /// The caller may put the item on a list, by [`Defer::Enqueue`] or by the result of [`WorkItem::run`]. The item lives while it is on a
-    /// list and until [`WorkItem::run`] has returned.
+    /// The item lives while it is on a list and until [`WorkItem::run`] has returned. The list lives while the item is used.
     #[inline]
-    pub(crate) unsafe fn push(&self, item: &WorkItem) -> bool {
+    pub(crate) unsafe fn defer(&self, item: &WorkItem) -> Defer {
+        match item.request(self) {
+            Err(found) => found,
+            // SAFETY: the item must be on no list: it was at rest, and `request` has found that for this caller alone. It lives until it
+            // has run, guaranteed by the caller (see # Safety).
+            Ok(()) => Defer::Added { was_empty: unsafe { self.push(item) } },
+        }
+    }
+
+    /// Adds an item. Returns whether the list was empty.
+    ///
+    /// # Safety
+    /// The item is on no list, and no other caller puts it on one. It lives while it is on a list and until [`WorkItem::run`] has returned.
+    #[inline]
+    unsafe fn push(&self, item: &WorkItem) -> bool {
         let address = core::ptr::from_ref(item).expose_provenance();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -175,6 +234,11 @@ impl WorkList {
         self.head.load(Ordering::SeqCst) == NONE
     }
 
+    /// Notes that the calling thread is the list's worker.
+    pub(crate) fn set_worker(&self) {
+        self.worker.store(platform::current_id(), Ordering::Relaxed);
+    }
+
     /// Takes all items and runs them, in the order in which they were added. Puts those on the list again that were deferred meanwhile.
     ///
     /// **Context:** the worker.
@@ -184,8 +248,8 @@ impl WorkList {
             // Before the run: afterwards the item may be on a list again, or gone.
             next = item.link.load(Ordering::Relaxed);
             if item.run() {
-                // SAFETY: the item must be one that this may put on a list, and live until it has run. `run` has returned true, and it
-                // lives as long after this push as after the one before, guaranteed by the caller of that.
+                // SAFETY: the item must be on no list, and live until it has run. `run` has returned true to this worker alone, and it
+                // lives as long after this push as after the one before, guaranteed by the caller of `defer`.
                 unsafe { self.push(item) };
             }
         }
@@ -195,7 +259,7 @@ impl WorkList {
 /// Returns the item of an address from a list.
 fn item<'a>(address: usize) -> Option<&'a WorkItem> {
     // SAFETY: the address must be null or that of an item that lives. It comes from a list, and an item lives until it has run, guaranteed
-    // by the caller of `push`.
+    // by the caller of `defer`.
     unsafe { core::ptr::with_exposed_provenance::<WorkItem>(address).as_ref() }
 }
 

@@ -44,8 +44,8 @@ impl Deferred {
     /// Defers the item. Returns whether the worker has to be woken.
     fn defer(&self) -> bool {
         self.requests.made.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the item must be one to put on a list, and live until it has run: `Enqueue`, and the model joins its threads.
-        self.item.request() == Defer::Enqueue && unsafe { self.list.push(&self.item) }
+        // SAFETY: the item must live until it has run, and the list while the item is used: the model joins its threads.
+        unsafe { self.list.defer(&self.item) == Defer::Added { was_empty: true } }
     }
 }
 
