@@ -12,7 +12,7 @@ use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::per_cpu;
 use crate::smp::{self, CALL_DEPTH, CALLS_TO_SELF, CallError, Cpu, WorkError};
 use crate::stress::barrier::Barrier;
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 
 /// Additional time limit for each round, in milliseconds, for hosts with far fewer cores than the machine has CPUs.
 const ROUND_MS: u64 = 20;
@@ -141,7 +141,7 @@ fn to_itself(me: CpuId) -> CheckResult {
     }
     drop(guard);
     let ran = || (OWN.get() - before) as usize;
-    let _ = Deadline::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| ran() == CALLS);
+    let _ = Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| ran() == CALLS);
     ensure!(ran() == CALLS, "cpu {me} ran {} calls of {CALLS}", ran());
     Ok(())
 }
@@ -232,12 +232,12 @@ fn nested(me: CpuId, barrier: &Barrier, rank: usize, rounds: u32) -> CheckResult
 
 /// Checks that each CPU has run as many calls as were sent to it. Waits for calls that no CPU has waited for.
 fn check_counts() -> CheckResult {
-    let deadline = Deadline::after_ms(IPI_CALL_TIMEOUT_MS);
+    let mut limit = Timeout::after_ms(IPI_CALL_TIMEOUT_MS);
     for cpu in smp::online() {
         let (Some(ran), Some(sent)) = (cpu.get(RAN), cpu.get(SENT)) else { continue };
         let ran = || ran.load(Ordering::Acquire);
         let sent = sent.load(Ordering::Acquire);
-        let _ = deadline.wait_until(|| ran() >= sent);
+        let _ = limit.wait_until(|| ran() >= sent);
         ensure!(ran() == sent, "cpu {} ran {} calls of {sent}", cpu.id(), ran());
     }
     Ok(())

@@ -20,7 +20,7 @@ use crate::memory::OwnedFrame;
 use crate::per_cpu;
 use crate::smp::hotplug::{self, HotplugState, OfflineError, OnlineError};
 use crate::smp::{self, CallError, Cpu};
-use crate::sync::{Deadline, SpinLockIrq};
+use crate::sync::{SpinLockIrq, Timeout};
 use crate::time::timer::{self, Expiry, TimerId};
 
 /// The seed of all choices, the same in each run, so that failures repeat.
@@ -113,7 +113,7 @@ fn online(cpu: CpuId) -> CheckResult {
     let outcome = hotplug::online(cpu);
     if let Err(OnlineError::OnlineInProgress { cpu, .. }) = outcome {
         let late = &smp::cpus()[cpu.index()];
-        let _ = Deadline::after_ms(IPI_CALL_TIMEOUT_MS)
+        let _ = Timeout::after_ms(IPI_CALL_TIMEOUT_MS)
             .wait_until(|| late.hotplug_state() == HotplugState::Online);
     }
     Ok(outcome?)
@@ -314,7 +314,7 @@ where
 {
     let (Some(sent), Some(ran)) = (cpu.get(sent), cpu.get(ran)) else { return Ok(()) };
     let (sent, ran) = (sent.load(Ordering::Acquire), || ran.load(Ordering::Acquire));
-    let _ = Deadline::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| ran() >= sent);
+    let _ = Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| ran() >= sent);
     ensure!(ran() == sent, "cpu {}: {} of {sent} {name} were run", cpu.id(), ran());
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::console::deferred::MAX_DEFERRED;
 use crate::console::{self, Lines};
 use crate::cpu;
 use crate::smp::{self, Cpu};
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 
 /// CPUs that log at once.
 const MOST_CPUS: usize = 8;
@@ -104,7 +104,7 @@ fn send_nmi(cpu: &'static Cpu) -> CheckResult {
 
 /// Waits until a CPU has handled all NMIs of this part.
 fn wait_for(cpu: &'static Cpu) -> CheckResult {
-    let is_idle = Deadline::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| nmis::is_idle(cpu)).is_ok();
+    let is_idle = Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| nmis::is_idle(cpu)).is_ok();
     ensure!(is_idle, "cpu {} has not taken an NMI in {IPI_CALL_TIMEOUT_MS} ms", cpu.id());
     Ok(())
 }

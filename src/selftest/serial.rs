@@ -11,7 +11,7 @@ use crate::cpu::{ApicId, CpuId};
 use crate::interrupts::{self, Vector};
 use crate::per_cpu;
 use crate::smp::{self, Cpu};
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 
 /// Bytes that the port's receive FIFO holds.
 const FIFO: usize = 16;
@@ -122,7 +122,7 @@ fn send_lines(receivers: impl Iterator<Item = &'static Cpu>) -> CheckResult<u32>
             ))
         };
         let wait = || {
-            let is_sent = Deadline::after_ms(LIMIT_MS).wait_until(console::is_sent).is_ok();
+            let is_sent = Timeout::after_ms(LIMIT_MS).wait_until(console::is_sent).is_ok();
             // The CPU may still be in its handler.
             drain_interrupts()?;
             check_sent(id, is_sent)
@@ -169,7 +169,7 @@ fn check_interrupts(receiver: CpuId) -> CheckResult {
 /// Waits for the next byte.
 fn next_byte() -> Option<u8> {
     let mut byte = None;
-    let _ = Deadline::after_ms(LIMIT_MS).wait_until(|| {
+    let _ = Timeout::after_ms(LIMIT_MS).wait_until(|| {
         byte = console::read_byte();
         byte.is_some()
     });

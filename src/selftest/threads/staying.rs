@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
+use super::blocking::LONG;
 use crate::cpu::{self, CpuId, CpuSet};
 use crate::smp;
 use crate::sync::Deadline;
@@ -48,9 +49,6 @@ const RET: u8 = 0xc3;
 /// How long a thread halts that is moved meanwhile.
 const HALT: Duration = Duration::from_millis(50);
 
-/// The time in which it wakes.
-const WAKES_IN: Duration = Duration::from_secs(10);
-
 /// A thread halts until a time. Meanwhile a real-time thread takes its CPU until the first one has moved and woken.
 fn wakes_after_a_move() -> CheckResult<u64> {
     static HALTS_ON: AtomicU32 = AtomicU32::new(0);
@@ -71,13 +69,13 @@ fn wakes_after_a_move() -> CheckResult<u64> {
             let has_woken = || HAS_WOKEN.load(Ordering::Acquire) == 1;
             let _ = Deadline::after_ms(1000).wait_until(has_woken);
         })?;
-    let woken = halting.join_timeout(WAKES_IN).is_ok();
+    let woken = halting.join_timeout(LONG).is_ok();
     if !woken {
         // An interrupt ends the halt of the CPU that the thread has moved to.
         let _ = smp::wake_others();
     }
     taking.join();
-    ensure!(woken, "a thread that has moved from cpu {from} while it halts has not woken in {WAKES_IN:?}");
+    ensure!(woken, "a thread that has moved from cpu {from} while it halts has not woken in {LONG:?}");
     Ok(2)
 }
 
