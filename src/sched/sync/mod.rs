@@ -22,6 +22,7 @@ pub mod channel;
 mod condvar;
 mod event;
 pub(super) mod executing;
+mod linked_list;
 mod mutex;
 mod once;
 mod raw_mutex;

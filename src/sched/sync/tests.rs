@@ -78,7 +78,7 @@ fn a_list_gives_out_its_entries_in_their_order_without_those_that_were_removed()
     assert_eq!(first(&mut list), None);
     // SAFETY: it was pushed to this list above.
     assert_eq!(unsafe { list.remove(&waiters[2]) }, Some(7), "its waker was first");
-    let outcomes: Vec<_> = waiters.iter().map(Waiter::outcome).collect();
+    let outcomes: Vec<_> = waiters.iter().map(|waiter| waiter.outcome()).collect();
     assert_eq!(outcomes, [Some(7), None, Some(7), Some(7), None]);
 }
 

@@ -4,9 +4,9 @@
 //! from the list is woken after the lock is released: its code is not the queue's.
 
 use core::cell::Cell;
-use core::marker::PhantomPinned;
-use core::ptr;
 use core::task::Waker;
+
+use super::linked_list::{Entry, LinkedList};
 
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,59 +20,41 @@ pub(super) enum Membership {
 }
 
 /// A task's wait. All fields are used with the queue locked.
-pub(super) struct TaskWaiter {
-    next: Cell<*const TaskWaiter>,
-    previous: Cell<*const TaskWaiter>,
+pub(super) struct TaskWait {
     waker: Cell<Option<Waker>>,
     membership: Cell<Membership>,
-    _pinned: PhantomPinned,
 }
 
-// SAFETY: another thread may have the entry: its waker is `Send`, and the rest is used by the holder of the queue's lock (`TaskWaiter`).
-unsafe impl Send for TaskWaiter {}
+/// A task's wait in its future.
+pub(super) type TaskWaiter = Entry<TaskWait>;
 
 impl TaskWaiter {
     pub(super) const fn new() -> TaskWaiter {
-        TaskWaiter {
-            next: Cell::new(ptr::null()),
-            previous: Cell::new(ptr::null()),
-            waker: Cell::new(None),
-            membership: Cell::new(Membership::Off),
-            _pinned: PhantomPinned,
-        }
+        Entry::of(TaskWait { waker: Cell::new(None), membership: Cell::new(Membership::Off) })
     }
 }
 
-impl TaskWaiter {
+impl TaskWait {
     /// The task has what it waited for, or an error.
     pub(super) fn settle(&self) {
         self.membership.set(Membership::Off);
     }
 }
 
-/// The entries, in the order in which they are woken.
-pub(super) struct WakerList {
-    first: *const TaskWaiter,
-    last: *const TaskWaiter,
-}
-
-// SAFETY: the entries are reached through the list alone, by the holder of the lock that it is in, while they are on it.
-unsafe impl Send for WakerList {}
+/// The tasks that wait.
+pub(super) type WakerList = LinkedList<TaskWait>;
 
 impl WakerList {
-    pub(super) const EMPTY: WakerList = WakerList { first: ptr::null(), last: ptr::null() };
-
     /// Adds an entry that is not on the list: before all others if it was woken before, else at the end. Returns the waker that it had.
     ///
     /// # Safety
-    /// The entry is used with this list alone. It stays where it is until `remove` was called for it.
-    pub(super) unsafe fn push(&mut self, waiter: &TaskWaiter, waker: Waker) -> Option<Waker> {
+    /// The entry is used with this list alone. It stays where it is until `take_off` was called for it.
+    pub(super) unsafe fn add(&mut self, waiter: &TaskWaiter, waker: Waker) -> Option<Waker> {
         debug_assert!(waiter.membership.get() != Membership::On);
         let at_front = waiter.membership.replace(Membership::On) == Membership::Woken;
-        let (previous, next) = if at_front { (ptr::null(), self.first) } else { (self.last, ptr::null()) };
-        waiter.previous.set(previous);
-        waiter.next.set(next);
-        self.link(previous, waiter, next, waiter);
+        // SAFETY: the entry must be on no list, and stay until it has left this one: it was not on it, and used with it alone, and stays,
+        // guaranteed by the caller (see # Safety).
+        unsafe { self.push(waiter, at_front) };
         waiter.waker.replace(Some(waker))
     }
 
@@ -80,10 +62,11 @@ impl WakerList {
     ///
     /// # Safety
     /// The entry is used with this list alone.
-    pub(super) unsafe fn remove(&mut self, waiter: &TaskWaiter) -> Membership {
+    pub(super) unsafe fn take_off(&mut self, waiter: &TaskWaiter) -> Membership {
         let was = waiter.membership.get();
         if was == Membership::On {
-            self.unlink(waiter);
+            // SAFETY: the entry must be on the list: it says so, and it is used with this list alone (see # Safety).
+            unsafe { self.unlink(waiter) };
             waiter.membership.set(Membership::Off);
         }
         was
@@ -91,36 +74,9 @@ impl WakerList {
 
     /// Takes the first entry off the list, and returns its waker, which the caller wakes when the lock is released.
     #[inline]
-    pub(super) fn take_first(&mut self) -> Option<Waker> {
-        // SAFETY: the address is null or that of an entry that lives: it leaves the list before it moves (`push`).
-        let waiter = unsafe { self.first.as_ref() }?;
-        self.unlink(waiter);
+    pub(super) fn take_first_waker(&mut self) -> Option<Waker> {
+        let waiter = self.pop_first()?;
         waiter.membership.set(Membership::Woken);
         waiter.waker.take()
-    }
-
-    fn unlink(&mut self, waiter: &TaskWaiter) {
-        let (previous, next) = (waiter.previous.get(), waiter.next.get());
-        self.link(previous, next, next, previous);
-    }
-
-    /// Stores the links of the neighbours of a place: to the entry after `previous`, and to the one before `next`.
-    fn link(
-        &mut self,
-        previous: *const TaskWaiter,
-        after: *const TaskWaiter,
-        next: *const TaskWaiter,
-        before: *const TaskWaiter,
-    ) {
-        // SAFETY: the address is null or that of an entry of this list, which lives until it leaves the list (`push`).
-        match unsafe { previous.as_ref() } {
-            Some(previous) => previous.next.set(after),
-            None => self.first = after,
-        }
-        // SAFETY: the address is null or that of an entry of this list, which lives until it leaves the list (`push`).
-        match unsafe { next.as_ref() } {
-            Some(next) => next.previous.set(before),
-            None => self.last = before,
-        }
     }
 }

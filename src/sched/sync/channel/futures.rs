@@ -46,8 +46,8 @@ impl<'a, T> Waiting<'a, T> {
             self.leave(state);
             match attempt(state) {
                 Err(Refused::NotNow) => {
-                    // SAFETY: the entry must stay until `remove` was called for it. It is pinned (see # Safety), and the drop calls that.
-                    let before = unsafe { state.wakers[list].push(&self.waiter, waker) };
+                    // SAFETY: the entry must stay until `take_off` was called for it. It is pinned (see # Safety), and the drop calls that.
+                    let before = unsafe { state.wakers[list].add(&self.waiter, waker) };
                     self.channel.tasks[list].fetch_add(1, Ordering::Relaxed);
                     (Poll::Pending, before)
                 }
@@ -67,7 +67,7 @@ impl<'a, T> Waiting<'a, T> {
     /// Takes the entry off its list. Returns where it was.
     fn leave(&self, state: &mut LockedState<'_, T>) -> Membership {
         // SAFETY: the entry must be used with this list alone: both are of `self`.
-        let was = unsafe { state.wakers[self.list].remove(&self.waiter) };
+        let was = unsafe { state.wakers[self.list].take_off(&self.waiter) };
         if was == Membership::On {
             self.channel.tasks[self.list].fetch_sub(1, Ordering::Relaxed);
         }

@@ -149,7 +149,7 @@ impl<T> Channel<T> {
     #[inline(never)]
     fn wake_first_task(&self, list: usize) -> bool {
         let waker = self.queue.with(|state| {
-            let waker = state.wakers[list].take_first();
+            let waker = state.wakers[list].take_first_waker();
             self.tasks[list].fetch_sub(waker.is_some().into(), Ordering::Relaxed);
             waker
         });

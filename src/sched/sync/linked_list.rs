@@ -1,0 +1,108 @@
+//! A list through its entries, each of which lies where its owner has it: on the stack of a thread that waits, or in a future.
+
+use core::cell::Cell;
+use core::marker::PhantomPinned;
+use core::ops::Deref;
+use core::ptr;
+
+/// A value and its links, which belong to the list.
+pub(super) struct Entry<T> {
+    next: Cell<*const Entry<T>>,
+    previous: Cell<*const Entry<T>>,
+    value: T,
+    _pinned: PhantomPinned,
+}
+
+impl<T> Entry<T> {
+    pub(super) const fn of(value: T) -> Entry<T> {
+        Entry {
+            next: Cell::new(ptr::null()),
+            previous: Cell::new(ptr::null()),
+            value,
+            _pinned: PhantomPinned,
+        }
+    }
+}
+
+impl<T> Deref for Entry<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+// SAFETY: another thread may have the entry: its value is `Send`, and its links are used by the holder of the lock that the list is in.
+unsafe impl<T: Send> Send for Entry<T> {}
+
+/// Entries in the order in which they are woken.
+pub(super) struct LinkedList<T> {
+    first: *const Entry<T>,
+    last: *const Entry<T>,
+}
+
+// SAFETY: another thread may have the list: the entries on it are reached through it alone, and their values are `Send`.
+unsafe impl<T: Send> Send for LinkedList<T> {}
+
+impl<T> LinkedList<T> {
+    pub(super) const EMPTY: LinkedList<T> = LinkedList { first: ptr::null(), last: ptr::null() };
+
+    /// Returns the first entry.
+    #[inline]
+    pub(super) fn first(&self) -> Option<&Entry<T>> {
+        // SAFETY: an entry lives until it leaves the list, guaranteed by the caller of `push`; it leaves by a `&mut self`.
+        unsafe { self.first.as_ref() }
+    }
+
+    /// Adds an entry at the end, or before all others.
+    ///
+    /// # Safety
+    /// The entry is on no list. It stays where it is until it has left this list, by `unlink` or by `pop_first` and the last access of the
+    /// caller of that.
+    pub(super) unsafe fn push(&mut self, entry: &Entry<T>, at_front: bool) {
+        let (previous, next) = if at_front { (ptr::null(), self.first) } else { (self.last, ptr::null()) };
+        entry.previous.set(previous);
+        entry.next.set(next);
+        self.link(previous, entry, next, entry);
+    }
+
+    /// Takes the first entry off the list.
+    #[inline]
+    pub(super) fn pop_first(&mut self) -> Option<&Entry<T>> {
+        // SAFETY: an entry lives until it has left the list and the caller has accessed it, guaranteed by the caller of `push`.
+        let first = unsafe { self.first.as_ref() }?;
+        // SAFETY: it is on this list.
+        unsafe { self.unlink(first) };
+        Some(first)
+    }
+
+    /// Takes an entry off the list.
+    ///
+    /// # Safety
+    /// The entry is on this list.
+    pub(super) unsafe fn unlink(&mut self, entry: &Entry<T>) {
+        let (previous, next) = (entry.previous.get(), entry.next.get());
+        self.link(previous, next, next, previous);
+    }
+
+    /// Stores the links of the neighbours of a place: to the entry after `previous`, and to the one before `next`.
+    fn link(
+        &mut self,
+        previous: *const Entry<T>,
+        after: *const Entry<T>,
+        next: *const Entry<T>,
+        before: *const Entry<T>,
+    ) {
+        // SAFETY: the address is null or that of an entry of this list, which lives until it leaves the list (`push`).
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.next.set(after),
+            None => self.first = after,
+        }
+        // SAFETY: the address is null or that of an entry of this list, which lives until it leaves the list (`push`).
+        match unsafe { next.as_ref() } {
+            Some(next) => next.previous.set(before),
+            None => self.last = before,
+        }
+    }
+}
