@@ -202,6 +202,34 @@ impl Window {
     }
 }
 
+/// A reference clock's count and the TSC, read at nearly the same time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CountAndTsc {
+    /// The count.
+    pub count: u64,
+    /// The TSC.
+    pub tsc: u64,
+}
+
+/// Measures the TSC's frequency in `N` windows of `ticks`, and returns the least result, in hertz. `None` if the clock does not
+/// count. A host that stops the CPU for more than half of the clock's wrap makes the result of that window too high: the
+/// ticks of the wrap are missing.
+pub(crate) fn least_frequency_hz<const N: usize>(
+    clock: CounterSpec,
+    ticks: u64,
+    mut read: impl FnMut() -> u64,
+    mut sample: impl FnMut() -> CountAndTsc,
+) -> Option<u64> {
+    let mut window_hz = || {
+        let begin = sample();
+        let mut window = Window::new(clock, begin.count, ticks);
+        while !window.is_over(read()).ok()? {}
+        let end = sample();
+        clock.frequency_hz(end.tsc.wrapping_sub(begin.tsc), begin.count, end.count)
+    };
+    (0..N).filter_map(|_| window_hz()).min()
+}
+
 /// The plausible frequencies of a TSC, in hertz.
 const TSC_HZ: core::ops::RangeInclusive<u64> = 1_000_000..=100_000_000_000;
 

@@ -1,19 +1,22 @@
 //! Estimates the TSC's frequency at the kernel's entry, for the time stamps of the log lines before [`init`](super::init).
 
-use super::calibration::Window;
+use super::calibration::{CountAndTsc, least_frequency_hz};
 use super::clock::reported_tsc_hz;
 use super::reference::{ReferenceTimer, quickest};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
 
-/// How long the measurement takes, in nanoseconds. The PIT's resolution of 838 ns is a third of a percent of it.
-const WINDOW_NS: u64 = 250_000;
+/// The length of a window of the measurement, in nanoseconds. The PIT's resolution of 838 ns is one percent of it.
+const WINDOW_NS: u64 = 84_000;
+
+/// The number of windows, of which the least frequency counts.
+const WINDOWS: usize = 3;
 
 /// After this many equal readings there is no PIT. A reading takes three port accesses, so they take longer than a tick of 838 ns
 /// hundreds of times.
 const READINGS_TO_MOVE: u32 = 1_000;
 
-/// Estimates the TSC's frequency in hertz: as CPUID or the hypervisor reports it, otherwise by one measurement of
+/// Estimates the TSC's frequency in hertz: as CPUID or the hypervisor reports it, otherwise by [`WINDOWS`] of
 /// [`WINDOW_NS`] against the PIT, with an error of up to a few percent. `None` if there is neither. Needs neither ACPI tables nor
 /// page tables of the kernel's own.
 ///
@@ -30,22 +33,6 @@ fn measure() -> Option<u64> {
         return None;
     }
     let clock = pit.clock();
-    let begin = Sample::take(&pit);
-    let mut window = Window::new(clock, begin.count, clock.ticks_for_ns(WINDOW_NS));
-    while !window.is_over(pit.read()).ok()? {}
-    let end = Sample::take(&pit);
-    clock.frequency_hz(end.tsc.wrapping_sub(begin.tsc), begin.count, end.count)
-}
-
-/// Both counters, read at nearly the same time.
-#[derive(Clone, Copy)]
-struct Sample {
-    tsc: u64,
-    count: u64,
-}
-
-impl Sample {
-    fn take(pit: &ReferenceTimer) -> Sample {
-        quickest(|| Sample { count: pit.read(), tsc: read_tsc() })
-    }
+    let sample = || quickest(|| CountAndTsc { count: pit.read(), tsc: read_tsc() });
+    least_frequency_hz::<WINDOWS>(clock, clock.ticks_for_ns(WINDOW_NS), || pit.read(), sample)
 }

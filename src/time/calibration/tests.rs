@@ -1,5 +1,7 @@
 //! The arithmetic against plain 128-bit arithmetic, and the values that the manuals fix.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -143,6 +145,25 @@ fn window_ends_for_all_readings() {
     // A single wrong reading does not end the wait, and neither does a small step back.
     assert_eq!(readings(pm_timer, 7159, |count| if count == 1 { 0xff_ffff } else { count }), Ok(7159));
     assert_eq!(readings(pm_timer, 7159, |count| count - u64::from(count % 1000 == 7)), Ok(7159));
+}
+
+#[test]
+fn a_stop_of_the_cpu_by_the_host_does_not_change_the_least_frequency() {
+    const TSC_HZ: u64 = 2_000_000_000;
+    let (clock, ms) = (CounterSpec::pit(), NS_PER_SECOND / 1000);
+    for (stop_ns, at_reading) in [30 * ms, 40 * ms, 54 * ms, 60 * ms].into_iter().zip([1, 20, 150, 250]) {
+        let (now_ns, reading) = (Cell::new(0), Cell::new(0));
+        let read = || {
+            reading.set(reading.get() + 1);
+            now_ns.set(now_ns.get() + 1_000 + if reading.get() == at_reading { stop_ns } else { 0 });
+            (PIT_HZ * now_ns.get() / NS_PER_SECOND).wrapping_neg() & 0xffff
+        };
+        let sample = || CountAndTsc { count: read(), tsc: now_ns.get() * 2 };
+        let ticks = clock.ticks_for_ns(84_000);
+        let hz = least_frequency_hz::<3>(clock, ticks, read, sample).unwrap();
+        assert!(hz.abs_diff(TSC_HZ) < TSC_HZ / 20, "{stop_ns} ns: {hz}");
+    }
+    assert_eq!(least_frequency_hz::<3>(clock, 100, || 7, || CountAndTsc { count: 7, tsc: 9 }), None);
 }
 
 #[test]
