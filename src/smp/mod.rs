@@ -75,6 +75,8 @@ pub struct Cpu {
     stamps: [AtomicU64; Stage::COUNT],
     /// Its part of the work for all CPUs.
     work: WorkSlot,
+    /// Whether the CPU that panics has sent it an NMI to stop it.
+    is_stop_sent: AtomicBool,
     /// Whether it has halted because of a panic.
     stopped: AtomicBool,
     /// Its hotplug state.
@@ -104,6 +106,7 @@ impl Cpu {
             stage: AtomicU64::new(0),
             stamps: [const { AtomicU64::new(0) }; Stage::COUNT],
             work: WorkSlot::new(),
+            is_stop_sent: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             hotplug: CpuHotplug::new(),
             context: AtomicU64::new(0),

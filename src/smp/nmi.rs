@@ -127,8 +127,8 @@ impl panic::SmpOps for AllCpus {
 }
 
 patchable! {
-    /// Stops all other online CPUs by NMI and waits up to [`PANIC_STOP_TIMEOUT_MS`] for them. A CPU that does not stop,
-    /// or to which no NMI can be sent, is reported as `silent`.
+    /// Stops all other online CPUs by NMI and waits up to [`PANIC_STOP_TIMEOUT_MS`] for those to which an NMI was sent. A
+    /// CPU that does not stop, or to which no NMI can be sent, is reported as `silent`.
     ///
     /// **Context:** the panicking CPU, interrupts off.
     pub(crate) fn stop_others(panicking: &Panicking) {
@@ -143,11 +143,14 @@ patchable! {
             // A CPU that has just gone offline admits none. The permits are not returned: no CPU is restarted any more.
             if let Some(permit) = cpu.hotplug.admit_nmi() {
                 core::mem::forget(permit);
-                let _ = batch.send_nmi_in_panic(panicking, cpu.entry.apic_id);
+                let sent = batch.send_nmi_in_panic(panicking, cpu.entry.apic_id);
+                cpu.is_stop_sent.store(sent.is_ok(), Ordering::Relaxed);
             }
         }
+        // Only this CPU stores and reads `is_stop_sent`.
+        let will_stop = |cpu: &&Cpu| cpu.is_stop_sent.load(Ordering::Relaxed);
         let _ = Timeout::after_ms(PANIC_STOP_TIMEOUT_MS)
-            .wait_until(|| others().all(|cpu| cpu.stopped.load(Ordering::Acquire)));
+            .wait_until(|| others().filter(will_stop).all(|cpu| cpu.stopped.load(Ordering::Acquire)));
     }
 }
 
