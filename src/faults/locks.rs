@@ -6,17 +6,18 @@ use core::time::Duration;
 
 use super::injection::{FAULT_TIMEOUT_MS, Injection, Point, on_last_cpu};
 use super::names::Fault;
+use super::redirects::is_armed;
 use crate::config::LOCK_TIMEOUT_MS;
-use crate::console;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::PreemptGuard;
-use crate::smp;
-use crate::sync::{Deadline, SpinLockIrq};
+use crate::sync::{self, Deadline, SpinLockIrq};
 use crate::thread::{self, sync::Semaphore};
 use crate::time::timer;
+use crate::{console, smp, static_call};
 
 pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeTscSync, Fault::HoldLockAtBoot, hold_and_wait),
+    Injection(Point::BeforeTscSync, Fault::HoldLockUntilReport, hold_and_wait),
     Injection(Point::BeforeWork, Fault::HoldLock, hold_and_wait),
     Injection(Point::BeforeWork, Fault::HoldLockAtWork, hold_and_wait_at_work),
     Injection(Point::BeforeWork, Fault::HoldConsole, hold_console),
@@ -27,6 +28,15 @@ pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeWork, Fault::EndWithGuard, end_with_guard),
     Injection(Point::BeforeWork, Fault::EndWithInterruptsOff, end_with_interrupts_off),
 ];
+
+static_call! {
+    sync::lock_timeout_ms() -> u64 => ten_minutes_in_ms, if |_| is_armed(Fault::HoldLockUntilReport);
+}
+
+/// [`sync::lock_timeout_ms`] that no run reaches before the launcher's time limit.
+extern "C" fn ten_minutes_in_ms() -> u64 {
+    600_000
+}
 
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(LOCK);

@@ -69,6 +69,8 @@ heap_faults! { frame_faults! {
         ClockJump = "clock_jump",
         /// The last CPU holds a spin lock for ever, while the BSP waits for it before the boot is complete.
         HoldLockAtBoot = "hold_lock_at_boot",
+        /// As `hold_lock_at_boot`, but a wait for a lock times out only after ten minutes.
+        HoldLockUntilReport = "hold_lock_until_report",
         /// As `hold_lock_at_boot`, when the work begins.
         HoldLock = "hold_lock",
         /// As `hold_lock_at_boot`, in timer callbacks while all CPUs are at work.

@@ -63,5 +63,7 @@ pub(crate) use timeout::{STEP_NS, Timeout};
 pub use wait::Site;
 #[cfg(target_os = "none")]
 pub use waiting::LockWait;
+#[cfg(all(target_os = "none", feature = "faults"))]
+pub(crate) use waiting::lock_timeout_ms;
 #[cfg(target_os = "none")]
 pub(crate) use waiting::{WaitReporter, is_waiting, misused_at, set_wait_reporter, wait_of};

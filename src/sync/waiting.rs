@@ -19,7 +19,7 @@ use super::wait::{Site, StallTimer, WaitRecord, WaitSlot, WaitStage};
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
-use crate::per_cpu;
+use crate::{patchable, per_cpu};
 
 per_cpu! {
     static WAIT: WaitSlot = WaitSlot::new();
@@ -27,6 +27,15 @@ per_cpu! {
 
 /// The polls of the lock between two reads of the clock. Under TCG, CPUs that read the clock wait for each other.
 const POLLS_PER_CLOCK_READ: u32 = 1024;
+
+patchable! {
+    /// Returns the time, in milliseconds, after which a CPU that waits for a lock panics.
+    ///
+    /// **Context:** any.
+    pub(crate) fn lock_timeout_ms() -> u64 {
+        LOCK_TIMEOUT_MS
+    }
+}
 
 /// Reports waits that are too long. Both functions run on the waiting CPU, with interrupts off, and take locks only by
 /// `try_lock`: the stalled lock is held, by another CPU or by this one.
@@ -201,7 +210,7 @@ impl ContendedWait<'_> {
             self.wait.since_ns = now_ns;
             return self.enter();
         };
-        let stage = stall.check(now_ns, LOCK_TIMEOUT_MS);
+        let stage = stall.check(now_ns, lock_timeout_ms());
         self.enter();
         match (stage, REPORTER.get()) {
             (WaitStage::Stalled, Some(reporter)) => {
