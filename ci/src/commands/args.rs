@@ -162,8 +162,8 @@ pub struct ExampleArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Run")]
 pub struct TimeArgs {
-    /// Time limit of the run [default: 60, plus --seconds; more for ISO images and Bochs; no limit for gdb, nor for a shell at a
-    /// terminal].
+    /// Time limit of the run [default: 60, plus --seconds, for each step: the boot, each CPU, workload and benchmark; more for
+    /// ISO images and Bochs; no limit for gdb, nor for a shell at a terminal].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: Option<u64>,
 }

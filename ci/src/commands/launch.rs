@@ -140,7 +140,7 @@ impl Default for Launch {
             cpus: Vec::new(),
             modules: Vec::new(),
             replay: None,
-            run: RunConfig { limit, console: None },
+            run: RunConfig { limit, is_of_each_step: true, console: None },
             output: OutputConfig::default(),
             words: Vec::new(),
             is_in_project: false,

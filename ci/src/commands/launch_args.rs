@@ -60,7 +60,7 @@ impl LaunchArgs {
             cpus: Vec::new(),
             modules: self.kernel.module.clone(),
             replay: None,
-            run: RunConfig { limit, console: None },
+            run: RunConfig { limit, is_of_each_step: self.time.timeout.is_none(), console: None },
             output: self.output.configure(),
             words: Vec::new(),
             is_in_project: false,

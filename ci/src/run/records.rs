@@ -136,6 +136,14 @@ impl Seen {
         self.panic.as_ref().is_some_and(|panic| panic.message != REPORT_REQUESTED)
     }
 
+    /// The number of steps of the run that are complete. Their number is bounded, so a kernel that hangs or repeats itself
+    /// comes to an end of them.
+    pub fn steps(&self) -> usize {
+        let once = [self.boot.is_some(), self.page_tables.is_some(), self.work.is_some()];
+        let once = once.into_iter().filter(|has_come| *has_come).count();
+        once + self.cpus.len() + self.stress.len() + self.bench.len() + self.tests.len()
+    }
+
     /// Enters the records of a line. Returns the record, if there is one that counts.
     pub fn read<'a>(&mut self, reading: &'a Reading) -> Option<&'a Record<String>> {
         self.unreadable += reading.cut;

@@ -75,6 +75,9 @@ impl Run {
 pub struct RunConfig {
     /// Its time limit; where it runs tests, that of each test.
     pub limit: Duration,
+    /// The limit is that of each [step](Seen::steps): a busy host makes a run long, but not a hang. Not where the user names
+    /// the limit.
+    pub is_of_each_step: bool,
     /// The source of input of the kernel's console, if it has one.
     pub console: Option<ConsoleConfig>,
 }
@@ -121,7 +124,7 @@ pub fn run(
         .zip(child.take_stdin())
         .map(|(config, stdin)| Attached::new(config, stdin, booted.names));
     let mut clock = RunClock::new(limit, started);
-    let (end, registers) = follow(&mut child, &mut transcript, &mut clock, limit, monitor.as_ref());
+    let (end, registers) = follow(&mut child, &mut transcript, &mut clock, config, monitor.as_ref());
     transcript.serial_end();
     let shutdown = monitor.and_then(|monitor| monitor.shutdown(Instant::now() + QUIT_GRACE));
     if let Some(text) = &registers {
@@ -137,10 +140,11 @@ fn follow(
     child: &mut Supervised,
     transcript: &mut Transcript<'_>,
     clock: &mut RunClock,
-    limit: Duration,
+    config: &RunConfig,
     monitor: Option<&Monitor>,
 ) -> (End, Option<String>) {
-    let (mut is_over, mut late, mut test_steps) = (false, 0, 0);
+    let limit = config.limit;
+    let (mut is_over, mut late, mut steps) = (false, 0, 0);
     let mut is_report_requested = false;
     loop {
         let now = Instant::now();
@@ -163,7 +167,7 @@ fn follow(
             }
             ProcessEvent::Ended(status) => return (ended(status), None),
             ProcessEvent::Interrupted => {
-                child.end(QUIT_GRACE);
+                end(child, transcript);
                 return (End::Interrupted, None);
             }
             ProcessEvent::Deadline if left > Duration::ZERO => {}
@@ -184,18 +188,36 @@ fn follow(
                         .unwrap_or_else(|error| format!("{error}\n")),
                     None => interrupted_registers(child),
                 };
-                child.end(QUIT_GRACE);
+                end(child, transcript);
                 return (End::Deadline(limit), Some(registers));
             }
         }
-        if transcript.seen.tests.len() > test_steps && !is_report_requested {
-            test_steps = transcript.seen.tests.len();
-            clock.restart();
+        if !is_report_requested && !is_over {
+            renew(clock, &mut steps, config.is_of_each_step, &transcript.seen);
         }
         if transcript.seen.booted_again {
             child.end(QUIT_GRACE);
             return (End::SecondBoot, None);
         }
+    }
+}
+
+/// Ends the machine. What the kernel has written until then is in the log on the disk, so the transcript has it too; what the
+/// emulator says about its end is no complaint.
+fn end(child: &mut Supervised, transcript: &mut Transcript<'_>) {
+    child.end_with(QUIT_GRACE, |output| match output {
+        ProcessEvent::Line(Stream::Stdout, line) => transcript.serial_line(&line),
+        ProcessEvent::Bytes(bytes) => transcript.serial_bytes(&bytes),
+        _ => {}
+    });
+}
+
+/// Begins the time limit again if the kernel has completed another step of those that count.
+fn renew(clock: &mut RunClock, steps: &mut usize, is_of_each_step: bool, seen: &Seen) {
+    let now = if is_of_each_step { seen.steps() } else { seen.tests.len() };
+    if now > *steps {
+        *steps = now;
+        clock.restart();
     }
 }
 
@@ -222,5 +244,37 @@ fn interrupted_registers(child: &mut Supervised) -> String {
             ProcessEvent::Line(Stream::Stdout, _) | ProcessEvent::Bytes(_) | ProcessEvent::Interrupted => {}
             ProcessEvent::Ended(_) | ProcessEvent::Deadline => return log.registers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::wire::{Record, TestPhase, TestStep, WorkStart};
+
+    use super::*;
+
+    /// A run with a limit of ten seconds, in which nine have passed when the record comes: the seconds that are left then.
+    fn left_after(record: Record<String>, is_of_each_step: bool) -> u64 {
+        let begin = Instant::now();
+        let mut clock = RunClock::new(Duration::from_secs(10), begin);
+        let after = (1..=9).map(|second| clock.left(begin + Duration::from_secs(second))).last();
+        assert_eq!(after, Some(Duration::from_secs(1)));
+        let (mut seen, mut steps) = (Seen::default(), 0);
+        seen.take(record);
+        renew(&mut clock, &mut steps, is_of_each_step, &seen);
+        // The same records are no further step.
+        clock.left(begin + Duration::from_secs(10));
+        renew(&mut clock, &mut steps, is_of_each_step, &seen);
+        clock.left(begin + Duration::from_secs(10)).as_secs()
+    }
+
+    #[test]
+    fn a_step_begins_the_limit_again_unless_the_user_names_it() {
+        let work = || Record::Work(WorkStart { entry_to_work_us: 5 });
+        assert_eq!((left_after(work(), true), left_after(work(), false)), (9, 0));
+        let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun });
+        assert_eq!((left_after(test(), true), left_after(test(), false)), (9, 9));
+        // What a kernel that hangs may repeat without end is no step.
+        assert_eq!(left_after(Record::Prompt, true), 0);
     }
 }
