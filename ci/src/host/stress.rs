@@ -31,6 +31,10 @@ use crate::run::{CommandLine, Seen, replay};
 /// The time of a workload on one allocator, unless a time is given.
 const DEFAULT_TIME: Duration = Duration::from_millis(200);
 
+/// The least time that the threads have until the first report of their activity, from which on the time limit counts: a busy
+/// host may take long to start a program.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
 /// The configuration of a run on the host.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
@@ -119,9 +123,10 @@ fn watch(
     observer: &mut dyn Observer,
 ) -> Result<(Judgement, Seen), Error> {
     let mut seen = Seen::default();
-    let mut clock = RunClock::new(limit, Instant::now());
+    let start_limit = limit.max(START_LIMIT);
+    let mut clock = RunClock::new(start_limit, Instant::now());
     let mut at: Option<(u32, Part, Watchdog, Instant)> = None;
-    let mut ended = 0;
+    let (mut ended, mut is_working) = (0, false);
     let failed = |kind, reason: String| Judgement { kind, reason: Some(reason) };
     while ended < of {
         if interrupt::requested() {
@@ -131,6 +136,10 @@ fn watch(
         match work.next(TICK, observer)? {
             Event::Begins(index, part) => at = Some((index, part, Watchdog::new(), Instant::now())),
             Event::Threads(threads) => {
+                if !is_working {
+                    is_working = true;
+                    clock = RunClock::new(limit, Instant::now());
+                }
                 hang = at.as_mut().and_then(|(_, _, watchdog, _)| watchdog.look(threads));
             }
             Event::Ended(part, result) => {
@@ -158,7 +167,7 @@ fn watch(
             return Ok((failed(VerdictKind::Fail, format!("{part}: {hang}")), seen));
         }
         if is_late && ended < of {
-            let seconds = limit.as_secs();
+            let seconds = if is_working { limit } else { start_limit }.as_secs();
             let doing = watchdog.doing();
             let reason = format!("no verdict within {seconds} s; last seen in {part}: {doing}");
             return Ok((failed(VerdictKind::Timeout, reason), seen));
@@ -231,8 +240,6 @@ fn note(seen: &mut Seen, result: PartResult) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use octopod::stress::allocators::OCTOPOD;
     use octopod::stress::host::{Call, ThreadActivity};
     use octopod::stress::workloads::PAIRS;
@@ -318,16 +325,16 @@ mod tests {
     }
 
     /// Work with given events, and then none.
-    struct Given(VecDeque<Event>);
+    struct Given<I>(I);
 
-    impl Work for Given {
+    impl<I: Iterator<Item = Event>> Work for Given<I> {
         fn next(&mut self, _: Duration, _: &mut dyn Observer) -> Result<Event, Error> {
-            Ok(self.0.pop_front().unwrap_or(Event::Nothing))
+            Ok(self.0.next().unwrap_or(Event::Nothing))
         }
     }
 
     fn judge(limit: Duration, events: impl IntoIterator<Item = Event>) -> Judgement {
-        watch(&mut Given(events.into_iter().collect()), 1, limit, limit, &mut Silent).unwrap().0
+        watch(&mut Given(events.into_iter()), 1, limit, limit, &mut Silent).unwrap().0
     }
 
     const PART: Part = Part { threads: 2, subject: Subject::Allocator(&OCTOPOD), workload: &PAIRS };
@@ -344,6 +351,17 @@ mod tests {
         assert_eq!(judgement.kind, VerdictKind::Timeout);
         let reason = judgement.reason.unwrap();
         assert!(reason.starts_with("no verdict within 0 s; last seen in pairs on octopod with 2 threads: "));
+    }
+
+    #[test]
+    fn the_time_to_start_the_threads_does_not_count() {
+        let starting = std::iter::repeat_with(|| {
+            thread::sleep(Duration::from_millis(1));
+            Event::Nothing
+        });
+        let events = [Event::Begins(0, PART)].into_iter().chain(starting.take(20));
+        let judgement = judge(Duration::from_millis(1), events.chain([Event::Broke("the end".to_owned())]));
+        assert_eq!((judgement.kind, judgement.reason.as_deref()), (VerdictKind::Panic, Some("the end")));
     }
 
     #[test]
