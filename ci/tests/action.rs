@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use octopod_ci::base::Workspace;
 use serde_json::Value;
 
+use crate::launcher::fake::write_program;
 use crate::project::folder::Project;
 
 /// The folder of a job's runner, in which the action's step runs.
@@ -223,9 +224,7 @@ fn the_launcher_is_installed_once_for_each_key() {
         ["tools", "home", "path", "cargo.log"].map(|name| folder.path().join(name));
     fs::create_dir_all(&tools).unwrap();
     let tool = |name: &str, script: &str| {
-        let path = tools.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&tools.join(name), &format!("#!/bin/sh\n{script}\n"));
     };
     // Cargo makes the file; the last argument is the root. An `octopod` in the path is of another version.
     tool(
@@ -269,9 +268,7 @@ fn nothing_is_installed_where_the_environment_forbids_it() {
         symlink(program, tools.join(name)).unwrap();
     }
     for name in ["cargo", "rustup", "sudo", "apt-get"] {
-        let path = tools.join(name);
-        fs::write(&path, "#!/bin/sh\necho \"${0##*/} $*\" >> \"$LOG\"\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&tools.join(name), "#!/bin/sh\necho \"${0##*/} $*\" >> \"$LOG\"\n");
     }
     let install = |forbidden: Option<&str>| {
         let _ = fs::remove_file(&log);

@@ -4,7 +4,7 @@
 mod checkout;
 mod consent;
 mod evidence;
-mod fake;
+pub(crate) mod fake;
 mod files;
 mod limits;
 mod matrix;
@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher};
+use fake::{Fake, SOUND_BOOT, VERDICT_PASS, copy_program, launcher};
 use octopod::wire::ExitCode;
 use octopod_ci::VerdictKind;
 
@@ -86,6 +86,22 @@ fn a_machine_that_hangs_is_given_up_and_leaves_nothing_behind() {
     assert_eq!(ended.last_line(), format!("TIMEOUT  no answer within 1 s; {last}"), "{ended:#?}");
     assert_eq!(ended.report()["verdict"], "timeout");
     alive.all_gone();
+}
+
+#[test]
+fn what_a_machine_says_while_it_is_ended_is_in_the_report_as_in_the_log() {
+    let fake = Fake::new(
+        "trap \"echo 'octopod: asked to end'; exit 1\" TERM; echo 'octopod: up'; while :; do sleep 0.1; done",
+    );
+    let ended = fake.run(&["boot", "--timeout", "2"]);
+    assert_eq!(ended.status, Some(4), "{ended:#?}");
+    // On a busy host the machine may not have come to its first line.
+    let log = fs::read_to_string(ended.out.join("serial.log")).unwrap();
+    let last = match log.lines().last() {
+        None => "nothing came on the serial line",
+        Some(line) => &format!("its last line: {line}"),
+    };
+    assert!(ended.last_line().ends_with(last), "{log:?}\n{ended:#?}");
 }
 
 #[test]
@@ -341,7 +357,7 @@ fn the_subcommand_of_cargo_is_the_launcher_beside_it() {
     // Alone, it names the launcher that is missing.
     let folder = tempfile::tempdir().unwrap();
     let alone = folder.path().join("cargo-octopod");
-    fs::copy(subcommand, &alone).unwrap();
+    copy_program(Path::new(subcommand), &alone);
     let (status, _, errors) = ran(&alone, &["octopod", "boot"]);
     assert_eq!(status, Some(2), "{errors}");
     let missing = folder.path().canonicalize().unwrap().join("octopod");

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use octopod_ci::base::Workspace;
 
+use crate::launcher::fake::copy_program;
 use crate::project::folder::{self, Project};
 
 /// The crates, each behind those that it needs.
@@ -113,7 +114,7 @@ fn a_project_on_the_archives_alone_works_and_fails_with_the_right_words() {
     // In a folder of its own the launcher does not find the checkout.
     let launcher = ARCHIVES.path().join("bin/octopod");
     fs::create_dir(ARCHIVES.path().join("bin")).unwrap();
-    fs::copy(folder::launcher(), &launcher).unwrap();
+    copy_program(&folder::launcher(), &launcher);
     // Nothing may resolve to the crate of the same name on crates.io.
     let nowhere = tempfile::tempdir().unwrap();
     let refused = folder::said(folder::outside(&launcher).args(["new", "guest"]).current_dir(nowhere.path()));

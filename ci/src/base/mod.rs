@@ -11,6 +11,8 @@ pub mod numbers;
 pub mod process;
 pub mod project;
 pub mod shard;
+#[cfg(test)]
+pub(crate) mod test_program;
 pub mod text;
 pub mod values;
 pub mod verdict;

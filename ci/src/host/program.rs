@@ -165,9 +165,6 @@ impl Work for Processes {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use octopod::boot::command_line::Named;
     use octopod::memory::frames::Order;
     use octopod::stress::allocators::OCTOPOD;
@@ -175,6 +172,7 @@ mod tests {
 
     use super::*;
     use crate::base::Silent;
+    use crate::base::test_program::write_script;
     use crate::report::sample;
 
     fn next(work: &mut Processes) -> Event {
@@ -200,9 +198,7 @@ mod tests {
             failure: None,
         };
         let line = serde_json::to_string(&Line::Ended(Box::new(result))).unwrap();
-        let script = format!("#!/bin/sh\ncase $* in *workload=remote*) exit 7;; esac\necho '{line}'\n");
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&path, &format!("case $* in *workload=remote*) exit 7;; esac\necho '{line}'"));
         let [bulk, remote] = ["bulk", "remote"].map(|name| <&Workload>::from_name(name).unwrap());
         let subject = Subject::Allocator(&OCTOPOD);
         let parts: Vec<_> =

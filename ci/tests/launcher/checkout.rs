@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::fake::launcher;
+use super::fake::{copy_program, launcher};
 
 /// A folder that looks like a checkout, with a launcher where cargo puts it.
 fn checkout(parent: &Path, name: &str) -> PathBuf {
@@ -20,7 +20,7 @@ fn checkout(parent: &Path, name: &str) -> PathBuf {
 /// The launcher under another path: a link where that can be, since it is large.
 fn install(path: &Path) {
     if fs::hard_link(launcher(), path).is_err() {
-        fs::copy(launcher(), path).unwrap();
+        copy_program(&launcher(), path);
     }
 }
 

@@ -214,7 +214,7 @@ fn a_slow_reader_does_not_change_the_verdict() {
     let flood = "i=0; while [ $i -lt 40000 ]; do echo \"[    1.000000] cpu0 stress: line $i of very many\"; i=$((i+1)); done";
     let fake =
         Fake::new(&format!("{flood}\n{}", say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"))));
-    let mut command = fake.command(&["boot", "--timeout", "100"]);
+    let mut command = fake.command(&["boot", "--timeout", "600"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let report = fake.out().join("report.json");
     // The test reads only when the run is over.

@@ -167,6 +167,11 @@ pub(crate) fn write_program(path: &Path, text: &str) {
     assert!(writer.wait().unwrap().success());
 }
 
+/// Copies a program by another process, for the same reason as [`write_program`].
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+}
+
 /// Whether any of a machine's processes is left.
 pub(crate) struct Watch {
     pipe: fs::File,

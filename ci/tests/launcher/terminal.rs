@@ -268,7 +268,8 @@ fn the_matrix_shows_what_is_at_work() {
     let fake = Fake::new(&busy(&file));
     let mut running = OnTerminal::start(fake.matrix_command(&row, &[]));
     running.wait_for("0 of 1");
-    running.wait_for("pairs 0.");
+    running.wait_for("pairs ");
+    running.wait_for(" of 9.0 s");
     fs::write(&file, "").unwrap();
     let (status, text, screen) = running.end();
     assert_eq!(status, Some(0), "{text:?}");

@@ -169,10 +169,9 @@ pub fn module_folders(mkrescue: &Path, firmware: Firmware) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::base::Silent;
+    use crate::base::test_program::write_script;
 
     #[test]
     fn the_script_loads_the_kernel_or_says_that_it_could_not() {
@@ -231,8 +230,7 @@ outb 0x8900 0x6e
     fn iso_by(body: &str) -> (tempfile::TempDir, Result<PathBuf, Error>) {
         let folder = tempfile::tempdir().unwrap();
         let (program, kernel) = (folder.path().join("mkrescue"), folder.path().join("kernel"));
-        fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&program, body);
         fs::write(&kernel, "the kernel").unwrap();
         let run = RunFolder::take(&folder.path().join("out")).unwrap();
         let grub = Grub { mkrescue: program, modules: Some("/m".into()), xorriso: "/x".into() };
