@@ -243,6 +243,7 @@ pub(crate) const HOOKS: &[Hook] = &[
     patchable("cpu::controls", "set_memory_types"),
     patchable("cpu::apic_id", "initial_apic_id"),
     patchable("cpu::tlb", "flush_all"),
+    patchable("sync::waiting", "lock_timeout_ms"),
     patchable("memory::mappings::batches", "is_flushed"),
     patchable("memory::mappings::batches", "keeps_addresses"),
     patchable("console::serial", "transmit_interrupt"),
