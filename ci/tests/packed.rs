@@ -7,6 +7,8 @@ use octopod_ci::kernel::{KernelSource, build};
 use octopod_ci::{launch, parse, setup};
 use octopod_payload::{HEAD_BYTES, Head};
 
+use crate::launcher::fake::PATIENCE;
+
 const BOOT: [&str; 5] = ["boot", "--smp", "1", "--accel", "tcg"];
 
 #[test]
@@ -67,7 +69,9 @@ fn a_kernel_that_firmware_has_damaged_is_refused() {
     let file = object::File::parse(&*whole).unwrap();
     let end = file.symbols().find(|symbol| symbol.name() == Ok("rt0_phys_image_end")).unwrap().address();
     let mem = format!("{}K", end.div_ceil(1024) + 128 + 16);
-    let outcome = launch(&parse(&[&BOOT[..], &["--mem", &mem]].concat()).unwrap().0);
+    let mut config = parse(&[&BOOT[..], &["--mem", &mem]].concat()).unwrap().0;
+    config.run.limit = PATIENCE;
+    let outcome = launch(&config);
     let reason = "the kernel was damaged after it was loaded: too little memory, or a faulty one";
     assert_eq!((outcome.status, outcome.report.reason.as_deref()), (5, Some(reason)), "{mem}");
 }
@@ -104,6 +108,7 @@ fn boot(elf: &[u8], protocol: &str) -> (u8, String) {
     std::fs::write(file.path(), elf).unwrap();
     let mut config = parse(&[&BOOT[..], &["--boot", protocol]].concat()).unwrap().0;
     config.kernel.source = KernelSource::File(file.path().to_owned());
+    config.run.limit = PATIENCE;
     let outcome = launch(&config);
     (outcome.status, outcome.report.reason.unwrap_or_default())
 }

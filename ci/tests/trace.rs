@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use octopod_ci::{Outcome, launch, parse};
 use serde_json::Value;
 
+use crate::launcher::fake::PATIENCE;
+
 /// A slice of a track, in nanoseconds.
 #[derive(Clone, Debug)]
 struct Slice {
@@ -29,7 +31,9 @@ fn traced(arguments: &[&str]) -> (Outcome, Timeline) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let common = ["--accel", "tcg", "--trace", "--out", out.to_str().unwrap()];
-    let outcome = launch(&parse(&[arguments, &common].concat()).unwrap().0);
+    let mut config = parse(&[arguments, &common].concat()).unwrap().0;
+    config.run.limit = PATIENCE;
+    let outcome = launch(&config);
     let path = out.join("trace.json");
     let text =
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}: {:?}", outcome.report.reason));

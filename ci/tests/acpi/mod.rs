@@ -14,6 +14,8 @@ use octopod_ci::{Outcome, launch, parse, setup};
 use cases::{Case, room_for};
 use images::BASE;
 
+use crate::launcher::fake::PATIENCE;
+
 /// How many warnings there are at most: a flood of entries is a few.
 const MAX_WARNINGS: usize = 24;
 
@@ -73,5 +75,6 @@ fn boot(case: &Case) -> Outcome {
     setup::target::provide(&mut Silent).unwrap();
     let kernel = build::provide(&config.kernel, &Workspace::find().unwrap(), &mut Silent).unwrap().path;
     config.kernel.source = KernelSource::File(kernel);
+    config.run.limit = PATIENCE;
     launch(&config)
 }

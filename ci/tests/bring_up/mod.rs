@@ -14,6 +14,8 @@ use octopod_ci::{Outcome, launch, parse, setup};
 
 use tables::{ADDRESS, Image, LOCAL_APIC, Madt, ROOM};
 
+use crate::launcher::fake::PATIENCE;
+
 #[test]
 fn a_listed_cpu_that_does_not_exist_is_named_and_the_rest_boots() {
     let image = Madt::listing(&[0, 1, 9, 2, 3]).image();
@@ -192,6 +194,7 @@ fn boot_with(image: &Image, arguments: &[&str]) -> Outcome {
 fn boot(arguments: &[&str]) -> Outcome {
     let mut config = parse(&[&["boot", "--accel", "tcg"], arguments].concat()).unwrap().0;
     config.kernel.source = KernelSource::File(kernel().clone());
+    config.run.limit = PATIENCE;
     launch(&config)
 }
 

@@ -103,6 +103,7 @@ impl Fake {
         launch.machine.qemu = Some(OsString::from(self.program()));
         launch.kernel.source = KernelSource::File(Fake::kernel());
         launch.output.out = Some(self.out());
+        launch.run.limit = PATIENCE;
         launch
     }
 
