@@ -25,7 +25,10 @@ const ROUNDS: u64 = 500;
 
 /// Runs all checks. They use the executors' threads.
 pub(super) fn run() -> CheckResult<u64> {
-    without_an_executor()?;
+    let is_fair = sched::policy().is_some_and(|policy| policy.is_fair);
+    if is_fair {
+        without_an_executor()?;
+    }
     task::start()?;
     outputs()?;
     ping_pong()?;
@@ -33,7 +36,7 @@ pub(super) fn run() -> CheckResult<u64> {
     timers()?;
     wake_up_from_a_handler()?;
     cancelled()?;
-    if sched::policy().is_some_and(|policy| policy.is_fair) {
+    if is_fair {
         stolen()?;
     }
     // An executor frees a task after it has woken the thread that waits for it. Later checks count the free frames.
