@@ -41,46 +41,68 @@ impl<B: Backing> Heap<B> {
         self.fill(cpu, depot, class)
     }
 
-    /// Fills the loaded magazine from the slabs and takes one object. Without a magazine it takes one object from a slab.
+    /// Fills the loaded magazine from slabs and takes one object. Without a magazine it takes one object from a slab.
     fn fill(&self, cpu: &Magazines, depot: &Depot, class: SizeClass) -> Option<NonNull<u8>> {
+        let taken = self.take_from(depot, cpu, class, None);
+        taken.or_else(|| match self.make_slab(cpu.node(), class) {
+            Some(slab) => self.take_from(depot, cpu, class, Some(slab)),
+            None => self.take_from_any(class),
+        })
+    }
+
+    /// [`fill`](Self::fill) from the slabs that the depot has, after it got `new`. Other CPUs get objects of that one only afterwards, so there is
+    /// one for this CPU.
+    fn take_from(
+        &self,
+        depot: &Depot,
+        cpu: &Magazines,
+        class: SizeClass,
+        new: Option<NonNull<Slab>>,
+    ) -> Option<NonNull<u8>> {
         let loaded = cpu.loaded(class);
-        for is_last in [false, true] {
-            let (mut top, mut object) = (loaded.top, None);
-            depot.with(|stock| {
-                if loaded == Loaded::NONE {
-                    stock.take(1, |taken| object = Some(taken))
-                } else {
-                    #[cfg(feature = "faults")]
-                    let mut before = None;
-                    stock.take(class.rounds(), |taken| {
-                        #[cfg(feature = "faults")]
-                        let taken = faults::taken(taken, before.replace(taken), class.size());
-                        // SAFETY: an empty magazine has room for so many pointers, and is this CPU's.
-                        unsafe { top.write(taken.as_ptr()) };
-                        // SAFETY: the word lies in the magazine.
-                        top = unsafe { top.add(1) };
-                        // Until an object is returned, it is marked.
-                        self.mark_free(taken);
-                    })
-                }
-            });
-            if object.is_some() {
-                return object;
+        let (mut top, mut object) = (loaded.top, None);
+        depot.with(|stock| {
+            if let Some(slab) = new {
+                // SAFETY: `make_slab` has made it for this depot, with all of its objects, and nothing else has it.
+                unsafe { stock.add(slab) };
             }
-            if top != loaded.top {
+            if loaded == Loaded::NONE {
+                stock.take(1, |taken| object = Some(taken))
+            } else {
                 #[cfg(feature = "faults")]
-                if faults::strikes_once(HeapFault::HeapAllocateTwice) {
-                    // SAFETY: the first word of the magazine has a pointer. The last one to be popped can be allocated elsewhere until then.
-                    let _ = self.put_all(class, &[unsafe { loaded.top.read() }]);
-                }
-                cpu.load(class, Loaded { top, ..loaded });
-                return cpu.pop(class);
+                let mut before = None;
+                stock.take(class.rounds(), |taken| {
+                    #[cfg(feature = "faults")]
+                    let taken = faults::taken(taken, before.replace(taken), class.size());
+                    // SAFETY: an empty magazine has room for so many pointers, and is this CPU's.
+                    unsafe { top.write(taken.as_ptr()) };
+                    // SAFETY: the word lies in the magazine.
+                    top = unsafe { top.add(1) };
+                    // Until an object is returned, it is marked.
+                    self.mark_free(taken);
+                })
             }
-            if is_last || !self.add_slab(cpu.node(), class) {
-                break;
-            }
+        });
+        if top == loaded.top {
+            return object;
         }
-        None
+        #[cfg(feature = "faults")]
+        if faults::strikes_once(HeapFault::HeapAllocateTwice) {
+            // SAFETY: the first word of the magazine has a pointer. The last one to be popped can be allocated elsewhere until then.
+            let _ = self.put_all(class, &[unsafe { loaded.top.read() }]);
+        }
+        cpu.load(class, Loaded { top, ..loaded });
+        cpu.pop(class)
+    }
+
+    /// Takes one object from a slab of any node, where there is no memory for a new slab.
+    #[cold]
+    fn take_from_any(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        (0..self.nodes()).filter_map(|node| self.depot(node, class)).find_map(|depot| {
+            let mut object = None;
+            depot.with(|stock| stock.take(1, |taken| object = Some(taken)));
+            object
+        })
     }
 
     /// An empty magazine, from the depot or new.
@@ -217,7 +239,7 @@ impl<B: Backing> Heap<B> {
     ///
     /// # Errors
     /// The first object that was freed twice. The magazines are empty nevertheless.
-    pub fn drain(&self, cpu: &Magazines) -> Result<(), Misuse> {
+    pub(crate) fn drain(&self, cpu: &Magazines) -> Result<(), Misuse> {
         let mut result = Ok(());
         for class in SizeClass::all() {
             let magazines = [cpu.loaded(class), cpu.previous(class)];
@@ -240,7 +262,7 @@ impl<B: Backing> Heap<B> {
     ///
     /// # Errors
     /// The first object that was freed twice.
-    pub fn drain_depots(&self) -> Result<(), Misuse> {
+    pub(crate) fn drain_depots(&self) -> Result<(), Misuse> {
         let mut result = Ok(());
         // All objects first: those of a node may be in a slab of another.
         for (depot, class) in self.depots() {

@@ -1,9 +1,11 @@
 //! A slab: a run of frames that is cut into objects of one class. Its record lies elsewhere: a bitmap with a bit for each object that is in the
 //! slab, and a packed state word.
 //!
-//! An object is *taken* while its bit is clear: it is allocated, or in a magazine. The depot's lock protects the record.
+//! An object is *taken* while its bit is clear: it is allocated, or in a magazine. The depot's lock protects the record. The class and the node in the
+//! state word never change; a CPU without the lock reads them.
 
 use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::chunks::ChunkSize;
 use super::size_class::{CLASSES, SizeClass};
@@ -130,13 +132,20 @@ impl SlabState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotTaken;
 
+/// The slabs next to one in a list, or null.
+#[derive(Clone, Copy)]
+struct Links {
+    next: *mut Slab,
+    previous: *mut Slab,
+}
+
 /// The record of a slab. The bitmap follows it.
 #[repr(C)]
 pub(super) struct Slab {
-    next: *mut Slab,
-    previous: *mut Slab,
+    links: Links,
     start: *mut u8,
-    state: SlabState,
+    /// A [`SlabState`].
+    state: AtomicU64,
 }
 
 impl Slab {
@@ -151,8 +160,9 @@ impl Slab {
         node: usize,
     ) -> NonNull<Slab> {
         let slab = record.cast::<Slab>();
-        let state = SlabState::whole(class, node);
-        let this = Slab { next: null_mut(), previous: null_mut(), start: start.as_ptr(), state };
+        let state = AtomicU64::new(SlabState::whole(class, node).0);
+        let links = Links { next: null_mut(), previous: null_mut() };
+        let this = Slab { links, start: start.as_ptr(), state };
         // SAFETY: the record is writable, aligned and unused, guaranteed by the caller (see # Safety).
         unsafe { slab.write(this) };
         for word in 0..class.words() {
@@ -183,7 +193,17 @@ impl Slab {
     #[inline(always)]
     pub(super) unsafe fn state(slab: NonNull<Slab>) -> SlabState {
         // SAFETY: the record is valid, guaranteed by the caller (see # Safety).
-        unsafe { (*slab.as_ptr()).state }
+        let state = unsafe { &(*slab.as_ptr()).state };
+        SlabState(state.load(Ordering::Relaxed))
+    }
+
+    /// Sets the state.
+    ///
+    /// # Safety
+    /// The record is valid, and the caller holds the lock of its depot.
+    unsafe fn set_state(slab: NonNull<Slab>, state: SlabState) {
+        // SAFETY: the record is valid, guaranteed by the caller (see # Safety).
+        unsafe { &(*slab.as_ptr()).state }.store(state.0, Ordering::Relaxed);
     }
 
     /// The first byte of the slab.
@@ -202,8 +222,10 @@ impl Slab {
     /// # Safety
     /// The record is valid, and the caller holds the lock of its depot.
     pub(super) unsafe fn take(slab: NonNull<Slab>, room: usize, mut out: impl FnMut(NonNull<u8>)) -> usize {
-        // SAFETY: the record is valid and the caller's alone, guaranteed by the caller (see # Safety).
-        let Slab { start, state, .. } = *unsafe { slab.as_ref() };
+        // SAFETY: the record is valid, guaranteed by the caller (see # Safety).
+        let start = unsafe { Self::start(slab) };
+        // SAFETY: the record is valid, and its depot is locked, guaranteed by the caller (see # Safety).
+        let state = unsafe { Self::state(slab) };
         let class = state.class();
         let mut taken = 0;
         for index in 0..class.words() {
@@ -219,14 +241,12 @@ impl Slab {
                 *word &= *word - 1;
                 taken += 1;
                 // SAFETY: the object lies in the slab: only bits of objects are ever set.
-                let object = unsafe { start.add(object * class.size()) };
-                // SAFETY: it lies in an allocation, so its address is not null.
-                out(unsafe { NonNull::new_unchecked(object) });
+                out(unsafe { start.add(object * class.size()) });
             }
         }
         let state = state.take(taken).expect("the bitmap of a slab has more objects than its state word");
-        // SAFETY: the record is valid and the caller's alone, guaranteed by the caller (see # Safety).
-        unsafe { (*slab.as_ptr()).state = state };
+        // SAFETY: the record is valid, and its depot is locked, guaranteed by the caller (see # Safety).
+        unsafe { Self::set_state(slab, state) };
         taken
     }
 
@@ -241,9 +261,11 @@ impl Slab {
         slab: NonNull<Slab>,
         object: NonNull<u8>,
     ) -> Result<(SlabState, SlabState), NotTaken> {
-        // SAFETY: the record is valid and the caller's alone, guaranteed by the caller (see # Safety).
-        let Slab { start, state, .. } = *unsafe { slab.as_ref() };
-        let index = (object.addr().get() - start.addr()) / state.class().size();
+        // SAFETY: the record is valid, guaranteed by the caller (see # Safety).
+        let start = unsafe { Self::start(slab) };
+        // SAFETY: the record is valid, and its depot is locked, guaranteed by the caller (see # Safety).
+        let state = unsafe { Self::state(slab) };
+        let index = (object.addr().get() - start.addr().get()) / state.class().size();
         // SAFETY: the record has the word of each of its objects.
         let mut word = unsafe { Self::word(slab, index / WORD_BITS) };
         // SAFETY: the record is valid and the caller's alone, guaranteed by the caller (see # Safety).
@@ -254,8 +276,8 @@ impl Slab {
         }
         let after = state.put().ok_or(NotTaken)?;
         *word |= bit;
-        // SAFETY: the record is valid and the caller's alone, guaranteed by the caller (see # Safety).
-        unsafe { (*slab.as_ptr()).state = after };
+        // SAFETY: the record is valid, and its depot is locked, guaranteed by the caller (see # Safety).
+        unsafe { Self::set_state(slab, after) };
         Ok((state, after))
     }
 
@@ -300,7 +322,7 @@ impl SlabList {
     /// All slabs.
     pub(super) fn iter(&self) -> impl Iterator<Item = NonNull<Slab>> {
         // SAFETY: the slabs of a list are valid.
-        core::iter::successors(self.first(), |slab| NonNull::new(unsafe { (*slab.as_ptr()).next }))
+        core::iter::successors(self.first(), |slab| NonNull::new(unsafe { (*slab.as_ptr()).links.next }))
     }
 
     /// Adds a slab, as the first or the last one.
@@ -310,19 +332,12 @@ impl SlabList {
     pub(super) unsafe fn insert(&mut self, slab: NonNull<Slab>, as_first: bool) {
         let (previous, next) = if as_first { (null_mut(), self.first) } else { (self.last, null_mut()) };
         let slab = slab.as_ptr();
-        // SAFETY: the record is valid and the caller's alone, guaranteed by the caller (see # Safety).
-        let this = unsafe { &mut *slab };
-        (this.previous, this.next) = (previous, next);
-        // SAFETY: the slabs of a list are valid, and other ones.
-        match unsafe { previous.as_mut() } {
-            Some(previous) => previous.next = slab,
-            None => self.first = slab,
-        }
-        // SAFETY: the slabs of a list are valid, and other ones.
-        match unsafe { next.as_mut() } {
-            Some(next) => next.previous = slab,
-            None => self.last = slab,
-        }
+        // SAFETY: the record is valid and its links are the caller's, guaranteed by the caller (see # Safety).
+        unsafe { (*slab).links = Links { next, previous } };
+        // SAFETY: the links of the slabs of this list are the caller's, guaranteed by the caller (see # Safety).
+        *unsafe { self.next_of(previous) } = slab;
+        // SAFETY: the links of the slabs of this list are the caller's, guaranteed by the caller (see # Safety).
+        *unsafe { self.previous_of(next) } = slab;
     }
 
     /// Removes a slab.
@@ -330,17 +345,36 @@ impl SlabList {
     /// # Safety
     /// It is in this list, and the caller holds the lock of its depot.
     pub(super) unsafe fn remove(&mut self, slab: NonNull<Slab>) {
-        // SAFETY: the slabs of a list are valid, and the caller's alone (see # Safety).
-        let Slab { next, previous, .. } = *unsafe { slab.as_ref() };
-        // SAFETY: the slabs of a list are valid, and other ones.
-        match unsafe { previous.as_mut() } {
-            Some(previous) => previous.next = next,
-            None => self.first = next,
+        let slab = slab.as_ptr();
+        // SAFETY: the links of the slabs of this list are the caller's, guaranteed by the caller (see # Safety).
+        let Links { next, previous } = unsafe { (*slab).links };
+        // SAFETY: the links of the slabs of this list are the caller's, guaranteed by the caller (see # Safety).
+        *unsafe { self.next_of(previous) } = next;
+        // SAFETY: the links of the slabs of this list are the caller's, guaranteed by the caller (see # Safety).
+        *unsafe { self.previous_of(next) } = previous;
+    }
+
+    /// The link to what follows a slab of the list; that to the first slab if it is null. Only the link is borrowed: other CPUs read states.
+    ///
+    /// # Safety
+    /// The slab is in this list or null, and the caller holds the lock of its depot.
+    unsafe fn next_of(&mut self, slab: *mut Slab) -> &mut *mut Slab {
+        if slab.is_null() {
+            return &mut self.first;
         }
-        // SAFETY: the slabs of a list are valid, and other ones.
-        match unsafe { next.as_mut() } {
-            Some(next) => next.previous = previous,
-            None => self.last = previous,
+        // SAFETY: the slabs of a list are valid, and their links are the caller's (see # Safety).
+        unsafe { &mut (*slab).links.next }
+    }
+
+    /// The link to what precedes a slab of the list; that to the last slab if it is null.
+    ///
+    /// # Safety
+    /// As for [`next_of`](Self::next_of).
+    unsafe fn previous_of(&mut self, slab: *mut Slab) -> &mut *mut Slab {
+        if slab.is_null() {
+            return &mut self.last;
         }
+        // SAFETY: the slabs of a list are valid, and their links are the caller's (see # Safety).
+        unsafe { &mut (*slab).links.previous }
     }
 }

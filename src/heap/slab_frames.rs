@@ -1,4 +1,4 @@
-//! The frames of slabs: a new slab is added to its depot, one without allocated objects returns its frames.
+//! The frames of slabs: a new slab gets them, one without allocated objects returns them.
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -14,10 +14,10 @@ use super::slab::{Slab, SlabList};
 use crate::memory::frames::FRAME_SHIFT;
 
 impl<B: Backing> Heap<B> {
-    /// Makes a slab and adds it to the node's depot; whether there was memory.
-    pub(super) fn add_slab(&self, node: usize, class: SizeClass) -> bool {
-        let Some(order) = order_of_bytes(class.slab_bytes()) else { return false };
-        let Some(start) = self.backing.alloc(order) else { return false };
+    /// Makes a slab for the node's depot, which does not have it yet. `None` if there is no memory.
+    pub(super) fn make_slab(&self, node: usize, class: SizeClass) -> Option<NonNull<Slab>> {
+        let order = order_of_bytes(class.slab_bytes())?;
+        let start = self.backing.alloc(order)?;
         let record = {
             let mut chunks = self.chunks.lock();
             let is_covered = self.map.cover(&mut chunks, start.addr().get() + class.slab_bytes());
@@ -34,7 +34,7 @@ impl<B: Backing> Heap<B> {
         let Some(record) = record else {
             // SAFETY: the frames were allocated above, and nothing uses them.
             unsafe { self.backing.free(start, order.frames()) };
-            return false;
+            return None;
         };
         if self.fills_slabs.load(Ordering::Relaxed) {
             // SAFETY: the frames were allocated above, and nothing uses them.
@@ -43,10 +43,7 @@ impl<B: Backing> Heap<B> {
         // SAFETY: the record was allocated above with the size for this class, and the slab begins at `start`.
         let slab = unsafe { Slab::create(record, start, class, node) };
         self.map.set_kind(start, class.slab_bytes(), Kind::Slab(class));
-        let Some(depot) = self.depot(node, class) else { return false };
-        // SAFETY: the slab is new, and of this depot.
-        depot.with(|stock| unsafe { stock.add(slab) });
-        true
+        Some(slab)
     }
 
     /// Frees a slab that no depot has any more, with all of its objects.
@@ -63,7 +60,7 @@ impl<B: Backing> Heap<B> {
         {
             let mut chunks = self.chunks.lock();
             self.map.clear_entry(&mut chunks, &self.backing, start.addr().get());
-            // SAFETY: `add_slab` allocated the record from this pool, and the map no longer names it.
+            // SAFETY: `make_slab` allocated the record from this pool, and the map no longer names it.
             unsafe { chunks.free(&self.backing, slab.cast()) };
         }
         // SAFETY: all objects of the slab are free, and nothing names the slab any more.

@@ -155,7 +155,7 @@ fn a_large_object_has_few_more_frames_than_it_needs() {
 
 #[test]
 fn a_heap_without_memory_fails() {
-    let heap = crate::heap::Heap::new(crate::heap::host::HostFrames::new(1));
+    let heap = crate::heap::allocator::Heap::new(crate::heap::host::HostFrames::new(1));
     let cpu = Magazines::new();
     assert_eq!(heap.alloc(&cpu, layout(8, 8)), None);
     assert_eq!(heap.alloc(&cpu, layout(100_000, 8)), None);
@@ -178,4 +178,24 @@ fn nodes_have_depots_of_their_own() {
     heap.drain(&cpus);
     assert_eq!(heap.heap().validate(), Ok(()));
     assert_eq!(heap.frames(), 0);
+}
+
+/// Without memory for a slab, an object of another node's slab is better than none.
+#[test]
+fn a_node_without_memory_gets_objects_of_another_ones_slabs() {
+    let machine = Machine::on_nodes(1, 2, 2);
+    let layout = layout(4096, 8);
+    let objects: Vec<_> = core::iter::from_fn(|| machine.alloc(1, layout)).collect();
+    // No slab becomes whole, so no frame becomes free.
+    let (freed, kept): (Vec<_>, Vec<_>) = objects.chunks(2).map(|pair| (pair[0], pair.get(1))).unzip();
+    for object in &freed {
+        assert_eq!(machine.free(1, *object, layout), Ok(()));
+    }
+    machine.heap.drain([&machine.cpus[1]]);
+    let got: Vec<_> = core::iter::from_fn(|| machine.alloc(0, layout)).collect();
+    assert!(got.len() >= freed.len(), "{} of {} objects are found", got.len(), freed.len());
+    for object in got.iter().chain(kept.into_iter().flatten()) {
+        assert_eq!(machine.free(0, *object, layout), Ok(()));
+    }
+    machine.assert_all_free();
 }

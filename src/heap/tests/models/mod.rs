@@ -111,6 +111,31 @@ fn two_cpus_share_a_depot() {
     });
 }
 
+/// Two CPUs want an object of a class of which a slab has fewer than a magazine: the one that makes the slab gets one.
+#[test]
+fn a_new_slab_has_an_object_for_the_cpu_that_makes_it() {
+    check(|| {
+        let small = layout(4096, 8);
+        let heap = Arc::new(HostHeap::new(1, 1));
+        let other = {
+            let heap = heap.clone();
+            thread::spawn(move || {
+                let cpu = Magazines::new();
+                let object = heap.heap().alloc(&cpu, small).expect("the memory suffices");
+                // SAFETY: the object was allocated for this layout, one line above.
+                unsafe { heap.heap().dealloc(&cpu, object, small) }.expect("the free is right");
+                heap.heap().drain(&cpu).expect("each object was freed once");
+            })
+        };
+        let cpu = Magazines::new();
+        let object = heap.heap().alloc(&cpu, small).expect("the memory suffices");
+        // SAFETY: the object was allocated for this layout, one line above.
+        unsafe { heap.heap().dealloc(&cpu, object, small) }.expect("the free is right");
+        other.join().unwrap();
+        heap.drain([&cpu]);
+    });
+}
+
 /// One CPU frees what another has allocated, while that one allocates more.
 #[test]
 fn an_object_is_freed_elsewhere() {
