@@ -227,7 +227,7 @@ pub(crate) fn flush_unmapped() -> Flushed {
 /// Adds slots to those that wait on this CPU.
 fn requeue(mut waiting: Waiting) {
     while let Some(slot) = waiting.chain.pop(&RegionEntries) {
-        with_own(|ranges| ranges.add_stale(&RegionEntries, slot, waiting.stale));
+        with_own(|ranges| ranges.return_stale(&RegionEntries, slot, waiting.stale));
     }
 }
 

@@ -254,8 +254,13 @@ impl CpuRanges {
     #[inline(always)]
     pub(super) fn add_stale(&mut self, entries: &impl Entries, slot: Slot, stale: Stale) -> bool {
         self.counts.unmaps += 1;
-        self.stale.push(entries, slot, stale);
+        self.return_stale(entries, slot, stale);
         self.is_due()
+    }
+
+    /// As [`add_stale`](Self::add_stale), of a slot that has waited before.
+    pub(super) fn return_stale(&mut self, entries: &impl Entries, slot: Slot, stale: Stale) {
+        self.stale.push(entries, slot, stale);
     }
 
     /// Whether the batch is to be looked at.
