@@ -22,7 +22,7 @@ use super::sync::{Lock, place};
 use crate::memory::frames::FRAME_SHIFT;
 
 /// A heap on the frames of a [`Backing`].
-pub struct Heap<B> {
+pub(crate) struct Heap<B> {
     pub(super) backing: B,
     pub(super) map: Map,
     depots: AtomicPtr<Depot>,
@@ -34,18 +34,18 @@ pub struct Heap<B> {
 }
 
 /// The alignment of the memory for [`Heap::init`].
-pub const METADATA_ALIGN: usize = align_of::<Depot>();
+pub(crate) const METADATA_ALIGN: usize = align_of::<Depot>();
 
 impl<B: Backing> Heap<B> {
     /// A heap that fails until [`init`](Self::init).
     #[cfg(not(any(loom, shuttle)))]
-    pub const fn new(backing: B) -> Self {
+    pub(crate) const fn new(backing: B) -> Self {
         Self::with(backing, Lock::new(Chunks::new()))
     }
 
     /// A heap that fails until [`init`](Self::init). In a model, locks are made at run time.
     #[cfg(any(loom, shuttle))]
-    pub fn new(backing: B) -> Self {
+    pub(crate) fn new(backing: B) -> Self {
         Self::with(backing, Lock::new(Chunks::new()))
     }
 
@@ -62,7 +62,7 @@ impl<B: Backing> Heap<B> {
     }
 
     /// The bytes of metadata for this many nodes and memory that ends at that offset.
-    pub const fn metadata_bytes(nodes: usize, end: usize) -> usize {
+    pub(crate) const fn metadata_bytes(nodes: usize, end: usize) -> usize {
         nodes * CLASSES * size_of::<Depot>() + Map::bytes(end)
     }
 
@@ -71,7 +71,7 @@ impl<B: Backing> Heap<B> {
     /// # Safety
     /// `memory` has [`metadata_bytes`](Self::metadata_bytes) bytes, is aligned to [`METADATA_ALIGN`], writable, and nothing else's as long as
     /// the heap is used. This is called once, before anything is allocated.
-    pub unsafe fn init(&self, memory: NonNull<u8>, nodes: usize, secret: u64) {
+    pub(crate) unsafe fn init(&self, memory: NonNull<u8>, nodes: usize, secret: u64) {
         // SAFETY: the memory begins with the depots, guaranteed by the caller (see # Safety).
         let depots = unsafe { place(memory, nodes * CLASSES, Depot::new) };
         // SAFETY: the map follows the depots within the memory.
@@ -83,7 +83,7 @@ impl<B: Backing> Heap<B> {
     }
 
     /// Fills new slabs from now on, as a [`CheckedHeap`](super::checked::CheckedHeap) needs it. Before anything is allocated.
-    pub fn fill_slabs(&self) {
+    pub(crate) fn fill_slabs(&self) {
         self.fills_slabs.store(true, Ordering::Relaxed);
     }
 
@@ -109,7 +109,7 @@ impl<B: Backing> Heap<B> {
     ///
     /// **Context:** as for the [module](self). `cpu` is used by no other code meanwhile.
     #[inline(always)]
-    pub fn alloc(&self, cpu: &Magazines, layout: Layout) -> Option<NonNull<u8>> {
+    pub(crate) fn alloc(&self, cpu: &Magazines, layout: Layout) -> Option<NonNull<u8>> {
         let object = match SizeClass::of(layout) {
             Some(class) => {
                 cpu.pop(class).or_else(|| self.refill(cpu, class, layout.size())).inspect(|object| {
@@ -154,7 +154,12 @@ impl<B: Backing> Heap<B> {
     /// [`alloc`](Self::alloc) of this heap returned the object for this layout, it has not been freed since, and nothing uses it any more. A free
     /// that the heap is certain to refuse is no violation.
     #[inline(always)]
-    pub unsafe fn dealloc(&self, cpu: &Magazines, object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
+    pub(crate) unsafe fn dealloc(
+        &self,
+        cpu: &Magazines,
+        object: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), Misuse> {
         let Some(class) = SizeClass::of(layout) else {
             // SAFETY: guaranteed by the caller (see # Safety).
             return unsafe { self.dealloc_large(object, layout) };
@@ -205,7 +210,12 @@ impl<B: Backing> Heap<B> {
     /// # Safety
     /// As for [`dealloc`](Self::dealloc). If this returns `true`, the layout of the object is now that of the new size.
     #[inline(always)]
-    pub unsafe fn resize(&self, object: NonNull<u8>, layout: Layout, new: Layout) -> Result<bool, Misuse> {
+    pub(crate) unsafe fn resize(
+        &self,
+        object: NonNull<u8>,
+        layout: Layout,
+        new: Layout,
+    ) -> Result<bool, Misuse> {
         match (SizeClass::of(layout), SizeClass::of(new)) {
             (Some(old), new) => {
                 if !self.map.has_object(old, object.addr().get()) {

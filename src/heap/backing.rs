@@ -12,7 +12,7 @@ use crate::memory::frames::{FRAME_SHIFT, Order};
 /// - The memory of all offsets below `end` is mapped without a gap from the address [`base`](Self::base) on, as far as it exists. `base` is a
 ///   multiple of 1 MiB.
 /// - None of the functions calls the heap.
-pub unsafe trait Backing: Sync {
+pub(crate) unsafe trait Backing: Sync {
     /// The address of offset 0.
     fn base(&self) -> usize;
 

@@ -231,23 +231,28 @@ impl<T: Send> Cache<T> {
 }
 
 impl<T: Send> Purge for Cache<T> {
-    fn drain_this_cpu(&self, guard: &IrqGuard) {
-        let Some(magazine) = self.magazine(guard) else { return };
+    fn drain_this_cpu(&self, guard: &IrqGuard) -> bool {
+        let Some(magazine) = self.magazine(guard) else { return false };
+        let mut had_any = false;
         while let Some(object) = magazine.pop() {
             self.destroy(object.as_ptr());
+            had_any = true;
         }
         magazine.len.set(INACTIVE);
+        had_any
     }
 
-    fn drain_shared(&self) {
+    fn drain_shared(&self) -> bool {
+        let mut had_any = false;
         loop {
             let object = {
                 let mut shared = self.shared.lock();
-                let Some(last) = shared.len.checked_sub(1) else { return };
+                let Some(last) = shared.len.checked_sub(1) else { return had_any };
                 shared.len = last;
                 shared.objects[last]
             };
             self.destroy(object);
+            had_any = true;
         }
     }
 }

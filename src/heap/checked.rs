@@ -60,7 +60,7 @@ const FREE: u64 = 0x6672_6565;
 
 /// The place of an object in its block, which follows from its layout.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     size: usize,
     front: usize,
     block: Layout,
@@ -68,7 +68,7 @@ pub struct Shape {
 
 impl Shape {
     /// `None` if the block would be too large.
-    pub fn of(layout: Layout) -> Option<Shape> {
+    pub(crate) fn of(layout: Layout) -> Option<Shape> {
         let front = FRONT.max(layout.align());
         let bytes = front.checked_add(layout.size())?.checked_add(ZONE)?;
         let block = Layout::from_size_align(bytes, layout.align()).ok()?;
@@ -76,25 +76,25 @@ impl Shape {
     }
 
     /// The layout of the block.
-    pub fn block(&self) -> Layout {
+    pub(crate) fn block(&self) -> Layout {
         self.block
     }
 }
 
 /// What the checked heap has found, and the object that it concerns, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// What is wrong.
-    pub misuse: Misuse,
+    pub(crate) misuse: Misuse,
     /// The site of the object's allocation.
-    pub allocated: Option<SiteId>,
+    pub(crate) allocated: Option<SiteId>,
     /// The site of its free.
-    pub freed: Option<SiteId>,
+    pub(crate) freed: Option<SiteId>,
 }
 
 impl Found {
     /// Something of which no object is known.
-    pub const fn without_object(misuse: Misuse) -> Found {
+    pub(crate) const fn without_object(misuse: Misuse) -> Found {
         Found { misuse, allocated: None, freed: None }
     }
 }
@@ -180,7 +180,7 @@ unsafe fn first_other((start, bytes): (NonNull<u8>, usize), byte: u8) -> Option<
 
 /// The checks of a heap, all of whose allocations are blocks.
 #[derive(Clone, Copy)]
-pub struct CheckedHeap<'a, B> {
+pub(crate) struct CheckedHeap<'a, B> {
     heap: &'a Heap<B>,
     sites: Sites<'a>,
 }
@@ -191,7 +191,7 @@ impl<'a, B: Backing> CheckedHeap<'a, B> {
     /// # Safety
     /// [`Heap::fill_slabs`] was called before anything was allocated from the heap. Of what was allocated, everything is a block that
     /// [`set_up`](Self::set_up) has got, and of what was freed, everything one that [`retire`](Self::retire) has returned.
-    pub const unsafe fn new(heap: &'a Heap<B>, sites: Sites<'a>) -> CheckedHeap<'a, B> {
+    pub(crate) const unsafe fn new(heap: &'a Heap<B>, sites: Sites<'a>) -> CheckedHeap<'a, B> {
         CheckedHeap { heap, sites }
     }
 
@@ -228,7 +228,7 @@ impl<'a, B: Backing> CheckedHeap<'a, B> {
     ///
     /// # Safety
     /// [`Heap::alloc`] of this heap has returned the block for the layout [`Shape::block`], and it was passed to nothing else.
-    pub unsafe fn set_up(
+    pub(crate) unsafe fn set_up(
         &self,
         start: NonNull<u8>,
         shape: Shape,
@@ -289,7 +289,7 @@ impl<'a, B: Backing> CheckedHeap<'a, B> {
     ///
     /// # Safety
     /// As for [`retire`](Self::retire).
-    pub unsafe fn check(&self, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
+    pub(crate) unsafe fn check(&self, object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
         self.find(object, layout).map(drop)
     }
 
@@ -300,7 +300,8 @@ impl<'a, B: Backing> CheckedHeap<'a, B> {
         let shape = Shape::of(layout).ok_or(foreign)?;
         let Some(block) = self.block(object) else {
             // A large object loses its record with its frames.
-            let is_freed = self.heap.map.kind(address) == Kind::Freed && address % GRANULE == shape.front;
+            let start = address.saturating_sub(shape.front);
+            let is_freed = self.heap.map.kind(start) == Kind::Freed && start.is_multiple_of(GRANULE);
             let double_free = Found::without_object(Misuse::DoubleFree { address });
             return Err(if is_freed { double_free } else { foreign });
         };
@@ -351,7 +352,7 @@ impl<'a, B: Backing> CheckedHeap<'a, B> {
     /// # Safety
     /// [`set_up`](Self::set_up) has returned the object for this layout, it has not been retired since, and nothing uses it any more. What is
     /// certain to be refused is no violation.
-    pub unsafe fn retire(
+    pub(crate) unsafe fn retire(
         &self,
         object: NonNull<u8>,
         layout: Layout,

@@ -14,25 +14,25 @@ use crate::memory::frames::{FRAME_BYTES, FreeError, Order};
 use crate::memory::host::World;
 
 /// Frames of octopod's allocator over memory of the host, with one cache behind a lock.
-pub struct HostFrames {
+pub(crate) struct HostFrames {
     world: World,
     cache: Lock<Magazine>,
 }
 
 impl HostFrames {
     /// Frames of so many blocks of 2 MiB.
-    pub fn new(blocks: usize) -> HostFrames {
+    pub(crate) fn new(blocks: usize) -> HostFrames {
         HostFrames { world: World::new(blocks), cache: Lock::new(Magazine::new()) }
     }
 
     /// How many frames are free.
-    pub fn free_frames(&self) -> usize {
+    pub(crate) fn free_frames(&self) -> usize {
         let cache = self.cache.lock();
         self.world.frames.free_frames() + cache.cached_frames()
     }
 
     /// How many frames there are.
-    pub fn total_frames(&self) -> usize {
+    pub(crate) fn total_frames(&self) -> usize {
         self.world.frame_count()
     }
 }
@@ -82,7 +82,7 @@ impl Drop for HostFrames {
 }
 
 /// A heap on memory of the host.
-pub struct HostHeap {
+pub(crate) struct HostHeap {
     heap: Heap<HostFrames>,
     metadata: (NonNull<u8>, Layout),
 }
@@ -97,7 +97,7 @@ impl HostHeap {
     ///
     /// # Panics
     /// If the host has no memory.
-    pub fn new(blocks: usize, nodes: usize) -> HostHeap {
+    pub(crate) fn new(blocks: usize, nodes: usize) -> HostHeap {
         let heap = Heap::new(HostFrames::new(blocks));
         let bytes = Heap::<HostFrames>::metadata_bytes(nodes, heap.backing.end());
         let layout = Layout::from_size_align(bytes, METADATA_ALIGN).expect("a layout");
@@ -109,22 +109,22 @@ impl HostHeap {
     }
 
     /// The heap.
-    pub fn heap(&self) -> &Heap<HostFrames> {
+    pub(crate) fn heap(&self) -> &Heap<HostFrames> {
         &self.heap
     }
 
     /// The frames that it has from the allocator.
-    pub fn frames(&self) -> usize {
+    pub(crate) fn frames(&self) -> usize {
         self.heap.backing.total_frames() - self.heap.backing.free_frames()
     }
 
     /// The address of the first frame.
-    pub fn first_address(&self) -> usize {
+    pub(crate) fn first_address(&self) -> usize {
         self.heap.backing.world.pointer(0).addr().get()
     }
 
     /// The memory of the host, in frames.
-    pub fn total_frames(&self) -> usize {
+    pub(crate) fn total_frames(&self) -> usize {
         self.heap.backing.total_frames()
     }
 
@@ -132,7 +132,7 @@ impl HostHeap {
     ///
     /// # Panics
     /// If an object was freed twice.
-    pub fn drain<'a>(&self, cpus: impl IntoIterator<Item = &'a Magazines>) {
+    pub(crate) fn drain<'a>(&self, cpus: impl IntoIterator<Item = &'a Magazines>) {
         for cpu in cpus {
             self.heap.drain(cpu).expect("an object was freed twice");
         }

@@ -5,7 +5,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::allocator::{Heap, METADATA_ALIGN};
 use super::arena;
@@ -17,17 +17,21 @@ use super::magazines::Magazines;
 use super::mark::mark_allocated;
 use super::misuse::Misuse;
 use super::parameters::HeapChecks;
-use super::purge::CACHES;
+use super::purge::{CACHES, Purge};
 use super::size_class::SizeClass;
 use super::source::{HeapError, HeapSource, HeapStatistics};
 #[cfg(feature = "selftest")]
 use super::stats::Inconsistent;
 use crate::boot::direct_map;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
-use crate::cpu::{CpuSet, IrqGuard};
+use crate::cpu::{CpuSet, IrqGuard, current};
+use crate::interrupts::PreemptGuard;
 use crate::memory::frames::FRAME_BYTES;
-use crate::memory::{self, FrameRange, HeapHooks, MAGAZINES_BYTES};
+use crate::memory::{self, FrameRange, HEAP_RECLAIM, HeapHooks, MAGAZINES_BYTES};
+use crate::sync::Timeout;
+use crate::sync::shared_round::Turn;
 use crate::{per_cpu, smp, static_key};
 
 per_cpu! {
@@ -37,9 +41,6 @@ per_cpu! {
 }
 
 const _: () = assert!(size_of::<Magazines>() <= MAGAZINES_BYTES && align_of::<Magazines>() <= 128);
-
-/// Whether anything was cached since the last reclaim.
-static MAY_RECLAIM: AtomicBool = AtomicBool::new(false);
 
 /// Sets the heap up. Without memory for its tables it stays empty, and every allocation fails.
 ///
@@ -56,7 +57,7 @@ pub(crate) fn init(nodes: usize, checks: HeapChecks) {
     // SAFETY: the memory was allocated for this call with the size that the heap wants, page-aligned; it is never freed. The boot calls this
     // once, while no other CPU runs.
     unsafe { HEAP.init(memory, nodes, secret) };
-    memory::set_heap_hook(HeapHooks { drain_this_cpu, reclaim });
+    memory::set_heap_hook(HeapHooks { drain_this_cpu, reclaim: reclaim_since });
     if checks == HeapChecks::On {
         checked::init();
     }
@@ -108,19 +109,25 @@ pub(super) fn activate(guard: &IrqGuard) -> Option<&Magazines> {
         // SAFETY: these are this CPU's magazines, or ones without objects and room.
         unsafe { memory::set_heap_cache(guard, address) };
     }
-    // Read first: all CPUs come here, and a store would take the cache line from the others.
-    if !MAY_RECLAIM.load(Ordering::Relaxed) {
-        MAY_RECLAIM.store(true, Ordering::Relaxed);
-    }
+    HEAP_RECLAIM.set_due();
     Some(own_magazines(guard))
+}
+
+/// How often all caches are drained while the drop of an object fills another one.
+const DRAIN_PASSES: usize = 64;
+
+/// Runs passes over all caches until one has dropped nothing. A program whose objects' drops allocate objects without end leaves some.
+fn drain_caches(mut drain: impl FnMut(&dyn Purge) -> bool) {
+    let mut pass = || CACHES.iter().fold(false, |had_any, cache| drain(*cache) | had_any);
+    let _ = (0..DRAIN_PASSES).find(|_| !pass());
 }
 
 /// Returns what this CPU has cached to the depots' slabs.
 ///
-/// **Context:** thread or interrupt, interrupts off.
+/// **Context:** thread or interrupt, interrupts off. It drops objects of the program's caches.
 fn drain_this_cpu(guard: &IrqGuard) {
     let Some(magazines) = active_magazines(guard) else { return };
-    CACHES.iter().for_each(|cache| cache.drain_this_cpu(guard));
+    drain_caches(|cache| cache.drain_this_cpu(guard));
     let drained = HEAP.drain(magazines);
     memory::clear_heap_cache(guard);
     NONEMPTY.set(0);
@@ -129,16 +136,43 @@ fn drain_this_cpu(guard: &IrqGuard) {
     }
 }
 
-/// Returns what all CPUs and depots have cached to the frame allocator; whether a frame has become free.
+/// Returns what all CPUs and depots have cached to the frame allocator.
 ///
 /// **Context:** thread, interrupts on, no lock held. It waits for the other CPUs.
-pub(crate) fn reclaim() -> bool {
-    if !MAY_RECLAIM.swap(false, Ordering::Relaxed) {
-        return false;
+pub(crate) fn reclaim() {
+    let _ = reclaim_since(HEAP_RECLAIM.ended());
+}
+
+/// [`reclaim`], if no round has ended after the first `ended` ones. Returns whether one has, by this CPU or another one, for which it waits up
+/// to [`IPI_CALL_TIMEOUT_MS`]: a search that has found no frame since then may find one.
+///
+/// **Context:** as for [`reclaim`].
+fn reclaim_since(ended: u64) -> bool {
+    // It keeps the thread on this CPU, whose number says who reclaims.
+    let _stay = PreemptGuard::new();
+    match HEAP_RECLAIM.begin(current().0, ended) {
+        Turn::Begun => {
+            reclaim_all();
+            HEAP_RECLAIM.end();
+            true
+        }
+        Turn::Done => true,
+        Turn::Busy => {
+            let has_ended = || HEAP_RECLAIM.ended() != ended;
+            Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(has_ended).is_ok()
+        }
+        // The drop of a cached object needs memory, or nothing was cached since the last round.
+        Turn::Nested | Turn::NotDue => false,
     }
-    let before = HELD.load(Ordering::Relaxed);
-    CACHES.iter().for_each(|cache| cache.drain_shared());
-    drain_this_cpu(&IrqGuard::new());
+}
+
+/// [`reclaim`], by the CPU that alone does it.
+fn reclaim_all() {
+    let drain_own = || {
+        drain_caches(|cache| cache.drain_shared());
+        drain_this_cpu(&IrqGuard::new());
+    };
+    drain_own();
     let has_cached = |cpu: &&smp::Cpu| {
         // A CPU that goes offline drains by itself.
         cpu.get(NONEMPTY).is_some_and(|nonempty| nonempty.load(Ordering::Acquire) != 0)
@@ -147,10 +181,11 @@ pub(crate) fn reclaim() -> bool {
     if let Err(error) = smp::call_online(&targets, &|| drain_this_cpu(&IrqGuard::new())) {
         log::warn!("objects cached on other CPUs: {error}");
     }
+    // A drop on one of them may have returned objects to the arrays that all share.
+    drain_own();
     if let Err(misuse) = HEAP.drain_depots() {
         refuse(misuse);
     }
-    HELD.load(Ordering::Relaxed) < before
 }
 
 /// The size of the tables, in bytes. **Context:** any.
@@ -204,6 +239,9 @@ const TRIES: usize = 3;
 #[cold]
 #[inline(never)]
 fn alloc_slow(guard: IrqGuard, layout: Layout) -> *mut u8 {
+    if memory::is_alloc_disabled() {
+        return null_mut();
+    }
     if arena::is_active() {
         return arena::alloc(layout);
     }
@@ -241,12 +279,17 @@ fn wait_and_alloc(mut guard: IrqGuard, layout: Layout) -> *mut u8 {
     let bytes = SizeClass::of(layout).map_or(layout.size().max(layout.align()), SizeClass::slab_bytes);
     for _ in 1..TRIES {
         drop(guard);
-        if !may_wait || order_of_bytes(bytes).and_then(FrameRange::alloc).is_none() {
+        if !may_wait {
             break;
         }
+        let has_frames = order_of_bytes(bytes).and_then(FrameRange::alloc).is_some();
         guard = IrqGuard::new();
+        // Without frames as well: while they were looked for, the CPUs may have returned objects to slabs that exist.
         if let Some(object) = activate(&guard).and_then(|cpu| HEAP.alloc(cpu, layout)) {
             return object.as_ptr();
+        }
+        if !has_frames {
+            break;
         }
     }
     null_mut()

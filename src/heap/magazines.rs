@@ -135,7 +135,7 @@ impl Loaded {
 /// The magazines of a CPU. Only its own CPU uses them, with interrupts disabled: they are not `Sync`. Before they are dropped,
 /// [`Heap::drain`](super::Heap::drain) must have emptied them, or their objects are leaked.
 #[repr(C, align(64))]
-pub struct Magazines {
+pub(crate) struct Magazines {
     top: [Cell<*mut Word>; CLASSES],
     base: [Cell<*mut Word>; CLASSES],
     previous_top: [Cell<*mut Word>; CLASSES],
@@ -148,7 +148,7 @@ unsafe impl Send for Magazines {}
 
 impl Magazines {
     /// No magazine for any class: `pop` and `push` fail.
-    pub const fn new() -> Magazines {
+    pub(crate) const fn new() -> Magazines {
         Magazines {
             top: [const { Cell::new(null_mut()) }; CLASSES],
             base: [const { Cell::new(null_mut()) }; CLASSES],
@@ -164,7 +164,7 @@ impl Magazines {
     }
 
     /// Sets the CPU's node.
-    pub fn set_node(&self, node: usize) {
+    pub(crate) fn set_node(&self, node: usize) {
         self.node.set(node);
     }
 
@@ -236,11 +236,6 @@ impl Magazines {
         let loaded = self.loaded(class);
         self.load(class, self.previous(class));
         self.set_previous(class, loaded);
-    }
-
-    /// How many objects of this class the CPU has cached. Exact while it does nothing.
-    pub fn cached(&self, class: SizeClass) -> usize {
-        self.loaded(class).len() + self.previous(class).len()
     }
 }
 

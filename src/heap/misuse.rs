@@ -5,7 +5,7 @@ use core::fmt;
 
 /// Why a free was refused. The heap has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misuse {
+pub(crate) enum Misuse {
     /// The object was freed before.
     DoubleFree {
         /// Its address.
@@ -69,23 +69,6 @@ pub enum Misuse {
         /// The object's address.
         address: usize,
     },
-}
-
-impl Misuse {
-    /// The name, as in reports.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Misuse::DoubleFree { .. } => "double_free",
-            Misuse::Foreign { .. } => "foreign_pointer",
-            Misuse::Interior { .. } => "interior_pointer",
-            Misuse::WrongLayout { .. } => "wrong_layout",
-            Misuse::Overrun { .. } => "overrun",
-            Misuse::Underrun { .. } => "underrun",
-            Misuse::UseAfterFree { .. } => "use_after_free",
-            Misuse::RecordOverwritten { .. } => "record_overwritten",
-            Misuse::Disabled { .. } => "disabled",
-        }
-    }
 }
 
 impl fmt::Display for Misuse {

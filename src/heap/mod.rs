@@ -21,7 +21,7 @@
 //! | `fault_names`, `faults` | bugs of the heap for fault injection |
 //! | `mark` | the mark of free objects |
 //! | `large_counts` | counts of large objects |
-//! | `allocator` | [`Heap`]: allocation, and a free with its check |
+//! | `allocator` | `Heap`: allocation, and a free with its check |
 //! | `slab_frames` | where slabs come from and go to |
 //! | `exchange` | what happens when a magazine is empty or full |
 //! | `large` | objects above the largest class |
@@ -39,23 +39,16 @@
 //! **Context.** Thread or interrupt context; an interrupt handler's allocation fails at once if there is no frame at hand. In an NMI handler an
 //! allocation fails, and a free is refused.
 
-#[doc(hidden)]
-pub mod allocator;
-#[doc(hidden)]
-pub mod backing;
-#[doc(hidden)]
-pub mod checked;
-#[doc(hidden)]
-pub mod magazines;
-#[doc(hidden)]
-pub mod misuse;
-#[doc(hidden)]
-pub mod sites;
+pub(crate) mod allocator;
+pub(crate) mod backing;
+pub(crate) mod checked;
+pub(crate) mod magazines;
+pub(crate) mod misuse;
+pub(crate) mod sites;
 #[doc(hidden)]
 pub mod size_class;
 pub mod source;
-#[doc(hidden)]
-pub mod stats;
+pub(crate) mod stats;
 
 #[cfg(target_os = "none")]
 pub(crate) mod arena;
@@ -87,13 +80,10 @@ mod slab_frames;
 mod sync;
 
 #[cfg(not(target_os = "none"))]
-#[doc(hidden)]
-pub mod host;
+pub(crate) mod host;
 #[cfg(test)]
 mod tests;
 
-#[doc(hidden)]
-pub use allocator::Heap;
 #[cfg(target_os = "none")]
 #[doc(hidden)]
 pub use cache::CacheMagazine;
@@ -109,8 +99,7 @@ pub(crate) use kernel::{init, reclaim, table_bytes};
 pub(crate) use kernel_checked::{ignore_live_sites, send_live_sites};
 #[cfg(target_os = "none")]
 pub(crate) use kernel_stats::{ClassCounts, HeapCounts};
-#[doc(hidden)]
-pub use misuse::Misuse;
+pub(crate) use misuse::Misuse;
 #[cfg(target_os = "none")]
 pub(crate) use parameters::{CHECKED_KEY, HeapChecks};
 #[cfg(target_os = "none")]

@@ -4,15 +4,15 @@ use crate::cpu::IrqGuard;
 
 /// A cache of objects, as the heap uses it when it needs memory.
 pub trait Purge: Sync {
-    /// Drops the free objects of this CPU.
+    /// Drops the free objects of this CPU. Returns whether there were any.
     ///
     /// **Context:** thread or interrupt, interrupts off.
-    fn drain_this_cpu(&self, guard: &IrqGuard);
+    fn drain_this_cpu(&self, guard: &IrqGuard) -> bool;
 
-    /// Drops the free objects that all CPUs share.
+    /// Drops the free objects that all CPUs share. Returns whether there were any.
     ///
     /// **Context:** thread.
-    fn drain_shared(&self);
+    fn drain_shared(&self) -> bool;
 }
 
 /// All caches of the program.

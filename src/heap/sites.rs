@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Return addresses of a site: those of the heap, of Rust's `alloc`, and some of the program's.
-pub const CALLS_IN_SITE: usize = crate::wire::CALLS_IN_SITE;
+pub(crate) const CALLS_IN_SITE: usize = crate::wire::CALLS_IN_SITE;
 
 /// Entries that a search looks at.
 const PROBES: usize = 64;
@@ -14,7 +14,7 @@ const CLOSED: u64 = 2;
 
 /// An entry of the table. All of it is 0 at first.
 #[repr(C)]
-pub struct Site {
+pub(crate) struct Site {
     /// What identifies the calls, an odd number; 0 if the entry is free, or [`CLOSED`].
     hash: AtomicU64,
     calls: [AtomicU64; CALLS_IN_SITE],
@@ -24,7 +24,7 @@ pub struct Site {
 
 impl Site {
     /// A free entry.
-    pub const fn new() -> Site {
+    pub(crate) const fn new() -> Site {
         let calls = [const { AtomicU64::new(0) }; CALLS_IN_SITE];
         Site { hash: AtomicU64::new(0), calls, objects: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
@@ -38,28 +38,28 @@ impl Default for Site {
 
 /// The number of a site. 0 is that of all sites for which the table has no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SiteId(pub(super) u32);
+pub(crate) struct SiteId(pub(super) u32);
 
 /// What the table knows of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SiteCounts {
+pub(crate) struct SiteCounts {
     /// Return addresses, innermost first; 0 behind the last one.
-    pub calls: [u64; CALLS_IN_SITE],
+    pub(crate) calls: [u64; CALLS_IN_SITE],
     /// Objects that were allocated there and are live.
-    pub objects: u64,
+    pub(crate) objects: u64,
     /// The bytes that the program has asked for in these.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The table. Its first entry is that of the sites without room.
 #[derive(Clone, Copy)]
-pub struct Sites<'a>(pub &'a [Site]);
+pub(crate) struct Sites<'a>(pub &'a [Site]);
 
 impl Sites<'_> {
     /// The number of these calls, innermost first. A new site is entered.
     ///
     /// **Context:** any. It takes a bounded number of steps, and no lock.
-    pub fn enter(self, calls: impl Iterator<Item = u64>) -> SiteId {
+    pub(crate) fn enter(self, calls: impl Iterator<Item = u64>) -> SiteId {
         let mut all = [0; CALLS_IN_SITE];
         all.iter_mut().zip(calls).for_each(|(slot, call)| *slot = call);
         let mix = |hash: u64, call: &u64| (hash ^ call).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -84,7 +84,7 @@ impl Sites<'_> {
     }
 
     /// What the table knows of a site. `None` for a number that it does not have.
-    pub fn get(self, id: SiteId) -> Option<SiteCounts> {
+    pub(crate) fn get(self, id: SiteId) -> Option<SiteCounts> {
         self.0.get(id.0 as usize).map(|site| SiteCounts {
             calls: core::array::from_fn(|at| site.calls[at].load(Ordering::Relaxed)),
             objects: site.objects.load(Ordering::Relaxed),
@@ -110,7 +110,7 @@ impl Sites<'_> {
 
     /// Closes all entries: the same calls have another one from now on, and [`live`](Self::live) leaves out what was allocated before. Objects
     /// keep their sites.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         for site in self.0 {
             if site.hash.load(Ordering::Relaxed) != 0 {
                 site.hash.store(CLOSED, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Sites<'_> {
     }
 
     /// The sites that have live objects, but for those that were closed.
-    pub fn live(self) -> impl Iterator<Item = SiteCounts> {
+    pub(crate) fn live(self) -> impl Iterator<Item = SiteCounts> {
         let is_open = move |id: &SiteId| {
             self.0.get(id.0 as usize).is_some_and(|site| site.hash.load(Ordering::Relaxed) != CLOSED)
         };

@@ -163,7 +163,7 @@ pub fn this_cpu() -> usize {
 
 /// Gives the calling thread the role of the CPU with this number. No other thread may have it at the same time.
 #[cfg(not(target_os = "none"))]
-pub fn become_cpu(number: usize) {
+pub(crate) fn become_cpu(number: usize) {
     THIS_CPU.set(number);
 }
 

@@ -12,45 +12,45 @@ use super::slab::Slab;
 
 /// The objects of one class on one node. Exact while no CPU allocates or frees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClassStats {
+pub(crate) struct ClassStats {
     /// The node of the depot.
-    pub node: usize,
+    pub(crate) node: usize,
     /// The class.
-    pub class: SizeClass,
+    pub(crate) class: SizeClass,
     /// How many slabs it has.
-    pub slabs: usize,
+    pub(crate) slabs: usize,
     /// Objects that are allocated or in a magazine, of this depot's slabs.
-    pub taken: usize,
+    pub(crate) taken: usize,
     /// Objects in the magazines of the depot, of any depot's slabs.
-    pub in_depot: usize,
+    pub(crate) in_depot: usize,
     /// The mean of the bytes that allocations asked for, in 256ths of a byte: of those that came to the depot, since boot.
     mean_request: u64,
 }
 
 impl ClassStats {
     /// The bytes of the slabs.
-    pub const fn bytes(&self) -> usize {
+    pub(crate) const fn bytes(&self) -> usize {
         self.slabs * self.class.slab_bytes()
     }
 
     /// Objects in the slabs.
-    pub const fn free(&self) -> usize {
+    pub(crate) const fn free(&self) -> usize {
         (self.slabs * self.class.objects()).saturating_sub(self.taken)
     }
 
     /// Objects that are allocated, if so many of this depot's slabs are in magazines.
-    pub const fn live(&self, cached: usize) -> usize {
+    pub(crate) const fn live(&self, cached: usize) -> usize {
         self.taken.saturating_sub(cached)
     }
 
     /// The bytes of the slabs that are neither allocated nor in a magazine: those of free objects, and those behind the last object of
     /// a slab.
-    pub const fn slab_waste(&self) -> usize {
+    pub(crate) const fn slab_waste(&self) -> usize {
         self.bytes().saturating_sub(self.taken * self.class.size())
     }
 
     /// The bytes of so many allocated objects that programs have not asked for. An estimate, from the allocations that came to the depot.
-    pub const fn internal_waste(&self, live: usize) -> usize {
+    pub(crate) const fn internal_waste(&self, live: usize) -> usize {
         let mean = ((self.class.size() as u64) << MEAN_SHIFT).saturating_sub(self.mean_request);
         ((live as u64).saturating_mul(mean) >> MEAN_SHIFT) as usize
     }
@@ -61,18 +61,18 @@ const MEAN_SHIFT: u32 = 8;
 
 /// Large objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LargeStats {
+pub(crate) struct LargeStats {
     /// How many there are.
-    pub objects: usize,
+    pub(crate) objects: usize,
     /// The bytes that programs have asked for.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// The frames of all.
-    pub frames: usize,
+    pub(crate) frames: usize,
 }
 
 /// Why the tables of the heap are wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inconsistent {
+pub(crate) enum Inconsistent {
     /// The bitmap of a slab of this class has another number of objects than its state word.
     Slab(SizeClass),
     /// A depot of this class has another number of slabs with all of their objects than it has counted.
@@ -83,7 +83,7 @@ pub enum Inconsistent {
 
 impl Inconsistent {
     /// What is wrong, in words.
-    pub const fn message(&self) -> &'static str {
+    pub(crate) const fn message(&self) -> &'static str {
         match self {
             Inconsistent::Slab(_) => "the bitmap and the state word of a slab differ",
             Inconsistent::Whole(_) => "the number of whole slabs of a depot is wrong",
@@ -103,7 +103,7 @@ impl core::error::Error for Inconsistent {}
 
 impl<B: Backing> Heap<B> {
     /// The counts of each class on each node that has slabs or cached objects.
-    pub fn class_stats(&self) -> impl Iterator<Item = ClassStats> {
+    pub(crate) fn class_stats(&self) -> impl Iterator<Item = ClassStats> {
         let nodes = 0..self.nodes();
         let all = nodes.flat_map(|node| SizeClass::all().map(move |class| (node, class)));
         all.filter_map(|(node, class)| {
@@ -121,7 +121,7 @@ impl<B: Backing> Heap<B> {
     /// Passes how many objects of each class and node a CPU has cached, in parts, to `found`. The node is that of their slabs.
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
-    pub fn each_cached(&self, cpu: &Magazines, mut found: impl FnMut(usize, SizeClass, usize)) {
+    pub(crate) fn each_cached(&self, cpu: &Magazines, mut found: impl FnMut(usize, SizeClass, usize)) {
         for class in SizeClass::all() {
             for loaded in [cpu.loaded(class), cpu.previous(class)] {
                 // SAFETY: the magazine is this CPU's, and nothing changes it during this call.
@@ -131,7 +131,7 @@ impl<B: Backing> Heap<B> {
     }
 
     /// The same of what all depots have in magazines.
-    pub fn each_in_depots(&self, mut found: impl FnMut(usize, SizeClass, usize)) {
+    pub(crate) fn each_in_depots(&self, mut found: impl FnMut(usize, SizeClass, usize)) {
         for (depot, class) in self.depots() {
             depot.with(|stock| {
                 for magazine in stock.full() {
@@ -152,14 +152,14 @@ impl<B: Backing> Heap<B> {
     }
 
     /// The large objects.
-    pub fn large_stats(&self) -> LargeStats {
+    pub(crate) fn large_stats(&self) -> LargeStats {
         let LargeCounts { objects, bytes, frames } = &self.large;
         let [objects, bytes, frames] = [objects, bytes, frames].map(|count| count.load(Ordering::Relaxed));
         LargeStats { objects, bytes, frames }
     }
 
     /// Frames of magazines and of the records of slabs.
-    pub fn metadata_frames(&self) -> usize {
+    pub(crate) fn metadata_frames(&self) -> usize {
         self.chunks.lock().frames()
     }
 
@@ -167,7 +167,7 @@ impl<B: Backing> Heap<B> {
     ///
     /// # Errors
     /// The first inconsistency.
-    pub fn validate(&self) -> Result<(), Inconsistent> {
+    pub(crate) fn validate(&self) -> Result<(), Inconsistent> {
         for (depot, class) in self.depots() {
             depot.with(|stock| {
                 let (mut whole, mut missing, mut count) = (0, 0, 0);

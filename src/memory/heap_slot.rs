@@ -10,6 +10,7 @@ use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::RawAccess;
 use crate::per_cpu;
 use crate::sync::Hook;
+use crate::sync::shared_round::SharedRound;
 
 /// The room that the magazines of a CPU take, at most.
 pub(crate) const MAGAZINES_BYTES: usize = 2048;
@@ -82,9 +83,9 @@ pub(crate) fn clear_heap_cache(guard: &IrqGuard) {
 pub(crate) struct HeapHooks {
     /// Returns what this CPU's heap has cached.
     pub(crate) drain_this_cpu: fn(&IrqGuard),
-    /// Makes all CPUs return what the heap has cached; whether a frame has become free. It is called with interrupts enabled, and
-    /// waits for the other CPUs.
-    pub(crate) reclaim: fn() -> bool,
+    /// Makes all CPUs return what the heap has cached. Returns whether that was done since so many rounds of
+    /// [`HEAP_RECLAIM`] had ended. It is called with interrupts enabled, and waits for the other CPUs.
+    pub(crate) reclaim: fn(u64) -> bool,
 }
 
 static HEAP_HOOK: Hook<HeapHooks> = Hook::new();
@@ -106,9 +107,12 @@ pub(super) fn drain_heap(guard: &IrqGuard) {
     }
 }
 
-/// Makes all CPUs return what the heap has cached; whether a frame has become free.
+/// The rounds in which all CPUs return what the heap has cached.
+pub(crate) static HEAP_RECLAIM: SharedRound = SharedRound::new();
+
+/// Makes all CPUs return what the heap has cached. Returns whether that was done since `ended` rounds of [`HEAP_RECLAIM`] had ended.
 ///
 /// **Context:** thread, interrupts enabled.
-pub(super) fn reclaim_heap() -> bool {
-    HEAP_HOOK.get().is_some_and(|hooks| (hooks.reclaim)())
+pub(super) fn reclaim_heap(ended: u64) -> bool {
+    HEAP_HOOK.get().is_some_and(|hooks| (hooks.reclaim)(ended))
 }

@@ -90,7 +90,7 @@ pub(crate) use frames::global::frames;
 pub use frames::global::{free_frames, total_frames};
 #[cfg(target_os = "none")]
 pub(crate) use heap_slot::{
-    HeapHooks, MAGAZINES_BYTES, clear_heap_cache, has_no_heap_cache, heap_cache, no_fast_path,
+    HEAP_RECLAIM, HeapHooks, MAGAZINES_BYTES, clear_heap_cache, has_no_heap_cache, heap_cache, no_fast_path,
     set_heap_cache, set_heap_hook,
 };
 #[cfg(all(target_os = "none", feature = "faults"))]
@@ -99,6 +99,8 @@ pub(crate) use init::map_text_writable;
 pub(crate) use init::{add_low_memory, init};
 #[cfg(target_os = "none")]
 pub use kernel_allocator::KernelAllocator;
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use mappings::is_lazy;
 #[cfg(target_os = "none")]
 pub(crate) use mappings::{
     AllTlbs, Flushed, RANGES, TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_absent, begin_flush,

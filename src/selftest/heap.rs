@@ -2,7 +2,7 @@
 //! wait, in an NMI it fails; when frames are used up, the heap returns what it has cached; and after a drain every frame is back.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::check::{
     CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts, validate_frames,
@@ -10,13 +10,13 @@ use super::check::{
 use super::{heap_frees, nmis};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{CpuId, IrqGuard};
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::heap::size_class::{CLASSES, LARGEST, SizeClass};
-use crate::heap::{self, KernelHeap};
+use crate::heap::{self, CacheBox, KernelHeap};
 use crate::memory::frames::{FrameNumber, Order};
-use crate::memory::{FrameRange, ZeroedSlice};
+use crate::memory::{self, FrameRange, ZeroedSlice};
 use crate::per_cpu;
-use crate::smp::{self, Cpu};
+use crate::smp::{self, Cpu, hotplug};
 use crate::sync::Deadline;
 
 /// Objects of each size that a CPU passes to the next one.
@@ -49,7 +49,10 @@ pub(crate) fn run(_: u32) -> CheckResult {
     let rejected = heap_frees::run()?;
     in_nmis()?;
     caches()?;
+    caches_of_caches()?;
+    offline_caches()?;
     let reclaimed = under_pressure()?;
+    free_in_slabs()?;
     heap::reclaim();
     ensure!(heap::held_frames() == held, "the heap has {} frames, and had {held}", heap::held_frames());
     heap::validate()?;
@@ -187,9 +190,15 @@ struct Counted {
 static CONSTRUCTED: AtomicU64 = AtomicU64::new(0);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
+/// Objects that were dropped while their CPU was lazy, and so must not access a mapping.
+static DROPPED_LAZILY: AtomicU64 = AtomicU64::new(0);
+
 impl Drop for Counted {
     fn drop(&mut self) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
+        if memory::is_lazy(&IrqGuard::new()) {
+            DROPPED_LAZILY.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -229,6 +238,62 @@ fn caches() -> CheckResult {
     Ok(())
 }
 
+/// Objects of a cache that own one of another cache.
+struct Outer {
+    inner: Option<CacheBox<Inner>>,
+    _counted: Counted,
+}
+
+/// As [`Outer`], the other way around.
+struct Inner {
+    outer: Option<CacheBox<Outer>>,
+    _counted: Counted,
+}
+
+crate::cache! {
+    static OUTER: Outer = || Outer { inner: None, _counted: Counted { rounds: 0 } };
+    static INNER: Inner = || Inner { outer: None, _counted: Counted { rounds: 0 } };
+}
+
+/// The drop of an object returns what it owns to a cache that may have been emptied before: nothing is left there, in whichever order
+/// caches are emptied.
+fn caches_of_caches() -> CheckResult {
+    let dropped = DROPPED.load(Ordering::Relaxed);
+    let no_object = || failed(format_args!("heap: no object of a cache"));
+    let mut objects = 0;
+    {
+        let (mut inner, mut outer) =
+            (INNER.alloc().ok_or_else(no_object)?, OUTER.alloc().ok_or_else(no_object)?);
+        inner.outer = OUTER.alloc();
+        outer.inner = INNER.alloc();
+        objects += 2 + u64::from(inner.outer.is_some()) + u64::from(outer.inner.is_some());
+    }
+    heap::reclaim();
+    let dropped = DROPPED.load(Ordering::Relaxed) - dropped;
+    ensure!(dropped == objects, "{dropped} of {objects} objects that own one another were dropped");
+    Ok(())
+}
+
+/// A CPU that goes offline drops the objects that it has cached while it may still access mappings, as their drops may.
+fn offline_caches() -> CheckResult {
+    let Some(cpu) = smp::online().map(Cpu::id).find(|cpu| *cpu != CpuId::BSP) else { return Ok(()) };
+    on_all_cpus(STRESS_GRACE_MS, &|_| {
+        drop(COUNTED.alloc());
+        Ok(())
+    })?;
+    let dropped = DROPPED.load(Ordering::Relaxed);
+    let called = |error: &dyn core::fmt::Display| {
+        failed(format_args!("heap: cpu {cpu} goes offline and online: {error}"))
+    };
+    hotplug::offline(cpu).map_err(|error| called(&error))?;
+    hotplug::online(cpu).map_err(|error| called(&error))?;
+    let dropped = DROPPED.load(Ordering::Relaxed) - dropped;
+    let lazily = DROPPED_LAZILY.load(Ordering::Relaxed);
+    ensure!(dropped >= 1, "cpu {cpu} went offline with an object of a cache");
+    ensure!(lazily == 0, "{lazily} objects were dropped while their CPU was lazy");
+    Ok(())
+}
+
 /// Every CPU caches objects. When one CPU then takes all frames, the heap returns those of its caches. Returns how many it had cached.
 fn under_pressure() -> CheckResult<u64> {
     const CACHED: usize = 300;
@@ -243,30 +308,80 @@ fn under_pressure() -> CheckResult<u64> {
         Ok(())
     })?;
     let cached = heap::held_frames();
-    let mut held = heapless::Vec::<FrameRange, 64>::new();
-    // Whole runs first, as far as there is room for their handles; then frame by frame, each with the one before it in its first word.
-    for order in (9..=18).rev().filter_map(Order::new) {
-        while !held.is_full()
-            && let Some(run) = FrameRange::alloc(order)
-        {
-            let _ = held.push(run);
-        }
-    }
-    let mut chain = Chain::default();
-    while let Some(run) = FrameRange::alloc(Order::FRAME) {
-        chain.push(run);
-    }
+    let exhausted = Exhausted::new();
     let left = heap::held_frames();
     // With interrupts off, the heap has no frames, and cannot wait for any.
     let guard = IrqGuard::new();
     let at_once = alloc(300_000);
     drop(guard);
-    chain.free();
-    held.clear();
+    drop(exhausted);
     ensure!(at_once.is_null(), "an object of 300,000 bytes without a free frame");
     ensure!(left < cached, "the heap has kept {left} of {cached} frames while no frame was free");
     ensure!(cached > 0, "the heap has cached nothing");
     Ok((cached - left) as u64)
+}
+
+/// While no frame is free, a CPU allocates an object of which only slabs and magazines of other CPUs have some.
+fn free_in_slabs() -> CheckResult {
+    const SIZE: usize = 4096;
+    // Half of them are fewer than a CPU caches before it passes a magazine on.
+    const OBJECTS: usize = 40;
+    let objects = [const { AtomicPtr::new(core::ptr::null_mut()) }; OBJECTS];
+    let owner = smp::online().map(Cpu::id).last().unwrap_or(CpuId::BSP);
+    // Every second one, so that no slab becomes whole and returns its frames.
+    let on_owner = |f: &(dyn Fn(usize, &AtomicPtr<u8>) + Sync)| {
+        smp::call(&CpuSet::of(owner), &|| {
+            objects.iter().enumerate().for_each(|(index, object)| f(index, object))
+        })
+    };
+    let free_those = |is_odd: bool| {
+        on_owner(&|index, object| {
+            if (index % 2 == 1) == is_odd {
+                let object = object.swap(core::ptr::null_mut(), Ordering::Relaxed);
+                if !object.is_null() {
+                    // SAFETY: it was allocated with this size below, and is in the table no longer.
+                    unsafe { free(object, SIZE) };
+                }
+            }
+        })
+    };
+    on_owner(&|_, object| object.store(alloc(SIZE), Ordering::Relaxed))?;
+    let mut exhausted = Exhausted::new();
+    // For the magazines of that CPU, which it has returned with everything else.
+    drop(exhausted.chain.pop());
+    memory::drain_this_cpu(&IrqGuard::new());
+    free_those(true)?;
+    let object = alloc(SIZE);
+    drop(exhausted);
+    free_those(false)?;
+    ensure!(!object.is_null(), "no object of {SIZE} bytes, while cpu {owner} has cached some");
+    // SAFETY: it was allocated with this size above.
+    unsafe { free(object, SIZE) };
+    Ok(())
+}
+
+/// All frames of the machine, until it is dropped.
+struct Exhausted {
+    runs: heapless::Vec<FrameRange, 64>,
+    chain: Chain,
+}
+
+impl Exhausted {
+    fn new() -> Exhausted {
+        let mut all = Exhausted { runs: heapless::Vec::new(), chain: Chain::default() };
+        // Whole runs first, as far as there is room for their handles; then frame by frame, each with the one before it in its first word.
+        for order in (9..=18).rev().filter_map(Order::new) {
+            while !all.runs.is_full()
+                && let Some(run) = FrameRange::alloc(order)
+            {
+                let _ = all.runs.push(run);
+            }
+        }
+        while let Some(run) = FrameRange::alloc(Order::FRAME) {
+            all.chain.push(run);
+        }
+        all
+    }
 }
 
 /// Single frames, linked by their first words.
@@ -286,16 +401,21 @@ impl Chain {
         self.last = Some(frame);
     }
 
-    fn free(mut self) {
-        while let Some(frame) = self.last.take() {
-            // SAFETY: `push` has filled the frame, so its first word is initialised.
-            let word = unsafe { frame.as_ptr().cast::<u64>().read() };
-            drop(frame);
-            if word != u64::MAX {
-                let number = FrameNumber::new(word as usize);
-                // SAFETY: `push` left this frame without a handle; it is single, and each is linked once.
-                self.last = Some(unsafe { FrameRange::from_raw(number, 1) });
-            }
+    fn pop(&mut self) -> Option<FrameRange> {
+        let frame = self.last.take()?;
+        // SAFETY: `push` has filled the frame, so its first word is initialised.
+        let word = unsafe { frame.as_ptr().cast::<u64>().read() };
+        if word != u64::MAX {
+            let number = FrameNumber::new(word as usize);
+            // SAFETY: `push` left this frame without a handle; it is single, and each is linked once.
+            self.last = Some(unsafe { FrameRange::from_raw(number, 1) });
         }
+        Some(frame)
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
     }
 }

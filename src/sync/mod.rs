@@ -25,6 +25,8 @@ pub(crate) mod nmi_request;
 mod queued;
 #[cfg(any(target_os = "none", test))]
 pub(crate) mod self_calls;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod shared_round;
 #[cfg(target_os = "none")]
 mod spin_lock;
 #[cfg(any(target_os = "none", test))]

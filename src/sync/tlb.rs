@@ -142,6 +142,12 @@ impl TlbWord {
         }
     }
 
+    /// Returns whether the CPU is lazy.
+    #[cfg(all(target_os = "none", feature = "selftest"))]
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & LAZY != 0
+    }
+
     // --- On any CPU. ---
 
     /// Returns whether the CPU has no entry any more for what was unmapped before `generation` began, or flushes it before it uses a

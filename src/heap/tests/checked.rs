@@ -22,6 +22,15 @@ fn write(object: NonNull<u8>, offset: isize, value: u8) {
     unsafe { byte.write(value) };
 }
 
+/// Changes a byte that may have any value.
+fn invert(object: NonNull<u8>, offset: isize) {
+    // SAFETY: the byte lies in a record, which this test's heap has allocated.
+    let byte = unsafe { object.offset(offset) };
+    // SAFETY: the byte lies in a record, which this test's heap has initialised.
+    let byte = unsafe { byte.read() };
+    write(object, offset, !byte);
+}
+
 fn sizes() -> impl Iterator<Item = usize> {
     let classes = SizeClass::all().flat_map(|class| [class.size() - 1, class.size()]);
     classes.chain([LARGEST - 80, LARGEST + 1, 100_000])
@@ -60,13 +69,15 @@ fn a_double_free_names_both_sites() {
 
 #[test]
 fn a_double_free_of_a_large_object_is_found() {
-    let machine = machine();
-    let layout = layout(100_000, 8);
-    let object = alloc(&machine, 1, layout);
-    machine.free(0, 2, object, layout).unwrap();
-    let found = machine.free(0, 3, object, layout).unwrap_err();
-    assert_eq!(found.misuse, Misuse::DoubleFree { address: object.addr().get() });
-    machine.assert_all_free();
+    for align in [8, 64, 4 << 10, 32 << 10, 64 << 10] {
+        let machine = machine();
+        let layout = layout(100_000, align);
+        let object = alloc(&machine, 1, layout);
+        machine.free(0, 2, object, layout).unwrap();
+        let found = machine.free(0, 3, object, layout).unwrap_err();
+        assert_eq!(found.misuse, Misuse::DoubleFree { address: object.addr().get() }, "{align}");
+        machine.assert_all_free();
+    }
 }
 
 #[test]
@@ -114,7 +125,7 @@ fn an_overwritten_record_is_found() {
     let layout = layout(100, 8);
     for offset in -48..=-17 {
         let object = alloc(&machine, 1, layout);
-        write(object, offset, 7);
+        invert(object, offset);
         let found = machine.free(0, 2, object, layout).unwrap_err();
         assert_eq!(found, Found::without_object(Misuse::RecordOverwritten { address: object.addr().get() }));
     }

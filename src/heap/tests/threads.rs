@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use super::*;
-use crate::heap::Heap;
+use crate::heap::allocator::Heap;
 use crate::heap::host::HostFrames;
 
 const THREADS: usize = 3;

@@ -365,7 +365,8 @@ fn alloc_slow_path(
         })
     };
     // What the heap has cached is returned only if nothing else is left: objects are worth more than frames.
-    search_all().or_else(|| heap_slot::reclaim_heap().then(search_all).flatten())
+    let ended = heap_slot::HEAP_RECLAIM.ended();
+    search_all().or_else(|| heap_slot::reclaim_heap(ended).then(search_all).flatten())
 }
 
 /// The node of this CPU, as [`set_local_node`] has set it.

@@ -65,6 +65,8 @@ pub(crate) use region::region;
 pub use region::region_pages;
 #[cfg(target_os = "none")]
 pub use rights::{CodeMapping, DeviceMapping, DeviceMappingError, DeviceMemory, ReadOnlyMapping};
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub(crate) use tlb::is_lazy;
 #[cfg(target_os = "none")]
 pub(crate) use tlb::{
     AllTlbs, GENERATION as TLB_GENERATION, TLB_WORD, TLB_WORD_STORAGE, Visitor, begin_absent, begin_lazy,

@@ -102,6 +102,14 @@ pub(crate) fn end_lazy(guard: &IrqGuard) {
     TLB_WORD.with(guard, |word| word.end_lazy(&GENERATION, flush_entries));
 }
 
+/// Returns whether this CPU is lazy: it must not access a mapping.
+///
+/// **Context:** any, interrupts off.
+#[cfg(feature = "selftest")]
+pub(crate) fn is_lazy(guard: &IrqGuard) -> bool {
+    TLB_WORD.with(guard, TlbWord::is_lazy)
+}
+
 /// Returns whether every CPU covers a generation.
 pub(super) fn are_flushed(generation: u64, stale: Stale) -> bool {
     match FLUSH_HOOK.get() {

@@ -84,15 +84,18 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
         // has been run.
         close(&guard);
         me.hotplug.step(StateWord::advance);
-        // Not before: a call may have armed a timer.
+        // What is cached, and threads that interrupts or the drop of a cached object have woken since. Control blocks are in
+        // mappings, and so may be what objects use.
+        memory::end_lazy(&guard);
+        memory::drain_this_cpu(&guard);
+        scheduler::evacuate(&guard);
+        memory::begin_lazy(&guard);
+        // Not before: each of these steps may have armed a timer.
         migrate_timers(me, timers)
     });
     let is_offline = migrated.is_ok();
     if is_offline {
-        // Also threads that interrupts have woken since. Their control blocks are in mappings.
-        memory::end_lazy(&guard);
-        scheduler::evacuate(&guard);
-        memory::begin_lazy(&guard);
+        // Memory that the last steps have freed. The caches of the program have nothing any more: no code of it has run since.
         memory::drain_this_cpu(&guard);
         // What is left, up to the halt, accesses no mapping.
         memory::begin_absent(&guard);
