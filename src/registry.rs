@@ -85,8 +85,8 @@ pub const fn trimmed(text: &'static str) -> &'static str {
     }
 }
 
-/// The place of a registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The place of a registration. Places are in the order of files and lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place<'a> {
     /// The source file.
     pub file: &'a str,
@@ -112,9 +112,9 @@ pub struct Duplicate<'a> {
     pub kind: &'static str,
     /// The name.
     pub name: &'a str,
-    /// The place of one entry; `None` for one of octopod's own.
+    /// The lower place; `None` for an entry of octopod's own.
     pub first: Option<Place<'a>>,
-    /// The place of the other.
+    /// The higher place.
     pub second: Place<'a>,
 }
 
@@ -129,7 +129,8 @@ impl fmt::Display for Duplicate<'_> {
     }
 }
 
-/// The first entry that has the name of an earlier one or, as `is_own` knows, of octopod's own: both of them.
+/// The first entry that has the name of an earlier one or, as `is_own` knows, of octopod's own: both of them. The linker puts the list
+/// together in no order that a program determines.
 pub fn duplicate<'a>(
     kind: &'static str,
     is_own: impl Fn(&str) -> bool,
@@ -137,11 +138,11 @@ pub fn duplicate<'a>(
 ) -> Option<Duplicate<'a>> {
     registered.clone().enumerate().find_map(|(index, (name, second))| {
         let mut earlier = registered.clone().take(index);
-        let first = match is_own(name) {
-            true => None,
-            false => Some(earlier.find(|(other, _)| *other == name)?.1),
-        };
-        Some(Duplicate { kind, name, first, second })
+        if is_own(name) {
+            return Some(Duplicate { kind, name, first: None, second });
+        }
+        let first = earlier.find(|(other, _)| *other == name)?.1;
+        Some(Duplicate { kind, name, first: Some(first.min(second)), second: first.max(second) })
     })
 }
 
@@ -171,10 +172,12 @@ mod tests {
                 .map(|found| found.to_string())
         };
         assert_eq!(found(&["d"], &[("a", 1), ("b", 2), ("ab", 3)]), None);
-        assert_eq!(
-            found(&["d"], &[("a", 1), ("b", 2), ("c", 3), ("b", 4)]).unwrap(),
-            "the program registers two things called b, at a.rs:2 and at a.rs:4"
-        );
+        for (first, second) in [(2, 4), (4, 2)] {
+            assert_eq!(
+                found(&["d"], &[("a", 1), ("b", first), ("c", 3), ("b", second)]).unwrap(),
+                "the program registers two things called b, at a.rs:2 and at a.rs:4"
+            );
+        }
         assert_eq!(
             found(&["d", "c"], &[("a", 1), ("c", 3)]).unwrap(),
             "the program registers two things called c: that at a.rs:3 has the name of one that octopod has"
