@@ -1,6 +1,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::cpu::CpuId;
 
 /// A transition, with the states from which it is allowed and the state to which it leads.
 type Case = (&'static str, Transition, &'static [(HotplugState, HotplugState)]);

@@ -1,6 +1,8 @@
 //! Children that write much, without end, or faster than they are read.
 
+use super::capture::{CAPTURED_HEAD_BYTES, CAPTURED_TAIL_BYTES};
 use super::*;
+use crate::base::Error;
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");

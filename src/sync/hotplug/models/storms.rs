@@ -4,6 +4,7 @@
 use shuttle::rand::{Rng, thread_rng};
 
 use super::*;
+use crate::cpu::CpuId;
 use crate::sync::model_schedules::{run_schedules, schedules};
 
 /// Operations of each requester, and NMIs.
