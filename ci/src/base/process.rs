@@ -32,6 +32,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// process that has left the group may write without end.
 const DRAIN_EVENTS: usize = 1 << 18;
 
+/// The most time for which they are read.
+const DRAIN_TOTAL: Duration = Duration::from_secs(60);
+
 /// The time that a killed child may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -102,21 +105,21 @@ impl Default for Streams {
 struct Draining {
     /// The deadline of the wait for another event. What has arrived by then is read, however late.
     until: Instant,
-    /// True if its group was killed.
-    is_group_killed: bool,
+    /// Set once its group was killed: nothing is read after that. A process that has left the group may write for ever.
+    give_up: Option<Instant>,
     /// The events since then.
     events: usize,
 }
 
 impl Draining {
     fn begin() -> Draining {
-        Draining { until: Instant::now() + DRAIN_LIMIT, is_group_killed: false, events: 0 }
+        Draining { until: Instant::now() + DRAIN_LIMIT, give_up: None, events: 0 }
     }
 
     /// Counts an event. Returns whether more may be read.
     fn count(&mut self) -> bool {
-        if self.is_group_killed {
-            self.until = Instant::now() + DRAIN_LIMIT;
+        if let Some(give_up) = self.give_up {
+            self.until = give_up.min(Instant::now() + DRAIN_LIMIT);
             self.events += 1;
         }
         self.events <= DRAIN_EVENTS
@@ -221,12 +224,13 @@ impl Supervised {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Disconnected) => return ProcessEvent::Ended(self.reap()),
                 Err(RecvTimeoutError::Timeout) => match &mut self.draining {
-                    Some(draining) if draining.is_group_killed => return ProcessEvent::Ended(self.reap()),
+                    Some(draining) if draining.give_up.is_some() => return ProcessEvent::Ended(self.reap()),
                     Some(draining) => {
                         // Its processes hold the streams no longer, and all that was written is read up to their end.
                         let _ = kill_process_group(self.group, Signal::KILL);
-                        draining.is_group_killed = true;
-                        draining.until = Instant::now() + DRAIN_LIMIT;
+                        let now = Instant::now();
+                        draining.give_up = Some(now + DRAIN_TOTAL);
+                        draining.until = now + DRAIN_LIMIT;
                         continue;
                     }
                     None => continue,
@@ -251,7 +255,7 @@ impl Supervised {
     /// killed in time nevertheless.
     fn next_event(&mut self, limit: Duration) -> Result<Event, RecvTimeoutError> {
         match &self.draining {
-            Some(draining) if limit.is_zero() && !draining.is_group_killed => Err(RecvTimeoutError::Timeout),
+            Some(draining) if limit.is_zero() && draining.give_up.is_none() => Err(RecvTimeoutError::Timeout),
             _ => self.events.recv_timeout(limit),
         }
     }

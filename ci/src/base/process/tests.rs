@@ -13,6 +13,28 @@ fn shell(script: &str) -> Command {
 const LONG: Duration = Duration::from_secs(600);
 
 #[test]
+fn a_process_that_has_left_the_group_of_a_dead_child_is_not_read_for_ever() {
+    // A write after the launcher has closed the pipe ends it.
+    let mut command = shell("setsid sh -c 'while sleep 0.1; do echo x; done' & echo begun");
+    let mut child = Supervised::spawn(&mut command, Streams::default()).unwrap();
+    let deadline = Instant::now() + LONG;
+    loop {
+        if let Some(draining) = &mut child.draining {
+            // Each limit has passed once it counts.
+            match &mut draining.give_up {
+                Some(give_up) => *give_up = Instant::now(),
+                None => draining.until = Instant::now(),
+            }
+        }
+        match child.next(deadline) {
+            ProcessEvent::Line(..) => {}
+            ProcessEvent::Ended(status) => break assert!(status.success()),
+            event => panic!("{event:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_launcher_that_stands_still_loses_no_line_of_a_dead_child() {
     // The pipe holds them all, so the child ends before they are read.
     let mut command = shell("i=0; while [ $i -lt 5000 ]; do echo $i; i=$((i+1)); done");
@@ -21,7 +43,7 @@ fn a_launcher_that_stands_still_loses_no_line_of_a_dead_child() {
     let mut lines = Vec::new();
     loop {
         if let Some(draining) = &mut child.draining
-            && !draining.is_group_killed
+            && draining.give_up.is_none()
         {
             // It stands still for longer than the streams may stay open.
             draining.until = Instant::now();
