@@ -315,7 +315,7 @@ impl<T: Send> Drop for CacheBox<T> {
 /// ```
 ///
 /// `BUFFERS: aligned Vec<u8> = …` aligns the objects to cache lines. An object is dropped when memory is needed, on the CPU that has cached it, with
-/// interrupts off.
+/// interrupts or preemption off: its drop must not block.
 #[macro_export]
 macro_rules! cache {
     ($($(#[$attribute:meta])* $vis:vis static $NAME:ident: aligned $T:ty = $construct:expr;)+) => {$(

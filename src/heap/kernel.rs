@@ -143,8 +143,8 @@ pub(crate) fn reclaim() {
     let _ = reclaim_since(HEAP_RECLAIM.ended());
 }
 
-/// [`reclaim`], if no round has ended after the first `ended` ones. Returns whether one has, by this CPU or another one, for which it waits up
-/// to [`IPI_CALL_TIMEOUT_MS`]: a search that has found no frame since then may find one.
+/// [`reclaim`], if no round has ended after the first `ended` ones. Returns whether a search that has found no frame since then may find one:
+/// this CPU or another one has reclaimed. It waits for the other one up to twice [`IPI_CALL_TIMEOUT_MS`].
 ///
 /// **Context:** as for [`reclaim`].
 fn reclaim_since(ended: u64) -> bool {
@@ -158,8 +158,10 @@ fn reclaim_since(ended: u64) -> bool {
         }
         Turn::Done => true,
         Turn::Busy => {
+            // As long as the round's calls may take. A part of it may have made frames free even if it takes longer.
             let has_ended = || HEAP_RECLAIM.ended() != ended;
-            Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(has_ended).is_ok()
+            let _ = Timeout::after_ms(2 * IPI_CALL_TIMEOUT_MS).wait_until(has_ended);
+            true
         }
         // The drop of a cached object needs memory, or nothing was cached since the last round.
         Turn::Nested | Turn::NotDue => false,
@@ -315,7 +317,7 @@ fn dealloc_slow(guard: IrqGuard, class: SizeClass, object: NonNull<u8>) {
 #[cold]
 #[inline(never)]
 fn dealloc_other(object: NonNull<u8>, layout: Layout) {
-    if arena::contains(object.addr().get()) {
+    if arena::contains(object.addr().get()) && !memory::is_alloc_disabled() {
         // SAFETY: a block of the arena, which its owner frees, guaranteed by the caller of `dealloc`.
         return unsafe { arena::dealloc(object.as_ptr(), layout) };
     }

@@ -11,7 +11,7 @@ pub trait Purge: Sync {
 
     /// Drops the free objects that all CPUs share. Returns whether there were any.
     ///
-    /// **Context:** thread.
+    /// **Context:** thread, preemption off: a drop must not block.
     fn drain_shared(&self) -> bool;
 }
 

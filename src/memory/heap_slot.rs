@@ -83,8 +83,8 @@ pub(crate) fn clear_heap_cache(guard: &IrqGuard) {
 pub(crate) struct HeapHooks {
     /// Returns what this CPU's heap has cached.
     pub(crate) drain_this_cpu: fn(&IrqGuard),
-    /// Makes all CPUs return what the heap has cached. Returns whether that was done since so many rounds of
-    /// [`HEAP_RECLAIM`] had ended. It is called with interrupts enabled, and waits for the other CPUs.
+    /// Makes all CPUs return what the heap has cached, unless a round of [`HEAP_RECLAIM`] has ended after so many. Returns whether a
+    /// search may find frames that it did not find then. It is called with interrupts enabled, and waits for the other CPUs.
     pub(crate) reclaim: fn(u64) -> bool,
 }
 
@@ -110,7 +110,8 @@ pub(super) fn drain_heap(guard: &IrqGuard) {
 /// The rounds in which all CPUs return what the heap has cached.
 pub(crate) static HEAP_RECLAIM: SharedRound = SharedRound::new();
 
-/// Makes all CPUs return what the heap has cached. Returns whether that was done since `ended` rounds of [`HEAP_RECLAIM`] had ended.
+/// Makes all CPUs return what the heap has cached, unless a round of [`HEAP_RECLAIM`] has ended after the first `ended` ones. Returns whether
+/// a search may find frames that it did not find then.
 ///
 /// **Context:** thread, interrupts enabled.
 pub(super) fn reclaim_heap(ended: u64) -> bool {

@@ -365,8 +365,17 @@ fn alloc_slow_path(
         })
     };
     // What the heap has cached is returned only if nothing else is left: objects are worth more than frames.
-    let ended = heap_slot::HEAP_RECLAIM.ended();
-    search_all().or_else(|| heap_slot::reclaim_heap(ended).then(search_all).flatten())
+    // Twice: the first round may be one that began before, and has passed CPUs that have cached objects since.
+    for _ in 0..2 {
+        let ended = heap_slot::HEAP_RECLAIM.ended();
+        if let Some(frame) = search_all() {
+            return Some(frame);
+        }
+        if !heap_slot::reclaim_heap(ended) {
+            return None;
+        }
+    }
+    search_all()
 }
 
 /// The node of this CPU, as [`set_local_node`] has set it.
