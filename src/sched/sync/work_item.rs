@@ -78,7 +78,7 @@ impl WorkItem {
         const { assert!(align_of::<WorkList>() > PENDING | RUNNING | AWAITED) };
         let list = core::ptr::from_ref(list).expose_provenance();
         let before = self.state.load(Ordering::Relaxed);
-        // Without `AWAITED`: no thread waits for an item at rest.
+        // Without `AWAITED`: a thread that still waits for an item at rest is about to be woken by `run`, and then looks again.
         if before & (PENDING | RUNNING) == 0
             && self
                 .state

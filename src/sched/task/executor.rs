@@ -177,11 +177,6 @@ impl Executor {
         self.waiting.store(self.waiting.load(Ordering::Relaxed) - 1, Ordering::SeqCst);
         Some(task)
     }
-
-    /// Takes a task of this queue, or of one of the CPUs after it.
-    fn take_any(&self, home: CpuId) -> Option<Runnable> {
-        self.take().or_else(|| steal(home.index()))
-    }
 }
 
 /// Takes a task of this CPU's queue, or of the next one that has any.
@@ -220,7 +215,7 @@ fn serve(own: &Executor, home: CpuId) {
     loop {
         run_tasks(own, home, &mut first);
         own.idleness.begin(&IDLE);
-        match own.take_any(home) {
+        match steal(home.index()) {
             Some(task) => {
                 if own.idleness.end(&IDLE) {
                     let guard = IrqGuard::new();

@@ -113,6 +113,8 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     // Not before the call queue is open: from here on other CPUs wait for this CPU's flushes, and request them by calls.
     memory::end_lazy(&guard);
     scheduler::reopen(&guard);
+    // The last steps may have made calls to this CPU itself, whose interrupt INIT has cleared.
+    call_self::run(&guard);
     timer::reattach(&guard);
     trace!(CpuOnline, me.id().0.into());
     match migrated {
