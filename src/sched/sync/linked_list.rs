@@ -33,7 +33,8 @@ impl<T> Deref for Entry<T> {
     }
 }
 
-// SAFETY: another thread may have the entry: its value is `Send`, and its links are used by the holder of the lock that the list is in.
+// SAFETY: an entry that is on no list must be usable by another thread: its value is `Send`, and a list alone uses its links. One that is on a
+// list does not move: the caller of `push` guarantees that it stays where it is.
 unsafe impl<T: Send> Send for Entry<T> {}
 
 /// Entries in the order in which they are woken.
@@ -42,7 +43,8 @@ pub(super) struct LinkedList<T> {
     last: *const Entry<T>,
 }
 
-// SAFETY: another thread may have the list: the entries on it are reached through it alone, and their values are `Send`.
+// SAFETY: another thread must be able to use the list, and by it the values of its entries, while their owners have references to them. A
+// value is `Send`, and what is not `Sync` of it is used by the holder of the list's lock alone, guaranteed by the caller of `push`.
 unsafe impl<T: Send> Send for LinkedList<T> {}
 
 impl<T> LinkedList<T> {
@@ -59,12 +61,14 @@ impl<T> LinkedList<T> {
     ///
     /// # Safety
     /// The entry is on no list. It stays where it is until it has left this list, by `unlink` or by `pop_first` and the last access of the
-    /// caller of that.
+    /// caller of that. Until then the entry's owner accesses only what is `Sync` of the value, unless it holds the lock that the list is in:
+    /// the threads that use the list access the rest at the same time.
     pub(super) unsafe fn push(&mut self, entry: &Entry<T>, at_front: bool) {
         let (previous, next) = if at_front { (ptr::null(), self.first) } else { (self.last, ptr::null()) };
         entry.previous.set(previous);
         entry.next.set(next);
-        self.link(previous, entry, next, entry);
+        // SAFETY: the outer addresses must be null or those of entries of this list: they are the list's own.
+        unsafe { self.link(previous, entry, next, entry) };
     }
 
     /// Takes the first entry off the list.
@@ -83,23 +87,29 @@ impl<T> LinkedList<T> {
     /// The entry is on this list.
     pub(super) unsafe fn unlink(&mut self, entry: &Entry<T>) {
         let (previous, next) = (entry.previous.get(), entry.next.get());
-        self.link(previous, next, next, previous);
+        // SAFETY: the outer addresses must be null or those of entries of this list: the entry is on it (see # Safety), so its links are.
+        unsafe { self.link(previous, next, next, previous) };
     }
 
     /// Stores the links of the neighbours of a place: to the entry after `previous`, and to the one before `next`.
-    fn link(
+    ///
+    /// # Safety
+    /// `previous` and `next` are null or the addresses of entries of this list.
+    unsafe fn link(
         &mut self,
         previous: *const Entry<T>,
         after: *const Entry<T>,
         next: *const Entry<T>,
         before: *const Entry<T>,
     ) {
-        // SAFETY: the address is null or that of an entry of this list, which lives until it leaves the list (`push`).
+        // SAFETY: the address must be null or that of an entry that lives: it is one of this list (see # Safety), which lives until it leaves
+        // the list, guaranteed by the caller of `push`.
         match unsafe { previous.as_ref() } {
             Some(previous) => previous.next.set(after),
             None => self.first = after,
         }
-        // SAFETY: the address is null or that of an entry of this list, which lives until it leaves the list (`push`).
+        // SAFETY: the address must be null or that of an entry that lives: it is one of this list (see # Safety), which lives until it leaves
+        // the list, guaranteed by the caller of `push`.
         match unsafe { next.as_ref() } {
             Some(next) => next.previous.set(before),
             None => self.last = before,

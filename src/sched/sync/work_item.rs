@@ -73,8 +73,11 @@ impl WorkItem {
     }
 
     /// Notes that the function has to run, and that it is on this list if it was at rest. Returns whether it was, or what else it was.
+    ///
+    /// # Safety
+    /// The list lives while the item is used.
     #[inline]
-    fn request(&self, list: &WorkList) -> Result<(), Defer> {
+    unsafe fn request(&self, list: &WorkList) -> Result<(), Defer> {
         const { assert!(align_of::<WorkList>() > PENDING | RUNNING | AWAITED) };
         let list = core::ptr::from_ref(list).expose_provenance();
         let before = self.state.load(Ordering::Relaxed);
@@ -87,12 +90,16 @@ impl WorkItem {
         {
             return Ok(());
         }
-        self.request_again(list)
+        // SAFETY: the address must be that of a list that lives while the item is used: it is, guaranteed by the caller (see # Safety).
+        unsafe { self.request_again(list) }
     }
 
     /// As [`request`](Self::request), for an item that was not at rest.
+    ///
+    /// # Safety
+    /// `list` is the address of a list that lives while the item is used.
     #[cold]
-    fn request_again(&self, list: usize) -> Result<(), Defer> {
+    unsafe fn request_again(&self, list: usize) -> Result<(), Defer> {
         let mut before = self.state.load(Ordering::Relaxed);
         loop {
             let is_at_rest = before & (PENDING | RUNNING) == 0;
@@ -108,9 +115,12 @@ impl WorkItem {
     }
 
     /// Returns the list whose worker runs the item, in this state.
-    fn list(&self, state: usize) -> Option<&WorkList> {
-        // SAFETY: the address must be null or that of a list that lives. `request` has stored that of a list which lives while the item is
-        // used, guaranteed by the caller of `defer`.
+    ///
+    /// # Safety
+    /// `state` was read from the item's state.
+    unsafe fn list(&self, state: usize) -> Option<&WorkList> {
+        // SAFETY: the address must be null or that of a list that lives: it is from the item's state (see # Safety), into which `request`
+        // alone stores one. The caller of that guarantees that the list lives while the item is used.
         unsafe { core::ptr::with_exposed_provenance::<WorkList>(state & LIST).as_ref() }
     }
 
@@ -165,7 +175,9 @@ impl WorkItem {
             if state & (PENDING | RUNNING) == 0 {
                 break Ok(());
             }
-            let worker = self.list(state).map_or(0, |list| list.worker.load(Ordering::Relaxed));
+            // SAFETY: the state must be the item's: it was read above.
+            let list = unsafe { self.list(state) };
+            let worker = list.map_or(0, |list| list.worker.load(Ordering::Relaxed));
             if state & PENDING != 0 && worker == platform::current_id() {
                 drop(waiting);
                 panic!(
@@ -203,7 +215,8 @@ impl WorkList {
     /// The item lives while it is on a list and until [`WorkItem::run`] has returned. The list lives while the item is used.
     #[inline]
     pub(crate) unsafe fn defer(&self, item: &WorkItem) -> Defer {
-        match item.request(self) {
+        // SAFETY: the list must live while the item is used, guaranteed by the caller (see # Safety).
+        match unsafe { item.request(self) } {
             Err(found) => found,
             // SAFETY: the item must be on no list: it was at rest, and `request` has found that for this caller alone. It lives until it
             // has run, guaranteed by the caller (see # Safety).
@@ -243,8 +256,10 @@ impl WorkList {
     ///
     /// **Context:** the worker.
     pub(crate) fn run_all(&self) {
-        let mut next = reverse(self.head.swap(NONE, Ordering::SeqCst));
-        while let Some(item) = item(next) {
+        // SAFETY: the address must be that of a list that this caller alone has: it has just taken it.
+        let mut next = unsafe { reverse(self.head.swap(NONE, Ordering::SeqCst)) };
+        // SAFETY: the address must be from a list: it is the first one, or the link of an item before.
+        while let Some(item) = unsafe { item(next) } {
             // Before the run: afterwards the item may be on a list again, or gone.
             next = item.link.load(Ordering::Relaxed);
             if item.run() {
@@ -257,16 +272,23 @@ impl WorkList {
 }
 
 /// Returns the item of an address from a list.
-fn item<'a>(address: usize) -> Option<&'a WorkItem> {
-    // SAFETY: the address must be null or that of an item that lives. It comes from a list, and an item lives until it has run, guaranteed
-    // by the caller of `defer`.
+///
+/// # Safety
+/// The address is [`NONE`], or that of an item on a list or taken from one which has not run since.
+unsafe fn item<'a>(address: usize) -> Option<&'a WorkItem> {
+    // SAFETY: the address must be null or that of an item that lives. It comes from a list (see # Safety), and an item lives until it has
+    // run, guaranteed by the caller of `defer`.
     unsafe { core::ptr::with_exposed_provenance::<WorkItem>(address).as_ref() }
 }
 
-/// Reverses a list that was taken, which begins with the item that was pushed last.
-fn reverse(mut last: usize) -> usize {
+/// Reverses a list that was taken, which begins with the item that was pushed last. Returns its new first item.
+///
+/// # Safety
+/// `last` is what [`WorkList::head`] had, and the caller alone has taken it from there.
+unsafe fn reverse(mut last: usize) -> usize {
     let mut first = NONE;
-    while let Some(item) = item(last) {
+    // SAFETY: the address must be from a list: it is the head of one (see # Safety), or the link of an item before.
+    while let Some(item) = unsafe { item(last) } {
         let before = item.link.load(Ordering::Relaxed);
         item.link.store(first, Ordering::Relaxed);
         first = core::mem::replace(&mut last, before);
