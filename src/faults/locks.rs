@@ -11,7 +11,8 @@ use crate::config::LOCK_TIMEOUT_MS;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::PreemptGuard;
 use crate::sync::{self, Deadline, SpinLockIrq};
-use crate::thread::{self, sync::Semaphore};
+use crate::thread;
+use crate::thread::sync::{RawMutex, Semaphore};
 use crate::time::timer;
 use crate::{console, smp, static_call};
 
@@ -25,6 +26,7 @@ pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeWork, Fault::LockTwice, lock_twice),
     Injection(Point::BeforeWork, Fault::SwitchWithLock, switch_with_lock),
     Injection(Point::BeforeWork, Fault::SwitchWithGuard, switch_with_guard),
+    Injection(Point::BeforeWork, Fault::LockWithGuard, lock_with_guard),
     Injection(Point::BeforeWork, Fault::EndWithGuard, end_with_guard),
     Injection(Point::BeforeWork, Fault::EndWithInterruptsOff, end_with_interrupts_off),
 ];
@@ -100,6 +102,13 @@ fn switch_with_lock() {
 fn switch_with_guard() {
     let _guard = PreemptGuard::new();
     PERMIT.acquire();
+}
+
+/// Locks a mutex of the crate `lock_api`, which is free, with a `PreemptGuard`.
+fn lock_with_guard() {
+    static MUTEX: lock_api::Mutex<RawMutex, ()> = lock_api::Mutex::new(());
+    let _guard = PreemptGuard::new();
+    drop(MUTEX.lock());
 }
 
 /// Ends a thread that has leaked a `PreemptGuard`.

@@ -91,6 +91,8 @@ heap_faults! { frame_faults! {
         SwitchWithLock = "switch_with_lock",
         /// A thread blocks with a `PreemptGuard`.
         SwitchWithGuard = "switch_with_guard",
+        /// A thread locks a mutex of the crate `lock_api` with a `PreemptGuard`.
+        LockWithGuard = "lock_with_guard",
         /// A thread ends with a `PreemptGuard`.
         EndWithGuard = "end_with_guard",
         /// A thread ends with interrupts off.

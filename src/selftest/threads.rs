@@ -3,6 +3,7 @@
 mod affinity;
 mod blocking;
 mod deferring;
+mod foreign_locks;
 mod moving;
 mod preempting;
 mod staying;
@@ -47,6 +48,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         }
         spawned += sleepers()?;
         spawned += blocking::run()?;
+        spawned += foreign_locks::run()?;
         spawned += moving::run()?;
         spawned += preempting::run()?;
         spawned += staying::run()?;

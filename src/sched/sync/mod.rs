@@ -9,6 +9,7 @@
 //! | [`Event`] | something that happens once, or until it is reset; handlers may set it |
 //! | [`Barrier`] | threads that wait for each other |
 //! | [`Once`], [`OnceLock`], [`LazyLock`] | an initialisation that takes place once, and values that are made so |
+//! | [`RawMutex`], [`RawRwLock`] | values of other crates' locks, by the traits of `lock_api` |
 //! | [`channel`](channel::unbounded) | values from threads and handlers to threads |
 //!
 //! Each wait has a form with a time-out and one that does not wait. A wait is ended once, by a waker or by the time-out, as the
@@ -23,9 +24,12 @@ mod condvar;
 mod event;
 pub(super) mod executing;
 mod linked_list;
+#[cfg(not(any(loom, shuttle)))]
+mod lock_traits;
 mod mutex;
 mod once;
 mod raw_mutex;
+mod raw_rwlock;
 mod rwlock;
 mod semaphore;
 mod wait_list;
@@ -47,6 +51,8 @@ pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock};
 pub use platform::TimedOut;
+pub use raw_mutex::RawMutex;
+pub use raw_rwlock::RawRwLock;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 

@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
 use super::const_fn;
-use super::platform::{self, TimedOut, deadline_after};
+use super::platform::{TimedOut, deadline_after};
 use super::raw_mutex::RawMutex;
 
 /// A value that one thread uses at a time. A thread that finds it in use tries again for a short time, and then blocks.
@@ -66,10 +66,8 @@ impl<T: ?Sized> Mutex<T> {
     #[inline(always)]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        if !platform::may_block() || !self.raw.take_free() {
-            // Without a time-out it ends with the mutex locked.
-            let _ = self.raw.lock_slow("Mutex::lock", None);
-        }
+        // Without a time-out it ends with the mutex locked.
+        let _ = self.raw.acquire("Mutex::lock", || None);
         self.locked()
     }
 
@@ -84,9 +82,7 @@ impl<T: ?Sized> Mutex<T> {
     /// As for [`lock`](Self::lock).
     #[track_caller]
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>, TimedOut> {
-        if !platform::may_block() || !self.raw.take_free() {
-            self.raw.lock_slow("Mutex::lock_timeout", Some(deadline_after(timeout)))?;
-        }
+        self.raw.acquire("Mutex::lock_timeout", || Some(deadline_after(timeout)))?;
         Ok(self.locked())
     }
 
@@ -99,15 +95,13 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        let me = platform::current_id();
-        assert!(me != 0, "Mutex::try_lock where no thread runs");
         // `then`, not `then_some`: the guard of a mutex that was not locked would unlock it when dropped.
-        self.raw.take_if_free(me).then(|| self.locked())
+        self.raw.acquire_if_free("Mutex::try_lock").then(|| self.locked())
     }
 
     /// Returns whether a thread has the mutex. **Context:** any; the result may be old.
     pub fn is_locked(&self) -> bool {
-        self.raw.is_locked()
+        self.raw.is_held()
     }
 
     /// Returns the value. The borrow proves that no thread has the mutex.
@@ -117,9 +111,7 @@ impl<T: ?Sized> Mutex<T> {
 
     /// The guard of the mutex, which this thread has locked.
     #[inline(always)]
-    #[track_caller]
     fn locked(&self) -> MutexGuard<'_, T> {
-        self.raw.record_site();
         MutexGuard { mutex: self, _not_send: PhantomData }
     }
 }
@@ -130,10 +122,7 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     ///
     /// **Context:** a thread. May switch.
     pub fn unlock_fair(guard: MutexGuard<'a, T>) {
-        let raw = &MutexGuard::into_mutex(guard).raw;
-        if !raw.release_uncontended() {
-            raw.unlock_slow(true);
-        }
+        MutexGuard::into_mutex(guard).raw.release(true);
     }
 
     /// The mutex, which the caller then unlocks.
@@ -150,9 +139,7 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        if !self.mutex.raw.release_uncontended() {
-            self.mutex.raw.unlock_slow(false);
-        }
+        self.mutex.raw.release(false);
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! The word names the owner, so the priorities of the waiters can be lent to it.
 
+use core::fmt;
 use core::hint::spin_loop;
 use core::panic::Location;
 
@@ -30,8 +31,11 @@ const TRY: usize = 1;
 /// The mutex belongs to the woken thread.
 const HANDED_OVER: usize = 2;
 
-/// A mutex without a value.
-pub(super) struct RawMutex {
+/// A mutex without a value: the one of [`Mutex`](super::Mutex). By the traits of the crate `lock_api` it is that of a mutex of other code,
+/// `lock_api::Mutex<RawMutex, T>`.
+///
+/// **Context:** as for [`Mutex`](super::Mutex): threads that may block.
+pub struct RawMutex {
     word: AtomicUsize,
     /// The call site that last locked it, as the address of a [`Location`].
     #[cfg(target_os = "none")]
@@ -56,7 +60,7 @@ impl RawMutex {
     }
 
     /// Returns whether a thread has it. **Context:** any; the result may be old.
-    pub(super) fn is_locked(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.word.load(Ordering::Relaxed) & !CONTENDED != 0
     }
 
@@ -76,6 +80,42 @@ impl RawMutex {
     pub(super) fn take_free(&self) -> bool {
         let me = platform::current_id();
         me != 0 && self.word.compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes the mutex; blocks while another thread has it. `what` is for the message of a panic. **Context:** a thread, which may block.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) fn acquire(
+        &self,
+        what: &str,
+        deadline_ns: impl FnOnce() -> Option<u64>,
+    ) -> Result<(), TimedOut> {
+        if !platform::may_block() || !self.take_free() {
+            self.lock_slow(what, deadline_ns())?;
+        }
+        self.record_site();
+        Ok(())
+    }
+
+    /// Takes the mutex if it is free, before the threads that wait. **Context:** a thread.
+    #[inline]
+    #[track_caller]
+    pub(super) fn acquire_if_free(&self, what: &str) -> bool {
+        let me = platform::current_id();
+        assert!(me != 0, "{what} where no thread runs");
+        let is_taken = self.take_if_free(me);
+        if is_taken {
+            self.record_site();
+        }
+        is_taken
+    }
+
+    /// Unlocks the mutex, and with `hands_over` gives it to the thread that waits first. **Context:** the owner.
+    #[inline(always)]
+    pub(super) fn release(&self, hands_over: bool) {
+        if !self.release_uncontended() {
+            self.unlock_slow(hands_over);
+        }
     }
 
     /// Takes the mutex if it is free, before the threads that wait.
@@ -220,5 +260,11 @@ impl RawMutex {
         let guard = platform::guard();
         self.release_contended(&guard, hands_over);
         platform::finish(guard);
+    }
+}
+
+impl fmt::Debug for RawMutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawMutex").field("is_locked", &self.is_held()).finish_non_exhaustive()
     }
 }

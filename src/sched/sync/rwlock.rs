@@ -1,7 +1,4 @@
 //! The lock for many readers or one writer.
-//!
-//! Readers and writers wait on one list and get the lock in the order of their arrival; readers that are next to each other get it
-//! together. So neither waits for ever. The thread that releases the lock gives it to the next, which need not try again.
 
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -10,39 +7,9 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
 use super::const_fn;
-use super::platform::{self, Guard, TimedOut, deadline_after};
-use super::wait_queue::{Locked, WaitQueue, Waiting};
-
-/// The outcome of a wait that has got the lock.
-const GRANTED: usize = 1;
-
-/// What a thread waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
-}
-
-use Access::{Read, Write};
-
-/// Who has the lock.
-struct Holders {
-    readers: usize,
-    has_writer: bool,
-}
-
-impl Holders {
-    /// Notes another holder if those that there are allow it.
-    fn admit(&mut self, access: Access) -> bool {
-        match access {
-            _ if self.has_writer => return false,
-            Read => self.readers += 1,
-            Write if self.readers > 0 => return false,
-            Write => self.has_writer = true,
-        }
-        true
-    }
-}
+use super::platform::{TimedOut, deadline_after};
+use super::raw_rwlock::Access::{Read, Write};
+use super::raw_rwlock::RawRwLock;
 
 /// A value that many threads read at a time, or one writes.
 ///
@@ -51,7 +18,7 @@ impl Holders {
 ///
 /// **Context:** threads, as for a [`Mutex`](super::Mutex).
 pub struct RwLock<T: ?Sized> {
-    queue: WaitQueue<Holders>,
+    raw: RawRwLock,
     value: UnsafeCell<T>,
 }
 
@@ -59,7 +26,7 @@ pub struct RwLock<T: ?Sized> {
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 
 // SAFETY: the value is reached through guards: those of readers share it between threads (`Sync`), that of a writer gives one thread
-// after the other all of it (`Send`). `Holders::admit` allows no other guard beside a writer's.
+// after the other all of it (`Send`). `RawRwLock` allows no other guard beside a writer's.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 
 /// An [`RwLock`], locked for reading.
@@ -87,10 +54,7 @@ impl<T> RwLock<T> {
     const_fn! {
         /// Creates a free lock.
         pub fn new(value: T) -> RwLock<T> {
-            RwLock {
-                queue: WaitQueue::new(Holders { readers: 0, has_writer: false }),
-                value: UnsafeCell::new(value),
-            }
+            RwLock { raw: RawRwLock::new(), value: UnsafeCell::new(value) }
         }
     }
 
@@ -110,7 +74,7 @@ impl<T: ?Sized> RwLock<T> {
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         // Without a time-out it ends with the lock.
-        let _ = self.lock("RwLock::read", Read, None);
+        let _ = self.raw.acquire("RwLock::read", Read, None);
         RwLockReadGuard { lock: self, _not_send: PhantomData }
     }
 
@@ -125,7 +89,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As for [`read`](Self::read).
     #[track_caller]
     pub fn read_timeout(&self, timeout: Duration) -> Result<RwLockReadGuard<'_, T>, TimedOut> {
-        self.lock("RwLock::read_timeout", Read, Some(deadline_after(timeout)))?;
+        self.raw.acquire("RwLock::read_timeout", Read, Some(deadline_after(timeout)))?;
         Ok(RwLockReadGuard { lock: self, _not_send: PhantomData })
     }
 
@@ -133,7 +97,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// **Context:** thread or interrupt; not NMI.
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-        self.try_lock(Read).then(|| RwLockReadGuard { lock: self, _not_send: PhantomData })
+        self.raw.acquire_if_free(Read).then(|| RwLockReadGuard { lock: self, _not_send: PhantomData })
     }
 
     /// Locks for writing; blocks while other threads have the lock, and while threads wait that have come before.
@@ -145,7 +109,7 @@ impl<T: ?Sized> RwLock<T> {
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         // Without a time-out it ends with the lock.
-        let _ = self.lock("RwLock::write", Write, None);
+        let _ = self.raw.acquire("RwLock::write", Write, None);
         RwLockWriteGuard { lock: self, _not_send: PhantomData }
     }
 
@@ -160,7 +124,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As for [`read`](Self::read).
     #[track_caller]
     pub fn write_timeout(&self, timeout: Duration) -> Result<RwLockWriteGuard<'_, T>, TimedOut> {
-        self.lock("RwLock::write_timeout", Write, Some(deadline_after(timeout)))?;
+        self.raw.acquire("RwLock::write_timeout", Write, Some(deadline_after(timeout)))?;
         Ok(RwLockWriteGuard { lock: self, _not_send: PhantomData })
     }
 
@@ -168,69 +132,24 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// **Context:** thread or interrupt; not NMI.
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
-        self.try_lock(Write).then(|| RwLockWriteGuard { lock: self, _not_send: PhantomData })
+        self.raw.acquire_if_free(Write).then(|| RwLockWriteGuard { lock: self, _not_send: PhantomData })
     }
 
     /// Returns the value. The borrow proves that no thread has the lock.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
-
-    fn try_lock(&self, access: Access) -> bool {
-        self.queue.with(|holders| !holders.has_waiters(0) && holders.admit(access))
-    }
-
-    #[track_caller]
-    fn lock(&self, what: &str, access: Access, deadline_ns: Option<u64>) -> Result<(), TimedOut> {
-        let (guard, me) = platform::begin_block(what);
-        let mut holders = self.queue.lock(&guard);
-        let result = if !holders.has_waiters(0) && holders.admit(access) {
-            drop(holders);
-            Ok(())
-        } else {
-            let how = Waiting { kind: access as usize, ..Waiting::until(deadline_ns) };
-            match holders.wait(&me, how, |_| {}) {
-                Ok(_) => Ok(()),
-                Err(holders) => {
-                    // Readers may have waited behind this writer only.
-                    self.grant(&guard, holders);
-                    Err(TimedOut)
-                }
-            }
-        };
-        platform::finish(guard);
-        result
-    }
-
-    /// Gives the lock to the next thread, and to more readers, one after the other.
-    fn grant<'a>(&'a self, guard: &'a Guard, mut holders: Locked<'a, Holders>) {
-        while let Some(kind) = holders.first_kind(0)
-            && holders.admit(if kind == Read as usize { Read } else { Write })
-        {
-            holders.wake_first(0, GRANTED);
-            drop(holders);
-            holders = self.queue.lock(guard);
-        }
-    }
-
-    fn unlock(&self, release: impl FnOnce(&mut Holders)) {
-        let guard = platform::guard();
-        let mut holders = self.queue.lock(&guard);
-        release(&mut holders);
-        self.grant(&guard, holders);
-        platform::finish(guard);
-    }
 }
 
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     fn drop(&mut self) {
-        self.lock.unlock(|holders| holders.readers -= 1);
+        self.lock.raw.release(Read);
     }
 }
 
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
-        self.lock.unlock(|holders| holders.has_writer = false);
+        self.lock.raw.release(Write);
     }
 }
 
@@ -238,7 +157,7 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: no mutable borrow exists: this reader is among the holders, and `Holders::admit` allows no writer beside it.
+        // SAFETY: no mutable borrow exists: this reader is among the holders, and `RawRwLock` allows no writer beside it.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -247,14 +166,14 @@ impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: no other borrow is mutable: this writer is the only holder (`Holders::admit`), and the guard is borrowed here.
+        // SAFETY: no other borrow is mutable: this writer is the only holder (`RawRwLock`), and the guard is borrowed here.
         unsafe { &*self.lock.value.get() }
     }
 }
 
 impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: there is no other borrow: this writer is the only holder (`Holders::admit`), and the guard is borrowed mutably here.
+        // SAFETY: there is no other borrow: this writer is the only holder (`RawRwLock`), and the guard is borrowed mutably here.
         unsafe { &mut *self.lock.value.get() }
     }
 }

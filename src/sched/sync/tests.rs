@@ -1,5 +1,7 @@
 //! The same code on threads of the host, and step by step.
 
+mod lock_traits;
+
 use std::boxed::Box;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
