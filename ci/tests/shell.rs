@@ -68,7 +68,7 @@ fn commands_are_answered(shell: &mut Terminal) {
     ] {
         assert!(help.lines().any(|line| line.starts_with(name)), "no {name} in {help}");
     }
-    assert!(shell.ask("help offline").contains("usage: offline CPU\r\n"));
+    assert!(shell.ask("help offline").contains("usage: offline CPU | offline CPU break\r\n"));
     let cpus = shell.ask("cpus");
     assert_eq!(cpus.lines().filter(|line| line.contains(" online ")).count(), 4, "{cpus}");
     assert!(shell.ask("mem").contains("managed by the allocator"));

@@ -37,6 +37,8 @@ pub mod static_call;
 pub(crate) mod static_key;
 #[cfg(target_os = "none")]
 pub(crate) mod thread;
+#[cfg(any(target_os = "none", test))]
+mod thread_name;
 #[cfg(target_os = "none")]
 pub(crate) mod tlb;
 #[cfg(target_os = "none")]
@@ -58,6 +60,8 @@ pub use id::{ApicId, CpuId};
 pub use irq_guard::{IrqGuard, interrupts_enabled};
 pub use set::CpuSet;
 pub(crate) use set::Others;
+#[cfg(target_os = "none")]
+pub(crate) use thread_name::{NAME_BYTES as THREAD_NAME_BYTES, ThreadName};
 #[cfg(target_os = "none")]
 pub use zero::{Page, zero_page};
 

@@ -101,6 +101,24 @@ impl Affinity {
     }
 }
 
+impl fmt::Display for Affinity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Affinity::Any => f.write_str("every CPU"),
+            Affinity::Pinned(cpu) => write!(f, "cpu {cpu}"),
+            Affinity::Set(set) => {
+                f.write_str("cpus")?;
+                let mut separator = "";
+                for cpu in set.iter() {
+                    write!(f, "{separator} {cpu}")?;
+                    separator = ",";
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Why a thread is put on a run queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enqueue {

@@ -12,6 +12,8 @@ pub mod dispatch;
 pub mod entity;
 mod inbox;
 mod join;
+#[cfg(any(target_os = "none", all(test, loom)))]
+mod leaving;
 mod notice;
 pub mod policy;
 mod state;
@@ -63,6 +65,8 @@ pub mod task;
 mod tcb;
 #[cfg(target_os = "none")]
 pub mod thread;
+#[cfg(target_os = "none")]
+mod thread_list;
 #[cfg(target_os = "none")]
 pub mod work;
 

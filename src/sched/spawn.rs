@@ -17,6 +17,7 @@ use super::stack::Stack;
 use super::state::Phase;
 use super::switch;
 use super::tcb::{Tcb, ThreadRef};
+use super::thread_list;
 use crate::cpu::{self, IrqGuard};
 
 /// Why a thread was not spawned.
@@ -29,6 +30,11 @@ pub enum SpawnError {
     },
     /// The scheduler has not started yet: the boot has not come so far.
     NotStarted,
+    /// No CPU on which the thread may run is online, or the only one goes offline.
+    NoCpu {
+        /// The CPUs on which it may run.
+        affinity: Affinity,
+    },
 }
 
 impl core::fmt::Display for SpawnError {
@@ -37,12 +43,25 @@ impl core::fmt::Display for SpawnError {
             SpawnError::OutOfMemory { stack_bytes } => {
                 write!(f, "no thread was spawned: out of memory for a stack of {stack_bytes} bytes")
             }
+            SpawnError::NoCpu { affinity } => {
+                write!(f, "no thread was spawned: it may run on {affinity} only, which is offline")
+            }
             SpawnError::NotStarted => f.write_str("no thread was spawned: the scheduler has not started"),
         }
     }
 }
 
 impl core::error::Error for SpawnError {}
+
+/// How a thread is spawned.
+#[derive(Clone, Debug)]
+pub(super) struct How {
+    pub(super) stack_bytes: usize,
+    pub(super) attributes: Attributes,
+    pub(super) affinity: Affinity,
+    /// Whether it may run elsewhere while no CPU of its affinity is online, and returns by itself.
+    pub(super) may_leave: bool,
+}
 
 /// What the thread begins with, then what it ends with.
 union Start<F, T> {
@@ -81,7 +100,7 @@ impl<T> ResultPlace<T> {
 /// borrows lives until it is called.
 pub(super) unsafe fn spawn<F, T, E>(
     name: &str,
-    (stack_bytes, attributes, affinity): (usize, Attributes, Affinity),
+    how: &How,
     function: F,
     ended: E,
 ) -> Result<(ThreadRef, ResultPlace<T>), SpawnError>
@@ -94,26 +113,42 @@ where
         return Err(SpawnError::NotStarted);
     }
     let above = size_of::<Tcb>() + size_of::<Packet<F, T, E>>() + align_of::<Packet<F, T, E>>().max(16) + 64;
-    let bytes = stack_bytes.saturating_add(above);
+    let bytes = how.stack_bytes.saturating_add(above);
     let stack = Stack::alloc(bytes).ok_or(SpawnError::OutOfMemory { stack_bytes: bytes })?;
     let (range, top) = (stack.range(), stack.top());
     let tcb = align_down::<Tcb>(top, size_of::<Tcb>());
     let packet = align_down::<Packet<F, T, E>>(tcb.cast(), size_of::<Packet<F, T, E>>());
     let start = align_down::<u128>(packet.cast(), 0).cast::<u8>();
-    let start_value = Start { function: core::mem::ManuallyDrop::new(function) };
-    // SAFETY: the packet lies in the new stack, which has room for it (`above`), aligned, and nothing else uses.
-    unsafe { packet.write(Packet { start: UnsafeCell::new(MaybeUninit::new(start_value)), ended }) };
     // SAFETY: the block lies in the new stack, which has room for it (`above`), aligned, and nothing else uses it.
-    unsafe { tcb.write(Tcb::new(attributes.clamped(), affinity, Phase::Queued, name, Some(stack))) };
+    unsafe {
+        tcb.write(Tcb::new(
+            how.attributes.clamped(),
+            how.affinity,
+            Phase::Queued,
+            name,
+            how.may_leave,
+            Some(stack),
+        ));
+    };
     // SAFETY: written above; no other reference exists yet.
     let block = unsafe { &mut *tcb };
     block.init_in_place(Some(range.start..start.expose_provenance() as u64));
+    let tcb_pointer = NonNull::from(&*block);
+    // SAFETY: a new block has a reference for its creator.
+    let thread = unsafe { ThreadRef::from_raw(tcb_pointer) };
+    let guard = IrqGuard::new();
+    // SAFETY: the thread must be on no list, and stay valid while it is on one: it is new, and its own reference is given up after that.
+    if unsafe { thread_list::add(&guard, &thread) }.is_err() {
+        // SAFETY: the thread is new and on no list; no CPU runs it.
+        unsafe { Tcb::release(tcb_pointer) };
+        return Err(SpawnError::NoCpu { affinity: how.affinity });
+    }
+    let start_value = Start { function: core::mem::ManuallyDrop::new(function) };
+    // SAFETY: the packet lies in the new stack, which has room for it (`above`), aligned, and nothing else uses.
+    unsafe { packet.write(Packet { start: UnsafeCell::new(MaybeUninit::new(start_value)), ended }) };
     // SAFETY: `start` is aligned to 16 and has the rest of the stack below it. `run` never returns.
     let rsp = unsafe { switch::prepare(start, run::<F, T, E>, packet.expose_provenance()) };
-    block.saved_rsp().set(rsp);
-    // SAFETY: a new block has a reference for its creator.
-    let thread = unsafe { ThreadRef::from_raw(NonNull::from(&*block)) };
-    let guard = IrqGuard::new();
+    thread.saved_rsp().set(rsp);
     // SAFETY: the thread is `Queued` and belongs to its creator, who has made no other token.
     let mut token = unsafe { thread.token() };
     super::cpu_scheduler::note_cpu(&mut token, cpu::current());

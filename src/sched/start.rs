@@ -14,6 +14,7 @@ use super::stack::{self, Stack};
 use super::state::Phase;
 use super::switch;
 use super::tcb::{self, Tcb};
+use super::thread_list;
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, preempt};
@@ -55,6 +56,7 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
         Affinity::Pinned(CpuId::BSP),
         Phase::Running,
         "main",
+        false,
         None,
     )));
     preempt::set_switch(mechanism::switch_if_better, mechanism::interrupt_self);
@@ -66,6 +68,8 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
         evacuate: mechanism::evacuate,
         reopen: mechanism::reopen,
         release_stacks: stack::release_cached,
+        prepare_offline: mechanism::prepare_offline,
+        finish_offline: mechanism::finish_offline,
     });
     // Here, not on each CPU: with interrupts off an allocation fails at once.
     smp::cpus().iter().for_each(|cpu| mechanism::set_queue(cpu, policy));
@@ -82,6 +86,9 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
     let guard = IrqGuard::new();
     prepare_idle(own(&guard), idle_stack);
     main.init_in_place(None);
+    // SAFETY: the thread must be on no list, and stay valid: it was made above and is never freed.
+    let listed = unsafe { thread_list::add(&guard, main) };
+    debug_assert!(listed.is_ok(), "the BSP is online");
     // From here on this is a thread of the scheduler.
     mechanism::set_policy(policy);
     drop(guard);

@@ -16,11 +16,9 @@ use super::locals::Locals;
 use super::references::References;
 use super::stack::Stack;
 use super::state::{Phase, ThreadState};
+use super::thread_list::Links;
 use crate::cpu::thread::{self, Thread as Header};
-use crate::cpu::{CpuId, CpuSet, IrqGuard};
-
-/// The longest name of a thread, in bytes.
-pub(super) const NAME_BYTES: usize = 24;
+use crate::cpu::{CpuId, CpuSet, IrqGuard, ThreadName};
 
 /// The number of the next thread. The BSP's first one is 0.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -44,17 +42,20 @@ pub(crate) struct Tcb {
     pub(crate) waiter: Cell<usize>,
     /// `None` for the BSP's first thread.
     stack: Cell<Option<Stack>>,
-    /// The affinity that was requested last: see [`want_affinity`](Self::want_affinity).
-    wanted_affinity: AtomicU64,
+    /// The affinity that the thread has, or is about to have: see [`want_affinity`](Self::want_affinity).
+    affinity: AtomicU64,
+    /// Its place on the list of threads.
+    links: Links,
+    /// Whether it may run elsewhere while no CPU of its affinity is online, and returns by itself.
+    may_leave: bool,
     /// The values of its thread-local variables. The thread alone uses them.
     locals: Locals,
-    name: [u8; NAME_BYTES],
-    name_bytes: u8,
+    name: ThreadName,
 }
 
 // SAFETY: `saved_rsp` is used by one CPU after the other, as its comment says, ordered by the lock of the queue that the thread
 // was on; `stack` only by the last reference; `waiter` by the thread, then by its CPU; `locals` by the thread
-// (`own_locals`). All other fields that change are atomics, or owned by the `Runnable`.
+// (`own_locals`); `links` with the list locked. All other fields that change are atomics, or owned by the `Runnable`.
 unsafe impl Sync for Tcb {}
 
 // SAFETY: the fields that change are atomics, or have one owner at a time, which the state word names; none depends on the CPU.
@@ -67,11 +68,9 @@ impl Tcb {
         affinity: Affinity,
         phase: Phase,
         name: &str,
+        may_leave: bool,
         stack: Option<Stack>,
     ) -> Tcb {
-        let mut stored = [0; NAME_BYTES];
-        let cut = name.floor_char_boundary(NAME_BYTES);
-        stored[..cut].copy_from_slice(&name.as_bytes()[..cut]);
         let id = ThreadId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         Tcb {
             header: Header::new(),
@@ -83,10 +82,11 @@ impl Tcb {
             joining: JoinWord::new(true),
             waiter: Cell::new(0),
             stack: Cell::new(stack),
-            wanted_affinity: AtomicU64::new(0),
+            affinity: AtomicU64::new(word_of(affinity)),
+            links: Links::new(),
+            may_leave,
             locals: Locals::new(),
-            name: stored,
-            name_bytes: cut as u8,
+            name: ThreadName::new(name),
         }
     }
 
@@ -154,26 +154,32 @@ impl Tcb {
         &self.saved_rsp
     }
 
-    /// Stores an affinity, which [`wanted_affinity`](Self::wanted_affinity) returns. **Context:** any.
+    /// Stores an affinity, which [`affinity`](Self::affinity) returns. The CPU that runs the thread next takes it over from there.
+    ///
+    /// **Context:** the thread's list is locked.
     pub(crate) fn want_affinity(&self, affinity: Affinity) {
-        let word = match affinity {
-            Affinity::Any => 0,
-            Affinity::Pinned(cpu) => u64::from(cpu.0) << 1 | 1,
-            // Aligned, so its lowest bit is 0.
-            Affinity::Set(set) => core::ptr::from_ref(set).expose_provenance() as u64,
-        };
-        self.wanted_affinity.store(word, Ordering::Release);
+        self.affinity.store(word_of(affinity), Ordering::Release);
     }
 
     /// Returns the affinity that was stored last. **Context:** any.
-    pub(crate) fn wanted_affinity(&self) -> Affinity {
-        match self.wanted_affinity.load(Ordering::Acquire) {
+    pub(crate) fn affinity(&self) -> Affinity {
+        match self.affinity.load(Ordering::Acquire) {
             0 => Affinity::Any,
             pinned if pinned & 1 != 0 => Affinity::Pinned(CpuId((pinned >> 1) as u32)),
-            // SAFETY: the address must be that of a set that lives for ever. It is neither 0 nor odd, so `want_affinity` has made it of a
+            // SAFETY: the address must be that of a set that lives for ever. It is neither 0 nor odd, so `word_of` has made it of a
             // `'static` one.
             set => Affinity::Set(unsafe { &*core::ptr::with_exposed_provenance::<CpuSet>(set as usize) }),
         }
+    }
+
+    /// Returns its place on the list of threads.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Returns whether it may run elsewhere while no CPU of its affinity is online.
+    pub(super) fn may_leave(&self) -> bool {
+        self.may_leave
     }
 
     /// Returns the GS base of the CPU that runs the thread, or has run it last. **Context:** any; the result may be old.
@@ -198,7 +204,21 @@ impl Tcb {
     }
 
     pub(crate) fn name(&self) -> &str {
-        core::str::from_utf8(&self.name[..usize::from(self.name_bytes)]).unwrap_or("?")
+        self.name.as_str()
+    }
+
+    pub(crate) fn thread_name(&self) -> ThreadName {
+        self.name
+    }
+}
+
+/// Returns an affinity as a word, from which [`Tcb::affinity`] makes it again.
+fn word_of(affinity: Affinity) -> u64 {
+    match affinity {
+        Affinity::Any => 0,
+        Affinity::Pinned(cpu) => u64::from(cpu.0) << 1 | 1,
+        // Aligned, so its lowest bit is 0.
+        Affinity::Set(set) => core::ptr::from_ref(set).expose_provenance() as u64,
     }
 }
 
@@ -274,8 +294,8 @@ impl Drop for ThreadRef {
     }
 }
 
-// `Tcb::want_affinity` uses the lowest bit of an address.
+// `word_of` uses the lowest bit of an address.
 const _: () = assert!(align_of::<CpuSet>() > 1);
 
 // What a thread costs besides its stack.
-const _: () = assert!(size_of::<Tcb>() <= 320);
+const _: () = assert!(size_of::<Tcb>() <= 384);

@@ -22,11 +22,12 @@ pub use super::entity::{Affinity, Class, ThreadId};
 pub use super::local::{AccessError, LocalKey};
 use super::mechanism;
 pub use super::spawn::SpawnError;
-use super::spawn::{self, ResultPlace};
+use super::spawn::{self, How, ResultPlace};
 use super::stack::DEFAULT_STACK_BYTES;
 use super::state::Wait;
 pub use super::sync;
 use super::tcb::{Tcb, ThreadRef};
+use super::thread_list;
 use crate::apic::ApicError;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::smp;
@@ -62,10 +63,14 @@ impl Thread {
     /// # Errors
     /// [`AffinityError`]
     pub fn set_affinity(&self, affinity: Affinity) -> Result<(), AffinityError> {
-        if !smp::online().any(|cpu| affinity.allows(cpu.id())) {
-            return Err(AffinityError::NoCpu);
-        }
-        mechanism::set_affinity(&self.0, affinity).map_err(AffinityError::NotSent)
+        let guard = IrqGuard::new();
+        thread_list::set_affinity(&guard, &self.0, affinity).map_err(|_| AffinityError::NoCpu)?;
+        mechanism::request_change(guard, &self.0).map_err(AffinityError::NotSent)
+    }
+
+    /// Returns the CPUs on which the thread may run: as they were set last. **Context:** any.
+    pub fn affinity(&self) -> Affinity {
+        self.0.affinity()
     }
 
     /// Returns whether it waits for an event, and its CPU has left it. **Context:** any; the result may be old.
@@ -90,7 +95,7 @@ impl fmt::Debug for Thread {
 /// Why the affinity of a thread was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AffinityError {
-    /// No CPU that is online is in it. Nothing has changed.
+    /// No CPU that is online is in it, or the only one goes offline. Nothing has changed.
     NoCpu,
     /// The CPU that runs the thread could not be interrupted. It makes the change at its next interrupt.
     NotSent(ApicError),
@@ -111,9 +116,7 @@ impl core::error::Error for AffinityError {}
 #[derive(Clone, Debug)]
 pub struct Builder<'a> {
     name: &'a str,
-    stack_bytes: usize,
-    attributes: Attributes,
-    affinity: Affinity,
+    how: How,
 }
 
 impl Default for Builder<'_> {
@@ -127,9 +130,12 @@ impl<'a> Builder<'a> {
     pub const fn new() -> Builder<'a> {
         Builder {
             name: "",
-            stack_bytes: DEFAULT_STACK_BYTES,
-            attributes: Attributes::DEFAULT,
-            affinity: Affinity::Any,
+            how: How {
+                stack_bytes: DEFAULT_STACK_BYTES,
+                attributes: Attributes::DEFAULT,
+                affinity: Affinity::Any,
+                may_leave: false,
+            },
         }
     }
 
@@ -141,37 +147,44 @@ impl<'a> Builder<'a> {
 
     /// Sets the size of the stack in bytes.
     pub const fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_bytes = bytes;
+        self.how.stack_bytes = bytes;
         self
     }
 
     /// Sets the class.
     pub const fn class(mut self, class: Class) -> Self {
-        self.attributes.class = class;
+        self.how.attributes.class = class;
         self
     }
 
     /// Sets the weight of a fair thread: see [`Attributes::weight`].
     pub const fn weight(mut self, weight: u32) -> Self {
-        self.attributes.weight = weight;
+        self.how.attributes.weight = weight;
         self
     }
 
     /// Sets the slice: how long the thread runs at a time while others wait. At most four seconds.
     pub fn slice(mut self, slice: Duration) -> Self {
-        self.attributes.slice_ns = u32::try_from(slice.as_nanos()).unwrap_or(u32::MAX);
+        self.how.attributes.slice_ns = u32::try_from(slice.as_nanos()).unwrap_or(u32::MAX);
         self
     }
 
     /// Runs the thread on one CPU only.
     pub const fn pinned(mut self, cpu: CpuId) -> Self {
-        self.affinity = Affinity::Pinned(cpu);
+        self.how.affinity = Affinity::Pinned(cpu);
         self
     }
 
     /// Runs the thread on the CPUs of a set only.
     pub const fn affinity(mut self, cpus: &'static CpuSet) -> Self {
-        self.affinity = Affinity::Set(cpus);
+        self.how.affinity = Affinity::Set(cpus);
+        self
+    }
+
+    /// Lets the thread run elsewhere while no CPU of its affinity is online, which then goes offline without it. It returns by
+    /// [`return_to`].
+    pub(super) const fn may_leave(mut self) -> Self {
+        self.how.may_leave = true;
         self
     }
 
@@ -205,9 +218,8 @@ impl<'a> Builder<'a> {
         T: Send,
         E: FnOnce() + Send,
     {
-        let how = (self.stack_bytes, self.attributes, self.affinity);
         // SAFETY: guaranteed by the caller (see # Safety).
-        let spawned = unsafe { spawn::spawn(self.name, how, function, ended) };
+        let spawned = unsafe { spawn::spawn(self.name, &self.how, function, ended) };
         spawned.map(|(thread, result)| JoinHandle {
             thread: Some(Thread(thread)),
             result,

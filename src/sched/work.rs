@@ -26,7 +26,7 @@ use super::tcb::{Tcb, ThreadRef};
 use super::thread::{self, Builder, SpawnError, sync::TimedOut};
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::{self, PerCpu};
-use crate::cpu::{self, CpuId, IrqGuard};
+use crate::cpu::{self, CpuId, IrqGuard, THREAD_NAME_BYTES};
 use crate::per_cpu;
 use crate::smp::{self, WorkError};
 use crate::time::timer::{self, Expiry, TimerError, TimerId};
@@ -237,9 +237,9 @@ fn worker(guard: &IrqGuard, queue: &'static Queue) -> Result<&'static Tcb, Spawn
 #[inline(never)]
 fn make_worker(_: &IrqGuard, queue: &'static Queue) -> Result<&'static Tcb, SpawnError> {
     let here = cpu::current();
-    let mut name = heapless::String::<{ super::tcb::NAME_BYTES }>::new();
+    let mut name = heapless::String::<THREAD_NAME_BYTES>::new();
     let _ = fmt::write(&mut name, format_args!("work/{here}"));
-    let spawned = Builder::new().name(&name).pinned(here).spawn(move || serve(queue, here))?;
+    let spawned = Builder::new().name(&name).pinned(here).may_leave().spawn(move || serve(queue, here))?;
     // It has not run yet: interrupts are off.
     Ok(queue.worker.get_or_init(|| spawned.thread().clone().into()))
 }

@@ -30,7 +30,12 @@ pub(crate) enum Command {
     /// A call to a CPU.
     Call(CpuId),
     /// Takes a CPU offline.
-    Offline(CpuId),
+    Offline {
+        /// The CPU.
+        cpu: CpuId,
+        /// Whether threads that may run on no other CPU lose their affinity.
+        breaks_affinity: bool,
+    },
     /// Brings a CPU online.
     Online(CpuId),
     /// The backtrace of a CPU, or of each.

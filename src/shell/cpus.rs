@@ -7,7 +7,7 @@ use super::error::{CommandError, listed};
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
 use crate::interrupts;
-use crate::smp::hotplug::{self, HotplugState};
+use crate::smp::hotplug::{self, Affinity, HotplugState};
 use crate::smp::{self, Cpu};
 use crate::time;
 
@@ -75,9 +75,10 @@ pub(crate) fn call(cpu: CpuId) -> Result<(), CommandError> {
 ///
 /// # Errors
 /// The CPU did not go offline.
-pub(crate) fn offline(cpu: CpuId) -> Result<(), CommandError> {
+pub(crate) fn offline(cpu: CpuId, breaks_affinity: bool) -> Result<(), CommandError> {
     let began_us = time::now_us();
-    hotplug::offline(cpu).map_err(CommandError::Offline)?;
+    let affinity = if breaks_affinity { Affinity::Break } else { Affinity::Keep };
+    hotplug::offline_with(cpu, affinity).map_err(CommandError::Offline)?;
     console::print(format_args!("cpu {cpu} is offline, after {} us", time::now_us() - began_us));
     Ok(())
 }

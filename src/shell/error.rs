@@ -61,6 +61,12 @@ impl fmt::Display for CommandError {
             CommandError::NotCanonical { address } => {
                 write!(f, "{address:#x} is not canonical: its bits 63 to 47 are not all alike")
             }
+            CommandError::Offline(OfflineError::Pinned { cpu, threads }) => {
+                write!(
+                    f,
+                    "cpu {cpu} stays online: {threads} may run on no other CPU; `offline {cpu} break` moves such threads"
+                )
+            }
             CommandError::Offline(error) => error.fmt(f),
             CommandError::Online(error) => error.fmt(f),
             CommandError::Call(error) => error.fmt(f),

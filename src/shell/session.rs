@@ -216,7 +216,7 @@ impl Session<'_> {
             Command::Bench(name) => work::bench(name),
             Command::Trace(tracing) => tracing::act(tracing),
             Command::Call(cpu) => cpus::call(cpu),
-            Command::Offline(cpu) => cpus::offline(cpu),
+            Command::Offline { cpu, breaks_affinity } => cpus::offline(cpu, breaks_affinity),
             Command::Online(cpu) => cpus::online(cpu),
             Command::Backtrace(cpu) => backtrace::show(cpu),
             Command::Panic => panic!("panic requested in the shell"),

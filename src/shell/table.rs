@@ -165,9 +165,13 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "offline",
-        forms: &[&[Argument::Cpu]],
-        about: "take a CPU offline",
-        make: |values| of_cpu(values, Command::Offline),
+        forms: &[&[Argument::Cpu], &[Argument::Cpu, Word("break")]],
+        about: "take a CPU offline; with `break`, threads that may run nowhere else lose their affinity and move",
+        make: |values| match *values {
+            [Value::Cpu(cpu)] => Some(Command::Offline { cpu, breaks_affinity: false }),
+            [Value::Cpu(cpu), Value::Word("break")] => Some(Command::Offline { cpu, breaks_affinity: true }),
+            _ => None,
+        },
     },
     Row {
         name: "online",

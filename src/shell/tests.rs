@@ -227,7 +227,9 @@ proptest! {
 
     #[test]
     fn any_number_is_read_back(cpu in 0..4096u32, address: u64, ms in 1..=MAX_STRESS_MS) {
-        prop_assert_eq!(parsed(&format!("offline {cpu}")), Some(Command::Offline(CpuId(cpu))));
+        prop_assert_eq!(parsed(&format!("offline {cpu}")), Some(Command::Offline { cpu: CpuId(cpu), breaks_affinity: false }));
+        let breaks = Command::Offline { cpu: CpuId(cpu), breaks_affinity: true };
+        prop_assert_eq!(parsed(&format!("offline {cpu} break")), Some(breaks));
         prop_assert_eq!(parsed(&format!("mem tables {address:#x}")), Some(Command::Memory(View::Tables(address))));
         prop_assert_eq!(parsed(&format!("stress {ms}")), Some(Command::Stress { workload: None, ms: Some(ms) }));
     }

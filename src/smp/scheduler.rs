@@ -6,9 +6,10 @@
 use core::cell::Cell;
 
 use super::Cpu;
+use super::hotplug::{Affinity, PinnedThreads};
 use crate::apic::{self, ApicError, Batch, Message};
-use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{CpuId, IrqGuard};
 use crate::interrupts::{TrapFrame, Vector};
 use crate::memory;
 use crate::per_cpu;
@@ -26,6 +27,11 @@ pub(crate) struct SchedulerOps {
     pub evacuate: fn(&IrqGuard),
     /// The CPU is in the set of online CPUs again.
     pub reopen: fn(&IrqGuard),
+    /// A CPU is to go offline: from now on no thread is pinned to it. Returns the threads that may run on no other, if they keep their
+    /// affinity; then nothing has changed. Called by another CPU, with interrupts on.
+    pub prepare_offline: fn(CpuId, Affinity) -> Result<(), PinnedThreads>,
+    /// The CPU of `prepare_offline` has gone offline, or stays online.
+    pub finish_offline: fn(CpuId),
     /// Unmaps the stacks that are kept for new threads. Returns whether there were any. Called with interrupts on or off.
     pub release_stacks: fn() -> bool,
 }
@@ -82,6 +88,18 @@ pub(crate) fn look_again(_: &IrqGuard) {
 pub(super) fn evacuate(guard: &IrqGuard) {
     if let Some(ops) = SCHEDULER.get() {
         (ops.evacuate)(guard);
+    }
+}
+
+/// See [`SchedulerOps::prepare_offline`].
+pub(super) fn prepare_offline(cpu: CpuId, affinity: Affinity) -> Result<(), PinnedThreads> {
+    SCHEDULER.get().map_or(Ok(()), |ops| (ops.prepare_offline)(cpu, affinity))
+}
+
+/// See [`SchedulerOps::finish_offline`].
+pub(super) fn finish_offline(cpu: CpuId) {
+    if let Some(ops) = SCHEDULER.get() {
+        (ops.finish_offline)(cpu);
     }
 }
 

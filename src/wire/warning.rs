@@ -10,7 +10,8 @@ pub struct Warning<S> {
     /// The CPU.
     pub cpu: u32,
     /// The source: `call`; `watchdog`; `timer`; `lock` if the CPU waits for a spin lock; `lock_holder` if another CPU waits for a
-    /// lock that this CPU holds; `machine_check` for a corrected error.
+    /// lock that this CPU holds; `machine_check` for a corrected error;
+    /// `affinity` for a thread that lost its affinity to CPUs that are offline.
     pub kind: S,
     /// The message, without a full stop.
     pub message: S,

@@ -18,6 +18,7 @@
 mod hotplug;
 mod idle;
 mod picking;
+mod pinned;
 mod placing;
 mod slicing;
 mod switching;
@@ -26,7 +27,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
 pub(super) use idle::run_threads;
-pub(super) use placing::{interrupt_self, place, set_affinity, switch_after, unpark, wake_under};
+pub(super) use pinned::{finish_offline, prepare_offline};
+pub(super) use placing::{interrupt_self, place, request_change, switch_after, unpark, wake_under};
 #[cfg(feature = "selftest")]
 pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;
@@ -88,7 +90,7 @@ pub(crate) fn queued(cpu: &Cpu) -> Option<(u32, usize)> {
 }
 
 /// Returns how often the CPUs did what, by name. **Context:** any; the counts may be old.
-pub(crate) fn counts() -> [(&'static str, u64); 6] {
+pub(crate) fn counts() -> [(&'static str, u64); 7] {
     let sum = |of_cpu: fn(&SwitchCounts) -> &AtomicU64| {
         let all = smp::cpus().iter().filter_map(of);
         all.map(|cpu| of_cpu(&cpu.counts).load(Ordering::Relaxed)).sum()
@@ -100,10 +102,11 @@ pub(crate) fn counts() -> [(&'static str, u64); 6] {
         ("notices", sum(|counts| &counts.notices)),
         ("slices", sum(|counts| &counts.slices)),
         ("stranded", STRANDED.load(Ordering::Relaxed)),
+        ("affinities_broken", pinned::broken()),
     ]
 }
 
-/// Threads that may run on no CPU that is online, and so lost their affinity.
+/// Threads that were queued elsewhere because no CPU on which they may run is online.
 static STRANDED: AtomicU64 = AtomicU64::new(0);
 
 crate::panic_context! {

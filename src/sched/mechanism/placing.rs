@@ -87,7 +87,8 @@ fn is_open(guard: &IrqGuard) -> bool {
     own(guard).backlog.inbox.is_open()
 }
 
-/// No CPU on which a thread may run takes it. It must run somewhere, so it loses its affinity. Returns it if this CPU is to run it.
+/// No CPU on which a thread may run takes it. It must run somewhere, so its token loses the affinity. The thread itself keeps it
+/// ([`Tcb::affinity`]) until that is changed as well, or it takes it over again. Returns the token if this CPU is to run the thread.
 #[cold]
 fn strand(guard: &IrqGuard, mut token: Runnable, reason: Enqueue, here: CpuId) -> Option<Runnable> {
     token.scheduled_mut().affinity = Affinity::Any;
@@ -233,25 +234,29 @@ pub(in crate::sched) fn unpark(tcb: &Tcb) {
     }
 }
 
-/// Changes the CPUs on which a thread may run.
+/// The affinity of a thread was changed: it takes that over before it runs on.
 ///
 /// **Context:** thread or interrupt; not NMI.
 ///
 /// # Errors
 /// [`ApicError`]: the CPU that runs the thread could not be interrupted. It makes the change at its next interrupt.
-pub(in crate::sched) fn set_affinity(tcb: &Tcb, affinity: Affinity) -> Result<(), ApicError> {
-    let guard = IrqGuard::new();
-    tcb.want_affinity(affinity);
+pub(in crate::sched) fn request_change(guard: IrqGuard, tcb: &Tcb) -> Result<(), ApicError> {
+    let sent = note_change(&guard, tcb);
+    switch_after(guard);
+    sent
+}
+
+/// As [`request_change`]. The caller switches afterwards if that is wanted.
+pub(super) fn note_change(guard: &IrqGuard, tcb: &Tcb) -> Result<(), ApicError> {
     let mut sent = Ok(());
     if tcb.state.request_change() {
         // A thread that moves meanwhile finds the change where it runs next.
         let cpu = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(tcb.gs_base()));
         match cpu {
-            Some(cpu) if cpu.id() != cpu::current() => sent = smp::interrupt_own_thread(&guard, cpu),
-            _ => preempt::want_switch(&guard),
+            Some(cpu) if cpu.id() != cpu::current() => sent = smp::interrupt_own_thread(guard, cpu),
+            _ => preempt::want_switch(guard),
         }
     }
-    switch_after(guard);
     sent
 }
 

@@ -14,6 +14,7 @@ use crate::sched::policy::{Enqueue, LentThread};
 use crate::sched::state::{AfterSwitch, Wait};
 use crate::sched::switch::switch_context;
 use crate::sched::tcb::{Tcb, ThreadRef};
+use crate::sched::thread_list;
 use crate::sync::SpinLockGuard;
 use crate::time::now_ns;
 
@@ -64,7 +65,7 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
 fn change_affinity(guard: &IrqGuard, current: &'static Tcb) -> bool {
     // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which keeps it: the token is given up here.
     let mut token = unsafe { current.token() };
-    token.scheduled_mut().affinity = current.wanted_affinity();
+    token.scheduled_mut().affinity = current.affinity();
     let may_stay = token.may_run_on(cpu::current());
     let _ = token.into_entity();
     if !may_stay {
@@ -257,6 +258,8 @@ fn release(guard: &IrqGuard, ended: &'static Tcb) {
         let waiter = unsafe { ThreadRef::from_raw(waiter) };
         wake_under(guard, &waiter, Wait::Event);
     }
+    // SAFETY: `spawn` has put it on the list, and its CPU calls this once, when it has left the thread.
+    unsafe { thread_list::remove(guard, ended) };
     // The last use: after it the one that joins the thread may free it.
     // SAFETY: the thread has ended (`complete_switch`), and this CPU has switched away from its stack.
     unsafe { Tcb::release(ended.into()) };

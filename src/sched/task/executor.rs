@@ -7,13 +7,13 @@ use async_task::ScheduleInfo;
 
 use super::queue::{Runnable, TaskList};
 use crate::cpu::per_cpu::{self, PerCpu};
-use crate::cpu::{CpuId, IrqGuard};
+use crate::cpu::{CpuId, IrqGuard, THREAD_NAME_BYTES};
 use crate::per_cpu;
 use crate::sched::mechanism;
 use crate::sched::state::Wait;
 use crate::sched::sync::executing::{IdleCount, Idleness};
 use crate::sched::sync::{Mutex, OnceLock};
-use crate::sched::tcb::{NAME_BYTES, ThreadRef};
+use crate::sched::tcb::ThreadRef;
 use crate::sched::thread::{self, Builder, SpawnError};
 use crate::smp;
 use crate::sync::SpinLock;
@@ -87,9 +87,10 @@ pub fn start() -> Result<(), StartError> {
         let Some(executor) = cpu.get(EXECUTOR) else { continue };
         if executor.thread.get().is_none() {
             let id = cpu.id();
-            let mut name = heapless::String::<NAME_BYTES>::new();
+            let mut name = heapless::String::<THREAD_NAME_BYTES>::new();
             let _ = fmt::write(&mut name, format_args!("tasks/{id}"));
-            let spawned = Builder::new().name(&name).pinned(id).spawn(move || serve(executor, id));
+            let spawned =
+                Builder::new().name(&name).pinned(id).may_leave().spawn(move || serve(executor, id));
             let handle = spawned.map_err(|error| StartError::Executor { cpu: id, error })?;
             executor.thread.get_or_init(|| handle.thread().clone().into());
         }

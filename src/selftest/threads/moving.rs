@@ -8,9 +8,12 @@ use super::super::check::{CheckResult, ensure};
 use super::blocking::{LONG, SHORT, deadline};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::sched;
-use crate::smp::{self, hotplug};
+use crate::sched::work::{self, Work};
+use crate::smp;
+use crate::smp::hotplug::{self, Affinity, OfflineError};
 use crate::sync::Timeout;
-use crate::thread::{self, Builder, Class, JoinHandle, SpawnError};
+use crate::thread::{self, AffinityError, Builder, Class, JoinHandle, SpawnError};
+use spin::Once;
 
 /// Threads that wait for the CPU that goes offline.
 const THREADS: u64 = 3;
@@ -22,6 +25,7 @@ pub(super) fn run() -> CheckResult<u64> {
         return Ok(0);
     }
     let mut spawned = pinned_to_an_offline_cpu(last)?;
+    spawned += only_threads_of_one_cpu_keep_it_online(last)?;
     check_counts()?;
     if sched::policy().is_some_and(|policy| policy.name == "fair") {
         spawned += woken_while_it_leaves(last)?;
@@ -54,7 +58,32 @@ fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
         })
         .collect::<Result<Vec<_>, _>>()?;
     wait_for_turns(&TURNS)?;
-    hotplug::offline(cpu)?;
+    let broken = broken();
+    match hotplug::offline(cpu) {
+        Err(OfflineError::Pinned { threads, .. }) => ensure!(
+            threads.count == THREADS as u32 + 1 && threads.first.name() == "pinned",
+            "threads: cpu {cpu} stays online for {threads}, {} in all",
+            threads.count
+        ),
+        other => {
+            ensure!(false, "threads: cpu {cpu} is to go offline, to which threads are pinned: {other:?}")
+        }
+    }
+    hotplug::offline_with(cpu, Affinity::Break)?;
+    let lost = self::broken() - broken;
+    ensure!(lost == THREADS + 1, "threads: {lost} threads lost their affinity, not {}", THREADS + 1);
+    ensure!(
+        sleeper.thread().affinity() == thread::Affinity::Any,
+        "threads: one pinned to cpu {cpu}, which is offline, keeps its affinity"
+    );
+    ensure!(
+        matches!(pinned().spawn(|| {}), Err(SpawnError::NoCpu { .. })),
+        "threads: one was spawned that may run on cpu {cpu} only, which is offline"
+    );
+    ensure!(
+        thread::current().set_affinity(thread::Affinity::Pinned(cpu)) == Err(AffinityError::NoCpu),
+        "threads: one was pinned to cpu {cpu}, which is offline"
+    );
     // They run still.
     wait_for_turns(&TURNS)?;
     sleeper.thread().unpark();
@@ -70,6 +99,43 @@ fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
     busy.into_iter().for_each(JoinHandle::join);
     hotplug::online(cpu)?;
     Ok(THREADS + 1)
+}
+
+/// Returns how many threads have lost their affinity.
+fn broken() -> u64 {
+    sched::counts().into_iter().find(|(name, _)| *name == "affinities_broken").map_or(0, |(_, count)| count)
+}
+
+/// Threads of two CPUs, of which one is offline, keep the other online; and workers of a CPU keep none online.
+fn only_threads_of_one_cpu_keep_it_online(cpu: CpuId) -> CheckResult<u64> {
+    static BOTH: Once<CpuSet> = Once::new();
+    static WORK: Work = Work::new(|_| {}, 0);
+    let Some(other) = smp::online().map(smp::Cpu::id).find(|other| *other != cpu && *other != CpuId::BSP)
+    else {
+        return Ok(0);
+    };
+    let both = BOTH.call_once(|| {
+        let mut both = CpuSet::of(cpu);
+        both.insert(other);
+        both
+    });
+    // Makes the CPU's worker, which is pinned to it.
+    Builder::new().pinned(cpu).spawn(|| work::defer(&WORK).map(|_| WORK.flush()))?.join()?;
+    let sleeper = Builder::new().name("of two").affinity(both).spawn(thread::park)?;
+    hotplug::offline(cpu)?;
+    let refused = hotplug::offline(other);
+    hotplug::online(cpu)?;
+    sleeper.thread().unpark();
+    sleeper.join();
+    ensure!(
+        matches!(refused, Err(OfflineError::Pinned { threads, .. }) if threads.first.name() == "of two"),
+        "threads: cpu {other}, the last of a thread's CPUs, is to go offline: {refused:?}"
+    );
+    let broken = broken();
+    hotplug::offline(cpu)?;
+    hotplug::online(cpu)?;
+    ensure!(self::broken() == broken, "threads: a worker has lost its affinity");
+    Ok(2)
 }
 
 /// A thread that is woken while it leaves the CPU, and should run before the one that the CPU has switched to, runs at once.

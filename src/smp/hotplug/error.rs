@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::super::{CallError, Stage};
-use super::HotplugState;
+use super::{HotplugState, PinnedThreads};
 use crate::apic::ApicError;
 use crate::apic::io_apic::IoApicError;
 use crate::cpu::CpuId;
@@ -35,6 +35,13 @@ pub enum OfflineError {
     Busy {
         /// The CPU that runs it.
         by: CpuId,
+    },
+    /// Threads may run on no other CPU. It stays online.
+    Pinned {
+        /// The CPU.
+        cpu: CpuId,
+        /// The threads.
+        threads: PinnedThreads,
     },
     /// The CPU did not acknowledge the request in time. The request was withdrawn, and the CPU is online as before.
     NotAcknowledged {
@@ -98,6 +105,12 @@ impl fmt::Display for OfflineError {
             OfflineError::IsCaller { cpu } => write!(f, "cpu {cpu} cannot take itself offline"),
             OfflineError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
             OfflineError::Busy { by } => write!(f, "hotplug operation by cpu {by} in progress"),
+            OfflineError::Pinned { cpu, threads } => {
+                write!(
+                    f,
+                    "cpu {cpu} stays online: {threads} may run on no other CPU; Affinity::Break moves such threads"
+                )
+            }
             OfflineError::NotAcknowledged { cpu, ms } => {
                 let stage = HotplugState::OfflinePending;
                 write!(f, "cpu {cpu} did not go offline in {ms} ms, last seen {stage}")

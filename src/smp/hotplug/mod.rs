@@ -11,6 +11,8 @@
 //! passes all stages of bring-up, and returns to step 7. Its stack, area and slot remain its own. INIT ends any handler
 //! that it was in. Its statistics continue.
 //!
+//! Threads that may run on no other CPU keep the CPU online, unless the caller of [`offline_with`] breaks their affinity.
+//!
 //! One operation runs at a time. A concurrent request returns `Busy` and does not wait, since its own CPU may be the
 //! target. A CPU that does not acknowledge the request in time stays online. A CPU that is late after that is reported,
 //! and completes the operation by itself. Only a CPU that does not reach its bring-up slot is given up, permanently, as
@@ -22,6 +24,7 @@
 
 mod error;
 mod lock;
+mod pinned;
 mod suspend;
 mod teardown;
 
@@ -31,6 +34,7 @@ pub use crate::sync::hotplug::HotplugState;
 pub use error::{OfflineError, OnlineError};
 #[cfg(feature = "faults")]
 pub(crate) use lock::is_operation_active;
+pub use pinned::{Affinity, PinnedThread, PinnedThreads};
 #[cfg(feature = "faults")]
 pub(crate) use teardown::close;
 pub(crate) use teardown::is_offline_requested;
@@ -40,7 +44,7 @@ pub(super) use suspend::resume;
 pub(super) use teardown::offline_from_idle;
 
 use super::bring_up::{self, RestartedAp};
-use super::{CallError, Cpu, call, cpus, nmi, wake};
+use super::{CallError, Cpu, call, cpus, nmi, scheduler, wake};
 use crate::apic::ApicError;
 use crate::config::{AP_BRINGUP_TIMEOUT_MS, CPU_OFFLINE_TIMEOUT_MS};
 use crate::cpu::{self, CpuId, CpuSet};
@@ -57,19 +61,33 @@ use lock::LOCK;
 /// # Errors
 /// See [`OfflineError`]. The CPU is online as before, except for [`OfflineError::OfflineInProgress`].
 pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
-    offline_by(cpu, wake::wake_cpu)
+    offline_with(cpu, Affinity::Keep)
+}
+
+/// As [`offline`], and says what happens to threads that may run on no other CPU.
+///
+/// **Context:** as for [`offline`].
+///
+/// # Errors
+/// As for [`offline`].
+pub fn offline_with(cpu: CpuId, affinity: Affinity) -> Result<(), OfflineError> {
+    offline_by(cpu, affinity, wake::wake_cpu)
 }
 
 /// As [`offline`], and wakes the CPU by an interrupt after which its own thread does not look for threads.
 #[cfg(feature = "selftest")]
 pub(crate) fn offline_by_wake(cpu: CpuId) -> Result<(), OfflineError> {
-    offline_by(cpu, |target| {
+    offline_by(cpu, Affinity::Keep, |target| {
         wake::wake_waiter(target);
         Ok(())
     })
 }
 
-fn offline_by(cpu: CpuId, wake_target: fn(&Cpu) -> Result<(), ApicError>) -> Result<(), OfflineError> {
+fn offline_by(
+    cpu: CpuId,
+    affinity: Affinity,
+    wake_target: fn(&Cpu) -> Result<(), ApicError>,
+) -> Result<(), OfflineError> {
     if !cpu::interrupts_enabled() {
         return Err(OfflineError::InterruptsOff);
     }
@@ -84,6 +102,7 @@ fn offline_by(cpu: CpuId, wake_target: fn(&Cpu) -> Result<(), ApicError>) -> Res
     if !target.is_online() {
         return Err(OfflineError::NotOnline { cpu });
     }
+    let _pins = Pins::hold(cpu, affinity)?;
     let unsent: Cell<Option<ApicError>> = Cell::new(None);
     let wake = || unsent.set(wake_target(target).err());
     let wake_again = || {
@@ -111,6 +130,23 @@ fn offline_by(cpu: CpuId, wake_target: fn(&Cpu) -> Result<(), ApicError>) -> Res
             warn(target, stage);
             Err(OfflineError::OfflineInProgress { cpu, stage, ms: 2 * ms })
         }
+    }
+}
+
+/// While it exists, no thread is pinned to the CPU that goes offline.
+struct Pins(CpuId);
+
+impl Pins {
+    fn hold(cpu: CpuId, affinity: Affinity) -> Result<Pins, OfflineError> {
+        let prepared = scheduler::prepare_offline(cpu, affinity);
+        prepared.map_err(|threads| OfflineError::Pinned { cpu, threads })?;
+        Ok(Pins(cpu))
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        scheduler::finish_offline(self.0);
     }
 }
 

@@ -1,0 +1,120 @@
+//! Threads that may run on no other CPU than the one that goes offline.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use heapless::Vec;
+
+use super::placing::{note_change, switch_after};
+use crate::boot;
+use crate::console::{self, LineBuffer};
+use crate::cpu::{CpuId, IrqGuard};
+use crate::sched::entity::{Affinity, ThreadId};
+use crate::sched::state::Phase;
+use crate::sched::tcb::Tcb;
+use crate::sched::thread_list::{self, LEAVING};
+use crate::smp;
+use crate::smp::hotplug::{Affinity as Pinned, PinnedThread, PinnedThreads};
+use crate::wire::{Record, Warning};
+
+/// The threads that lost their affinity because their last CPU went offline.
+static BROKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of threads that lost their affinity. **Context:** any.
+pub(super) fn broken() -> u64 {
+    BROKEN.load(Ordering::Relaxed)
+}
+
+/// How many threads a refusal names.
+const MOST_NAMED: usize = 16;
+
+/// How many threads are reported after their list was unlocked.
+const BATCH: usize = 8;
+
+/// Returns whether a thread has an affinity of its own, to which it holds.
+fn is_pinned(thread: &Tcb) -> bool {
+    !thread.may_leave() && thread.affinity() != Affinity::Any && thread.state.phase() != Phase::Exited
+}
+
+/// Returns whether a thread may run on no online CPU but this one.
+fn needs(thread: &Tcb, cpu: CpuId) -> bool {
+    let affinity = thread.affinity();
+    let others = || smp::online().map(smp::Cpu::id).filter(|other| *other != cpu);
+    is_pinned(thread) && affinity.allows(cpu) && !others().any(|other| affinity.allows(other))
+}
+
+/// See [`SchedulerOps::prepare_offline`](smp::SchedulerOps::prepare_offline).
+pub(in crate::sched) fn prepare_offline(cpu: CpuId, pinned: Pinned) -> Result<(), PinnedThreads> {
+    // Before the lists are searched.
+    LEAVING.begin(cpu);
+    if pinned == Pinned::Break {
+        return Ok(());
+    }
+    let (mut count, mut named) = (0, Vec::<PinnedThread, MOST_NAMED>::new());
+    thread_list::for_each(|thread| {
+        if needs(thread, cpu) {
+            count += 1;
+            let _ = named.push(name_of(thread));
+        }
+    });
+    let Some(first) = named.iter().min_by_key(|thread| thread.id()).copied() else { return Ok(()) };
+    LEAVING.end();
+    for thread in &named {
+        log::info!("cpu {cpu} stays online: {thread} may run on no other CPU");
+    }
+    Err(PinnedThreads { count, first })
+}
+
+fn name_of(thread: &Tcb) -> PinnedThread {
+    let ThreadId(id) = thread.id();
+    PinnedThread::new(id, thread.thread_name())
+}
+
+/// See [`SchedulerOps::finish_offline`](smp::SchedulerOps::finish_offline).
+pub(in crate::sched) fn finish_offline(cpu: CpuId) {
+    if smp::cpus().get(cpu.index()).is_some_and(smp::Cpu::is_online) {
+        restore(cpu);
+    } else {
+        while break_some(cpu) {}
+    }
+    LEAVING.end();
+    switch_after(IrqGuard::new());
+}
+
+/// The CPU stays online. Threads that it has sent away already, for want of another CPU, return.
+fn restore(cpu: CpuId) {
+    thread_list::for_each(|thread| {
+        if thread.affinity() != Affinity::Any && thread.affinity().allows(cpu) {
+            // If the CPU that runs the thread cannot be interrupted, its next interrupt moves the thread.
+            let _ = note_change(&IrqGuard::new(), thread);
+        }
+    });
+}
+
+/// The CPU is offline. Some threads that may run nowhere else lose their affinity. Returns whether there may be more.
+fn break_some(cpu: CpuId) -> bool {
+    let mut lost = Vec::<(PinnedThread, Affinity), BATCH>::new();
+    thread_list::for_each(|thread| {
+        let affinity = thread.affinity();
+        if !lost.is_full() && is_pinned(thread) && !smp::online().any(|cpu| affinity.allows(cpu.id())) {
+            thread.want_affinity(Affinity::Any);
+            let _ = note_change(&IrqGuard::new(), thread);
+            let _ = lost.push((name_of(thread), affinity));
+        }
+    });
+    for (thread, affinity) in &lost {
+        BROKEN.fetch_add(1, Ordering::Relaxed);
+        let message = LineBuffer::<120>::format(format_args!(
+            "{thread} has lost its affinity to {affinity}, now offline"
+        ));
+        log::warn!("cpu {cpu}: {}", message.as_str());
+        console::send(&Record::Warning(Warning {
+            cpu: cpu.0,
+            kind: "affinity",
+            message: message.as_str(),
+            rip: None,
+            slide: boot::handoff().slide,
+            wait: None,
+        }));
+    }
+    lost.is_full()
+}
