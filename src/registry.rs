@@ -105,7 +105,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Two entries of one kind with the same name.
+/// Two entries of one kind with the same name: both are the program's, or one is octopod's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate<'a> {
     /// The kind, in the plural.
@@ -121,10 +121,11 @@ pub struct Duplicate<'a> {
 impl fmt::Display for Duplicate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Duplicate { kind, name, first, second } = self;
-        write!(f, "the program registers two {kind} called {name}")?;
         match first {
-            Some(first) => write!(f, ", at {first} and at {second}"),
-            None => write!(f, ": that at {second} has the name of one that octopod has"),
+            Some(first) => {
+                write!(f, "the program registers two {kind} called {name}, at {first} and at {second}")
+            }
+            None => write!(f, "{second}: {name} is also the name of one of octopod's own {kind}"),
         }
     }
 }
@@ -180,7 +181,7 @@ mod tests {
         }
         assert_eq!(
             found(&["d", "c"], &[("a", 1), ("c", 3)]).unwrap(),
-            "the program registers two things called c: that at a.rs:3 has the name of one that octopod has"
+            "a.rs:3: c is also the name of one of octopod's own things"
         );
     }
 

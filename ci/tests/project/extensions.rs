@@ -143,7 +143,10 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let twice = |status, kind_and_name: &str, places: &str| {
         with(&[]).expect(status, &[&format!("the program registers two {kind_and_name}{places}")]);
     };
-    let own = |text: &str| format!(": that at {} has the name of one that octopod has", place(text));
+    let own = |status, text: &str, name: &str, kind: &str| {
+        let said = format!("{}: {name} is also the name of one of octopod's own {kind}", place(text));
+        with(&[]).expect(status, &[&said]);
+    };
     project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");
     let contexts = place("octopod::panic_context!");
     twice(5, "panic contexts called queue", &format!(", at {contexts} and at {contexts}"));
@@ -153,11 +156,11 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let options = format!(", at src/main.rs:{} and at src/main.rs:{}", lines + 1, lines + 2);
     twice(5, "parameters called count", &options);
     project.replace("src/main.rs", "\"triple\" =>", "\"mutex_pair\" =>");
-    twice(5, "benchmarks called mutex_pair", &own("octopod::bench!"));
+    own(5, "octopod::bench!", "mutex_pair", "benchmarks");
     project.replace("src/main.rs", "NAME: &str = \"last_first\"", "NAME: &str = \"fair\"");
-    twice(2, "scheduling policies called fair", &own("octopod::scheduler!"));
+    own(2, "octopod::scheduler!", "fair", "scheduling policies");
     project.replace("src/main.rs", "\"queues\", |rounds|", "\"threads\", |rounds|");
-    twice(2, "parts of the self-test called threads", &own("octopod::self_test!"));
+    own(2, "octopod::self_test!", "threads", "parts of the self-test");
     project.replace("src/main.rs", "\"relock\"", "\"lock_twice\"");
-    twice(2, "faults called lock_twice", &own("octopod::fault!"));
+    own(2, "octopod::fault!", "lock_twice", "faults");
 }

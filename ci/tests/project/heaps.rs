@@ -65,5 +65,5 @@ fn a_heap_of_a_project_runs_under_the_workloads_and_its_faults_are_found() {
     // Two of one name.
     project.replace("src/main.rs", "= \"cells\"", "= \"talc\"");
     let refused = project.octopod(&["boot", "--debug"]);
-    refused.expect(2, &["the program registers two heaps called talc: that at src/main.rs:"]);
+    refused.expect(2, &["src/main.rs:", ": talc is also the name of one of octopod's own heaps"]);
 }
