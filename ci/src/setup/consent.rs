@@ -1,8 +1,15 @@
 //! The user's consent to an installation. At a terminal the launcher shows the command and asks; elsewhere, as in CI, it goes ahead
 //! and says so.
 
+use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::termios::ttyname;
 
 use crate::setup::limits::{NO_INSTALL, may_install};
 
@@ -17,43 +24,59 @@ pub fn give() {
 /// Obtains the consent to run a command.
 ///
 /// # Errors
-/// The reason against it: the environment forbids it, or the user declines.
+/// The reason against it: the environment forbids it, the user declines, or the question cannot be asked.
 pub(crate) fn obtain(line: &str) -> Result<(), String> {
-    let question = Some(question_output()).filter(|_| io::stdin().is_terminal()).flatten();
-    let goes_ahead = YES.load(Ordering::Relaxed) || question.is_none();
-    decide(may_install(), goes_ahead, || ask(line, &mut *question?))
+    let goes_ahead = YES.load(Ordering::Relaxed) || !io::stdin().is_terminal();
+    decide(may_install(), goes_ahead, || ask(line, &mut *question_output()?))
 }
 
-/// The output at which the user sees a question: either may be a pipe or a file.
-fn question_output() -> Option<Box<dyn Write>> {
-    match (io::stderr().is_terminal(), io::stdout().is_terminal()) {
-        (true, _) => Some(Box::new(io::stderr())),
-        (false, true) => Some(Box::new(io::stdout())),
-        (false, false) => None,
+/// The output at which the user sees a question: the outputs of the launcher may be pipes or files, and then it is the terminal of its
+/// input.
+fn question_output() -> io::Result<Box<dyn Write>> {
+    Ok(match (io::stderr().is_terminal(), io::stdout().is_terminal()) {
+        (true, _) => Box::new(io::stderr()),
+        (false, true) => Box::new(io::stdout()),
+        (false, false) => Box::new(terminal_of_input()?),
+    })
+}
+
+/// The terminal of the standard input, for writing. It may be open for reading alone, as by `< /dev/tty`.
+fn terminal_of_input() -> io::Result<File> {
+    let input = io::stdin();
+    if fcntl_getfl(&input)?.contains(OFlags::RDWR) {
+        return Ok(input.as_fd().try_clone_to_owned()?.into());
     }
+    let name = ttyname(&input, Vec::new())?;
+    File::options().write(true).open(Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())))
 }
 
-fn decide(may_install: bool, goes_ahead: bool, ask: impl FnOnce() -> Option<String>) -> Result<(), String> {
+fn decide(
+    may_install: bool,
+    goes_ahead: bool,
+    ask: impl FnOnce() -> io::Result<String>,
+) -> Result<(), String> {
     if !may_install {
         return Err(format!("{NO_INSTALL} is set"));
     }
     if goes_ahead {
         return Ok(());
     }
-    let answer = ask().unwrap_or_default();
+    let answer = ask().map_err(|error| {
+        format!("the question whether to go ahead cannot be asked at the terminal ({error}); --yes skips it")
+    })?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err("you declined".to_owned()),
     }
 }
 
-/// Asks at the terminal. `None` at its end.
-fn ask(line: &str, output: &mut dyn Write) -> Option<String> {
-    write!(output, "octopod needs to run: {line}\nGo ahead? [y/N] (--yes skips the question) ").ok()?;
-    output.flush().ok()?;
+/// Asks at the terminal. The answer is empty at the end of the input.
+fn ask(line: &str, output: &mut dyn Write) -> io::Result<String> {
+    write!(output, "octopod needs to run: {line}\nGo ahead? [y/N] (--yes skips the question) ")?;
+    output.flush()?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).ok()?;
-    Some(answer)
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer)
 }
 
 #[cfg(test)]
@@ -62,13 +85,15 @@ mod tests {
 
     #[test]
     fn only_a_yes_installs_at_a_terminal_and_nothing_where_it_is_forbidden() {
-        let decided = |may, ahead, answer: Option<&str>| decide(may, ahead, || answer.map(str::to_owned));
+        let decided = |may, ahead, answer: &str| decide(may, ahead, || Ok(answer.to_owned()));
         for yes in ["y", "Y\n", "yes\n"] {
-            assert_eq!(decided(true, false, Some(yes)), Ok(()));
+            assert_eq!(decided(true, false, yes), Ok(()));
         }
-        for no in [None, Some(""), Some("\n"), Some("n\n"), Some("yess")] {
+        for no in ["", "\n", "n\n", "yess"] {
             assert_eq!(decided(true, false, no), Err("you declined".to_owned()));
         }
+        let unable = decide(true, false, || Err(io::Error::other("gone"))).unwrap_err();
+        assert!(unable.contains("cannot be asked at the terminal (gone); --yes"), "{unable}");
         let unasked = |may| decide(may, true, || panic!("it asks"));
         assert_eq!(unasked(true), Ok(()));
         assert!(unasked(false).unwrap_err().contains(NO_INSTALL));

@@ -97,24 +97,51 @@ fn at_a_terminal_the_command_is_shown_and_a_no_refuses() {
 }
 
 #[test]
-fn the_question_is_asked_at_a_terminal_whichever_output_is_a_pipe_or_a_file() {
-    for output in [Output::Standard, Output::Error] {
+fn the_question_is_asked_at_a_terminal_whichever_outputs_are_pipes_or_files() {
+    for outputs in [&[Output::Standard][..], &[Output::Error], &[Output::Standard, Output::Error]] {
         for is_pipe in [true, false] {
             let bare = Bare::new();
             // Its reader stays until the launcher has ended.
             let (_reader, pipe) = io::pipe().unwrap();
-            let elsewhere: Stdio = match is_pipe {
-                true => pipe.into(),
-                false => fs::File::create(bare.folder.path().join("output")).unwrap().into(),
+            let file = fs::File::create(bare.folder.path().join("output")).unwrap();
+            let elsewhere = |output: &Output| {
+                let elsewhere: Stdio = match is_pipe {
+                    true => pipe.try_clone().unwrap().into(),
+                    false => file.try_clone().unwrap().into(),
+                };
+                (*output, elsewhere)
             };
-            let mut running = OnTerminal::start_interactive_with(bare.boot(&[]), output, elsewhere);
+            let elsewhere: Vec<_> = outputs.iter().map(elsewhere).collect();
+            let mut running = OnTerminal::start_interactive_with(bare.boot(&[]), elsewhere);
             running.wait_for(QUESTION);
+            assert_eq!(bare.commands(), "", "it waits for the answer");
             running.type_in("n\n");
             let (status, text) = running.end_of_text();
             assert_eq!(status, Some(2), "{text}");
             assert_eq!(bare.commands(), "", "nothing is run after a no");
         }
     }
+}
+
+/// The terminal's name is opened where the input cannot be written to.
+#[test]
+fn an_input_that_is_only_read_from_a_terminal_has_the_question_as_well() {
+    let bare = Bare::new();
+    let mut command = Command::new("/bin/sh");
+    let boot = bare.boot(&[]);
+    command.args(["-c", "exec \"$@\" <\"$(/usr/bin/tty)\" >/dev/null 2>&1", "sh"]);
+    command.arg(boot.get_program()).args(boot.get_args());
+    for (name, value) in boot.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut running = OnTerminal::start_interactive(command);
+    running.wait_for(QUESTION);
+    running.type_in("n\n");
+    let (status, text) = running.end_of_text();
+    assert_eq!((status, &*bare.commands()), (Some(2), ""), "{text}");
 }
 
 #[test]

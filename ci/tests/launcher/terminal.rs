@@ -45,17 +45,16 @@ impl OnTerminal {
         })
     }
 
-    /// The same with one output elsewhere.
+    /// The same with some outputs elsewhere.
     pub(crate) fn start_interactive_with(
         mut command: Command,
-        output: Output,
-        elsewhere: Stdio,
+        elsewhere: impl IntoIterator<Item = (Output, Stdio)>,
     ) -> OnTerminal {
         let command = |slave: &OwnedFd| {
             command.stdin(slave.try_clone().unwrap());
             command
         };
-        OnTerminal::start_as(command, Some((output, elsewhere)))
+        OnTerminal::start_as(command, elsewhere)
     }
 
     fn start(command: Command) -> OnTerminal {
@@ -63,20 +62,24 @@ impl OnTerminal {
     }
 
     fn start_with(command: impl FnOnce(&OwnedFd) -> Command) -> OnTerminal {
-        OnTerminal::start_as(command, None)
+        OnTerminal::start_as(command, [])
     }
 
-    fn start_as(command: impl FnOnce(&OwnedFd) -> Command, elsewhere: Option<(Output, Stdio)>) -> OnTerminal {
+    fn start_as(
+        command: impl FnOnce(&OwnedFd) -> Command,
+        elsewhere: impl IntoIterator<Item = (Output, Stdio)>,
+    ) -> OnTerminal {
         let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(Some(&size), None).unwrap();
         let mut command = command(&terminal.slave);
         let other_end = terminal.slave.try_clone().unwrap();
         command.env("TERM", "xterm-256color").stdout(terminal.slave).stderr(other_end);
-        match elsewhere {
-            Some((Output::Standard, elsewhere)) => command.stdout(elsewhere),
-            Some((Output::Error, elsewhere)) => command.stderr(elsewhere),
-            None => &mut command,
-        };
+        for (output, elsewhere) in elsewhere {
+            match output {
+                Output::Standard => command.stdout(elsewhere),
+                Output::Error => command.stderr(elsewhere),
+            };
+        }
         let child = command.spawn().unwrap();
         // It holds the launcher's end of the terminal, which would never be closed.
         drop(command);
