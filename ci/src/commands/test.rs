@@ -71,7 +71,7 @@ impl TestArgs {
     fn run(&self) -> Result<u8, Error> {
         let elf = input::read(&self.elf, MOST_BYTES)?;
         let not_a_kernel = |reason: String| Error::NotAKernel { path: self.elf.clone(), reason };
-        let entries = registry::tests(&elf).map_err(|error| not_a_kernel(error.to_string()))?;
+        let mut entries = registry::tests(&elf).map_err(|error| not_a_kernel(error.to_string()))?;
         let mut launch = self.common.configure(LaunchKind::Test, &self.emulator);
         launch.kernel.source = KernelSource::File(self.elf.clone());
         launch.kernel.is_from_cargo = true;
@@ -82,7 +82,6 @@ impl TestArgs {
         let mut arguments = Arguments::from_iter([OsString::from("test")].into_iter().chain(words));
         // Tests of one machine share a boot: they run one after the other, and the output is in their order.
         arguments.test_threads = Some(1);
-        let mut entries = entries;
         entries.sort_by(|one, other| one.name().cmp(other.name()));
         let is_here = |place: usize| self.shard.is_none_or(|shard| shard.has(place));
         let entries: Vec<TestEntry> = entries
@@ -115,7 +114,8 @@ impl TestArgs {
         Ok(status)
     }
 
-    /// The file of the results and what asks for it. One in a folder of all does not exist, but its folder does.
+    /// The file for the results, and the option or variable that asks for it. In the folder of the variable, this makes the folder of
+    /// this file of tests and removes the results of an earlier run.
     fn results(&self, target: &Target, is_list: bool) -> Result<Option<(&'static str, PathBuf)>, Error> {
         if let Some(file) = &self.junit {
             return Ok(Some(("--junit", file.clone())));
@@ -125,7 +125,7 @@ impl TestArgs {
         let folder = Path::new(&folder).join(target.folder(self.shard));
         std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
         let file = folder.join(JUNIT);
-        // Results of an earlier run must not be taken for those of this run, if it has none.
+        // They must not be taken for those of this run, if it has none.
         let _ = std::fs::remove_file(&file);
         Ok(Some((JUNIT_FOLDER, file)))
     }

@@ -11,7 +11,7 @@ use std::{env, fs};
 use toml::{Table, Value};
 
 use crate::base::Error;
-use crate::base::cargo::TARGET;
+use crate::base::cargo::{self, TARGET};
 
 /// Variables by which settings reach a build, by how they begin.
 const PREFIXES: [&str; 6] = [
@@ -155,18 +155,10 @@ fn rustflags(configuration: &Table) -> Vec<String> {
 /// Settings of the user's own that reach the kernel's build all the same, each with where it is from.
 pub(crate) fn foreign(root: &Path, settings: &Settings) -> Vec<String> {
     let own = root.join(".cargo/config.toml");
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let folders = root.ancestors().map(|folder| folder.join(".cargo")).chain(home);
-    let mut files: Vec<PathBuf> =
-        folders.flat_map(|folder| ["config", "config.toml"].map(|name| folder.join(name))).collect();
-    files.dedup();
     let profiles = chain(root, &settings.profile);
     let mut found: Vec<String> = Vec::new();
-    for file in files.iter().filter(|file| **file != own) {
-        let Some(table) = fs::read_to_string(file).ok().and_then(|text| text.parse::<Table>().ok()) else {
-            continue;
-        };
+    for file in cargo::configuration_files(root).iter().filter(|file| **file != own) {
+        let Some(table) = cargo::configuration(file) else { continue };
         for key in foreign_keys(&table, &profiles, &settings.keys) {
             let setting = format!("{}: {key}", file.display());
             if !found.contains(&setting) {

@@ -3,13 +3,13 @@
 //! without the second it starts the kernel as a program of the host. The third line, the compiler's flags, is checked by the build
 //! script of octopod (`config/build.rs`).
 
+use std::env;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use strum::VariantArray;
 use toml::{Table, Value};
 
-use crate::base::cargo::TARGET;
+use crate::base::cargo::{self, TARGET};
 
 /// A line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
@@ -26,6 +26,14 @@ impl Line {
         match self {
             Line::Target => format!("[build] target = \"{TARGET}\""),
             Line::Runner => format!("[target.{TARGET}] runner = \"octopod run\""),
+        }
+    }
+
+    /// The name of the setting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Line::Target => "cargo's target",
+            Line::Runner => "cargo's runner",
         }
     }
 
@@ -64,24 +72,20 @@ impl Line {
 
 /// The lines that cargo does not have when it is started in this folder.
 pub fn missing(folder: &Path) -> Vec<Line> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    missing_in(folder, home.as_deref(), |name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    missing_in(&cargo::configuration_files(folder), is_set)
 }
 
-fn missing_in(folder: &Path, home: Option<&Path>, is_set: impl Fn(&str) -> bool) -> Vec<Line> {
-    let folders = folder.ancestors().map(|folder| folder.join(".cargo"));
-    let folders = folders.chain(home.map(Path::to_owned));
-    let files = folders.flat_map(|folder| ["config.toml", "config"].map(|name| folder.join(name)));
-    // What cargo cannot read it reports itself.
-    let read = |path: PathBuf| fs::read_to_string(path).ok()?.parse::<Table>().ok();
-    let configurations: Vec<Table> = files.filter_map(read).collect();
+fn missing_in(files: &[PathBuf], is_set: impl Fn(&str) -> bool) -> Vec<Line> {
+    let configurations: Vec<Table> = files.iter().filter_map(|file| cargo::configuration(file)).collect();
     let has = |line: &Line| is_set(line.variable()) || configurations.iter().any(|one| line.is_in(one));
     Line::VARIANTS.iter().copied().filter(|line| !has(line)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn with(project: &str, home: &str, variables: &[&str]) -> Vec<Line> {
@@ -93,7 +97,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        missing_in(&folder, Some(&home_folder), |name| variables.contains(&name))
+        let files = cargo::configuration_files_in(&folder, Some(&home_folder));
+        missing_in(&files, |name| variables.contains(&name))
     }
 
     #[test]

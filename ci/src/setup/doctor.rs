@@ -1,7 +1,10 @@
 //! Checks the installed tools and reports what is missing, and the purpose of each tool. Changes nothing.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::Command;
+
+use strum::VariantArray;
 
 use crate::base::cargo::{self, TARGET};
 use crate::base::process::capture;
@@ -38,7 +41,7 @@ pub struct Part {
     /// Its version, or what is wrong.
     pub found: String,
     /// Its purpose.
-    pub purpose: &'static str,
+    pub purpose: Cow<'static, str>,
 }
 
 /// Returns whether nothing that is needed is missing.
@@ -58,21 +61,15 @@ pub fn examine(config: &MachineConfig) -> Vec<Part> {
 /// Examines the configuration of cargo for a project in this folder.
 pub fn examine_project(folder: &Path) -> Vec<Part> {
     let missing = cargo_lines::missing(folder);
-    let part = |line: Line, name, purpose| {
-        let (state, found) = match missing.contains(&line) {
+    let part = |line: &Line| {
+        let (state, found) = match missing.contains(line) {
             true => (State::Missing, format!("write into .cargo/config.toml: {}", line.text())),
             false => (State::Present, line.text()),
         };
-        Part { name, state, found, purpose }
+        let purpose = format!("without it {}", line.consequence()).into();
+        Part { name: line.name(), state, found, purpose }
     };
-    vec![
-        part(Line::Target, "cargo's target", "without it `cargo build` builds the kernel for the host"),
-        part(
-            Line::Runner,
-            "cargo's runner",
-            "without it `cargo run` starts the kernel as a program of the host",
-        ),
-    ]
+    Line::VARIANTS.iter().map(part).collect()
 }
 
 fn rust() -> Part {
@@ -80,7 +77,7 @@ fn rust() -> Part {
         Ok(version) => (State::Present, version.trim().to_owned()),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "rustc", state, found, purpose: "compiles the kernel" }
+    Part { name: "rustc", state, found, purpose: "compiles the kernel".into() }
 }
 
 fn cargo_part() -> Part {
@@ -89,7 +86,7 @@ fn cargo_part() -> Part {
         Ok(answer) => (State::Missing, answer.tail(1)),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "cargo", state, found, purpose: "builds the kernel" }
+    Part { name: "cargo", state, found, purpose: "builds the kernel".into() }
 }
 
 fn kernel_target() -> Part {
@@ -98,7 +95,7 @@ fn kernel_target() -> Part {
         Ok(false) => (State::Missing, format!("rustup target add {TARGET}")),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "Rust target", state, found, purpose: "the core library that the kernel is built on" }
+    Part { name: "Rust target", state, found, purpose: "the core library that the kernel is built on".into() }
 }
 
 fn qemu_part(config: &MachineConfig) -> Part {
@@ -162,7 +159,7 @@ fn tool(
         Ok(None) => (absent, line),
         Err(error) => (absent, error.to_string()),
     };
-    Part { name, state, found, purpose }
+    Part { name, state, found, purpose: purpose.into() }
 }
 
 fn accelerator(config: &MachineConfig) -> Part {
@@ -170,7 +167,7 @@ fn accelerator(config: &MachineConfig) -> Part {
         Ok(decision) => (State::Present, format!("{}: {}", decision.accel.name(), decision.reason)),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "accelerator", state, found, purpose: "runs the guest's code" }
+    Part { name: "accelerator", state, found, purpose: "runs the guest's code".into() }
 }
 
 fn debugger() -> Part {
@@ -187,7 +184,7 @@ fn rustup() -> Part {
         }
         _ => (State::Absent, "not found".to_owned()),
     };
-    Part { name: "rustup", state, found, purpose: "adds the Rust target if it is missing" }
+    Part { name: "rustup", state, found, purpose: "adds the Rust target if it is missing".into() }
 }
 
 fn packages() -> Part {
@@ -209,6 +206,6 @@ fn packages() -> Part {
         name: "package manager",
         state,
         found,
-        purpose: "installs QEMU, or what a boot protocol needs, if it is missing",
+        purpose: "installs QEMU, or what a boot protocol needs, if it is missing".into(),
     }
 }

@@ -175,9 +175,9 @@ impl Row {
         Ok(all)
     }
 
-    /// Its arguments with the settings of its project.
-    fn settled_words(&self) -> Result<Vec<OsString>, RowProblem> {
-        let words: Vec<OsString> = words(&self.run)?.into_iter().map(OsString::from).collect();
+    /// Its arguments, which are these words, with the settings of its project.
+    fn settled(&self, words: &[String]) -> Result<Vec<OsString>, RowProblem> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let Some(project) = &self.project else { return Ok(words) };
         let words = defaults::with_command([OsString::from("octopod")].into_iter().chain(words));
         let words = settings::add_to_row(words, project, &runs::grammar());
@@ -190,7 +190,7 @@ impl Row {
     /// The row's options are invalid.
     pub fn launch(&self, accel: AccelChoice) -> Result<Launch, RowProblem> {
         let words = words(&self.run)?;
-        let settled = self.settled_words()?;
+        let settled = self.settled(&words)?;
         let (mut launch, names_accel) = runs::parse(&settled).map_err(|error| match error.kind() {
             ErrorKind::InvalidSubcommand => RowProblem::BootsNothing(words[0].clone()),
             _ => RowProblem::Options(error),

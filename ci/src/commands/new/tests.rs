@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 use super::*;
 use crate::base::Workspace;
@@ -165,7 +164,7 @@ fn names_that_cargo_refuses_are_refused() {
     // Cargo itself, which warns of the last ones only.
     let parent = tempfile::tempdir().unwrap();
     let taken_by_cargo = |name: &str| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = crate::base::cargo::command();
         command.args(["new", "--quiet", "--vcs", "none", "--", name]).current_dir(parent.path());
         crate::base::cargo::forget_outer_cargo(&mut command);
         command.output().unwrap().status.success()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use crate::base::cargo::forget_outer_cargo;
+use crate::base::cargo::{self, forget_outer_cargo};
 use crate::base::process::{ProcessEvent, Streams, Supervised};
 use crate::base::{Error, Message, Observer, Workspace};
 use crate::commands::soak::task::{Ended, Task};
@@ -37,8 +37,7 @@ pub(crate) struct Ran {
 impl Cargo {
     /// The cargo that built the launcher, with these words. What it builds is kept apart from other builds, under `kind`.
     pub(crate) fn new(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
-        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        Cargo::start_with(Command::new(program), task, kind, words)
+        Cargo::start_with(cargo::command(), task, kind, words)
     }
 
     /// The same with nightly Rust, which [`setup::rust`](crate::setup::rust) has provided.
