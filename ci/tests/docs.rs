@@ -5,6 +5,7 @@
 
 mod blocks;
 mod commands;
+mod environment;
 mod links;
 mod page;
 mod runs;
@@ -12,6 +13,7 @@ mod runs;
 #[path = "../../tests/layers/table.rs"]
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -121,6 +123,15 @@ fn commands_are_well_formed() {
     }
     assert_none(&wrong);
     assert!(found > 50, "{found} commands were found");
+}
+
+#[test]
+fn help_and_the_page_have_each_variable_of_the_environment() {
+    let help = environment::of_help();
+    let of_octopod: BTreeSet<String> =
+        help.iter().filter(|name| name.starts_with("OCTOPOD_")).cloned().collect();
+    assert_eq!(of_octopod, environment::of_sources(&root()));
+    assert_eq!(help, environment::of_page(&fs::read_to_string(root().join("docs/launcher.md")).unwrap()));
 }
 
 #[test]

@@ -29,17 +29,31 @@ pub(crate) fn after_help(launcher: &str) -> String {
             format!("  {command:WIDTH$}{purpose}")
         })
         .collect();
-    format!("Exit status:\n{statuses}\n{ENVIRONMENT}\nExamples:\n{}", examples.join("\n"))
+    let variables: String =
+        VARIABLES.iter().map(|(variable, meaning)| format!("  {variable:24}{meaning}\n")).collect();
+    format!("Exit status:\n{statuses}\nEnvironment:\n{variables}\nExamples:\n{}", examples.join("\n"))
 }
 
-const ENVIRONMENT: &str = "\
-Environment:
-  OCTOPOD_QEMU=PATH      as --qemu
-  OCTOPOD_BOCHS=PATH     as --bochs
-  OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
-  OCTOPOD_NO_INSTALL=1   install nothing; print the command instead (at a terminal the launcher asks first)
-  OCTOPOD_ROOT=DIR       the checkout to work on, instead of the nearest one
-";
+/// The variables of the environment that the launcher reads for itself, each with its value and its meaning. A test of the documentation
+/// compares them with the code.
+const VARIABLES: [(&str, &str); 13] = [
+    ("OCTOPOD_QEMU=PATH", "as --qemu"),
+    ("OCTOPOD_BOCHS=PATH", "as --bochs"),
+    ("OCTOPOD_OVMF=DIR", "the folder of the UEFI firmware, for --boot uefi"),
+    ("OCTOPOD_NEWEST_QEMU=1", "as --newest-qemu"),
+    (
+        "OCTOPOD_NO_INSTALL=1",
+        "install nothing; print the command instead (at a terminal the launcher asks first)",
+    ),
+    ("OCTOPOD_ROOT=DIR", "the checkout to work on, instead of the nearest one"),
+    ("OCTOPOD_SMP=N", "as --smp, where neither the command line nor the project says it"),
+    ("OCTOPOD_ACCEL=ACCEL", "as --accel, in the same way"),
+    ("OCTOPOD_OUT=DIR", "as --out, in the same way"),
+    ("OCTOPOD_SHARD=K/N", "as --shard of `test`, for `cargo test`"),
+    ("OCTOPOD_JUNIT=DIR", "the folder of the results of `cargo test` as JUnit XML"),
+    ("NO_COLOR=1", "no colours"),
+    ("CLICOLOR_FORCE=1", "colours also where there is no terminal"),
+];
 
 /// The width of an example's command.
 const WIDTH: usize = 52;

@@ -6,16 +6,24 @@ use std::ffi::OsString;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Command};
+use strum::VariantArray;
 use toml::Value;
 
 use crate::base::project::{Project, SETTINGS};
 use crate::base::{Error, Workspace};
+use crate::machine::EmulatorKind;
 
 /// Options whose value is a path: relative ones begin at the manifest.
 const PATHS: [&str; 8] = ["rows", "kernel", "json", "out", "pictures", "replay", "junit", "module"];
 
 /// Settings that do not concern `bench`, which has a machine of its own.
 const OF_OTHER_MACHINES: [&str; 2] = ["smp", "accel"];
+
+/// Settings whose values are those of one emulator.
+const OF_EMULATORS: [&str; 5] = ["accel", "boot", "cpu", "machine", "trace"];
+
+/// The option that chooses the emulator.
+const EMULATOR: &str = "emulator";
 
 /// Settings of a build, which do not concern a file that was built already.
 const OF_BUILDS: [&str; 3] = ["debug", "compressed", "inject"];
@@ -25,6 +33,9 @@ const BUILT: [&str; 2] = ["elf", "kernel"];
 
 /// The command that runs rows.
 const MATRIX: &str = "matrix";
+
+/// Commands that boot machines and have no `--smp`: theirs have CPUs of their own.
+const RUN_MACHINES: [&str; 2] = [MATRIX, "soak"];
 
 /// Options of commands that boot which `matrix` takes itself: they are no settings of a row.
 const OF_MATRIX: [&str; 9] =
@@ -50,21 +61,31 @@ pub(crate) fn add(words: Vec<OsString>, grammar: &Command) -> Result<Vec<OsStrin
         },
         None => words,
     };
-    with_variables(words, grammar, |variable| std::env::var_os(variable))
+    let note = |note: &str| eprintln!("octopod: {note}");
+    with_variables(words, grammar, |variable| std::env::var_os(variable), note)
 }
 
-/// Adds the settings of the environment. An empty one is none, and those that the command does not take do not concern it.
+/// Adds the settings of the environment. An empty one is none. One that a command does not take is ignored, with a note if the command
+/// boots something or runs a workload.
 fn with_variables(
     mut words: Vec<OsString>,
     grammar: &Command,
     value_of: impl Fn(&str) -> Option<OsString>,
+    mut note: impl FnMut(&str),
 ) -> Result<Vec<OsString>, Error> {
     let Some(command) = named(&words, grammar) else { return Ok(words) };
+    let name_of_command = command.get_name();
     for (variable, name) in VARIABLES {
-        let value = value_of(variable).filter(|value| !value.is_empty());
-        let (Some(value), Some(arg)) = (value, option(command, name)) else { continue };
+        let Some(value) = value_of(variable).filter(|value| !value.is_empty()) else { continue };
         let given = Given::of(&words, command);
-        if given.has(arg) || given.excludes(arg) || is_of_other_machine(command, name) {
+        let arg = option(command, name);
+        if arg.is_some_and(|arg| given.has(arg)) {
+            continue;
+        }
+        if let Some(why) = why_ignored(name, arg, &given) {
+            if RUN_MACHINES.contains(&name_of_command) || option(command, "smp").is_some() {
+                note(&format!("{variable} is ignored: {why}"));
+            }
             continue;
         }
         let mut more = words.clone();
@@ -75,6 +96,21 @@ fn with_variables(
         words = more;
     }
     Ok(words)
+}
+
+/// The reason why a setting of the environment does not concern a command.
+fn why_ignored(name: &str, arg: Option<&Arg>, given: &Given<'_>) -> Option<String> {
+    let command = given.command.get_name();
+    let Some(arg) = arg else { return Some(format!("`{command}` has no --{name}")) };
+    if is_of_other_machine(given.command, name) {
+        return Some(format!("`{command}` has a machine of its own; --{name} changes it"));
+    }
+    if name == "accel" && given.emulator == Some(EmulatorKind::Bochs) {
+        return Some("Bochs has no accelerator".to_owned());
+    }
+    let other = given.excluding(arg)?;
+    let other = other.get_long().map_or_else(|| other.get_id().to_string(), |long| format!("--{long}"));
+    Some(format!("--{name} does not go with {other}"))
 }
 
 /// The reason why `more` words are refused, if those without them are not.
@@ -146,11 +182,23 @@ impl Settings<'_> {
         Error::Usage(format!("{}: {SETTINGS}{key}: {problem}", manifest.display()))
     }
 
+    /// The emulator that these settings are for, unless the words name one.
+    fn emulator(self, settings: &[(String, Value)]) -> EmulatorKind {
+        let value = settings.iter().find(|(key, _)| key == EMULATOR).map(|(_, value)| value);
+        let value = match value {
+            Some(Value::Table(by_command)) => by_command.get(self.command.get_name()),
+            value => value,
+        };
+        let is_named = |emulator: &&EmulatorKind| value.and_then(Value::as_str) == Some(emulator.name());
+        EmulatorKind::VARIANTS.iter().find(is_named).copied().unwrap_or_default()
+    }
+
     /// The words with these settings.
     fn with(self, words: &[OsString], settings: &[(String, Value)]) -> Result<Vec<OsString>, Error> {
         let Settings { project, command, grammar, is_row } = self;
         let mut added: Vec<OsString> = Vec::new();
         let given = Given::of(words, command);
+        let is_of_other_emulator = given.emulator.is_some_and(|emulator| emulator != self.emulator(settings));
         for (key, value) in settings {
             if is_of_other_machine(command, key) {
                 continue;
@@ -173,7 +221,8 @@ impl Settings<'_> {
                 return Err(wrong("no command has such an option"));
             };
             if given.has(arg) && name != "append"
-                || given.excludes(arg)
+                || given.excluding(arg).is_some()
+                || is_of_other_emulator && OF_EMULATORS.contains(&name)
                 || is_row && OF_MATRIX.contains(&name)
             {
                 continue;
@@ -215,6 +264,8 @@ fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
 struct Given<'a> {
     command: &'a Command,
     args: Vec<&'a Arg>,
+    /// The emulator, if it is among them.
+    emulator: Option<EmulatorKind>,
 }
 
 impl<'a> Given<'a> {
@@ -227,25 +278,30 @@ impl<'a> Given<'a> {
             let source = matches.as_ref().and_then(|matches| matches.value_source(arg.get_id().as_str()));
             source == Some(ValueSource::CommandLine)
         };
-        Given { command, args: command.get_arguments().filter(is_given).collect() }
+        let args: Vec<&Arg> = command.get_arguments().filter(is_given).collect();
+        let names_emulator = args.iter().any(|arg| arg.get_id() == EMULATOR);
+        let emulator = matches.as_ref().filter(|_| names_emulator);
+        let emulator = emulator.and_then(|matches| matches.get_one(EMULATOR).copied());
+        Given { command, args, emulator }
     }
 
     fn has(&self, arg: &Arg) -> bool {
         self.args.iter().any(|given| given.get_id() == arg.get_id())
     }
 
-    /// Returns whether one of them cannot stand beside `arg`, such as `--smp` beside `--host`, or makes it pointless.
-    fn excludes(&self, arg: &Arg) -> bool {
+    /// One of them that cannot stand beside `arg`, such as `--host` beside `--smp`, or makes it pointless.
+    fn excluding(&self, arg: &Arg) -> Option<&'a Arg> {
         let conflicts = |one: &Arg, other: &Arg| {
             let conflicts = self.command.get_arg_conflicts_with(one);
             conflicts.iter().any(|conflict| conflict.get_id() == other.get_id())
         };
         let is_of_builds = arg.get_long().is_some_and(|name| OF_BUILDS.contains(&name));
-        self.args.iter().any(|given| {
+        let excludes = |given: &&&Arg| {
             conflicts(given, arg)
                 || conflicts(arg, given)
                 || is_of_builds && BUILT.contains(&given.get_id().as_str())
-        })
+        };
+        self.args.iter().find(excludes).copied()
     }
 }
 
@@ -259,151 +315,4 @@ fn text_of(value: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::commands::cli;
-
-    fn read(settings: &str, line: &str) -> Result<String, String> {
-        read_as(settings, line, false)
-    }
-
-    fn read_as(settings: &str, line: &str, is_row: bool) -> Result<String, String> {
-        let settings: toml::Table = settings.parse().unwrap();
-        let project = Project {
-            name: "mine".to_owned(),
-            folder: "/p".into(),
-            program: None,
-            programs: Vec::new(),
-            profile: "release".to_owned(),
-            options: settings.into_iter().collect(),
-        };
-        let words: Vec<OsString> = format!("octopod {line}").split(' ').map(OsString::from).collect();
-        let grammar = cli::command();
-        let command = taker(&words, &grammar).expect("a command that takes settings");
-        let settings = Settings { project: &project, command, grammar: &grammar, is_row };
-        let words = settings.add(words).map_err(|error| error.to_string())?;
-        Ok(words[1..].iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" "))
-    }
-
-    #[test]
-    fn settings_are_options_that_the_command_line_overrides() {
-        let settings =
-            "smp = 4\nmemory = \"256M\"\ntrace = true\nappend = [\"log=debug\", \"kaslr=off\"]\nseconds = 2";
-        let all = "boot --append log=debug --append kaslr=off --mem 256M --smp 4 --trace";
-        assert_eq!(read(settings, "boot").unwrap(), all);
-        assert_eq!(read("smp = 4", "boot --smp=2").unwrap(), "boot --smp=2");
-        assert_eq!(read("smp = 4", "run a.elf -- --smp 2").unwrap(), "run --smp 4 a.elf -- --smp 2");
-        assert_eq!(
-            read("append = [\"a=1\"]", "boot --append b=2").unwrap(),
-            "boot --append a=1 --append b=2",
-            "values of append add up"
-        );
-        assert_eq!(read("trace = false", "boot").unwrap(), "boot");
-        let by_command = "append = { run = \"a=1\", boot = \"b=2\" }";
-        assert_eq!(read(by_command, "boot").unwrap(), "boot --append b=2");
-        assert_eq!(read(by_command, "stress").unwrap(), "stress");
-        // Options of other commands do not concern this one.
-        assert_eq!(read("seconds = 2", "stress").unwrap(), "stress --seconds 2");
-        // A run on the host has no machine.
-        let settings = "smp = 4\nmem = \"64M\"\nappend = [\"log=debug\"]\nallocator = \"own\"";
-        assert_eq!(read(settings, "stress --host").unwrap(), "stress --allocator own --mem 64M --host");
-        assert_eq!(read("machines = \"m.toml\"", "matrix").unwrap(), "matrix --rows /p/m.toml");
-    }
-
-    #[test]
-    fn what_the_words_exclude_is_no_setting() {
-        for (settings, line) in [
-            // Cargo has built the file.
-            ("debug = true", "run a.elf"),
-            ("compressed = true", "run a.elf -- -d int"),
-            ("inject = \"skip_sipi\"", "run a.elf"),
-            ("inject = { run = \"skip_sipi\" }", "run --quiet a.elf"),
-            ("kernel = \"b.elf\"", "run a.elf"),
-            ("example = \"hello\"", "run a.elf"),
-            ("debug = true", "test a.elf -- --list"),
-            ("compressed = true", "test a.elf"),
-            ("inject = \"skip_sipi\"", "test a.elf"),
-            ("kernel = \"b.elf\"", "test a.elf"),
-            ("inject = \"skip_sipi\"", "bench --kernel a.elf"),
-            ("debug = true", "boot --kernel=a.elf"),
-            // Either excludes the other.
-            ("kernel = \"b.elf\"", "boot --debug"),
-            ("quiet = true", "boot --verbose"),
-        ] {
-            assert_eq!(read(settings, line).as_deref(), Ok(line), "{settings}");
-        }
-        assert_eq!(read("debug = true", "run --smp 2").unwrap(), "run --debug --smp 2");
-        assert_eq!(read("inject = \"a\"", "run --").unwrap(), "run --inject a --");
-        assert_eq!(read("smp = 4", "run a.elf").unwrap(), "run --smp 4 a.elf");
-    }
-
-    #[test]
-    fn a_row_has_the_settings_that_are_not_the_matrixs_own() {
-        let settings = "smp = 4\nmem = \"64M\"\naccel = \"kvm\"\nout = \"o\"\njson = \"-\"\nquiet = true\n\
-                        append = { run = \"a=1\" }\nmodule = [\"f=g\"]";
-        let row = |line| read_as(settings, line, true).unwrap();
-        assert_eq!(row("run"), "run --append a=1 --mem 64M --module /p/f=g --smp 4");
-        assert_eq!(
-            row("run --smp 2 --append b=2"),
-            "run --append a=1 --mem 64M --module /p/f=g --smp 2 --append b=2"
-        );
-        assert_eq!(row("boot --mem 1G"), "boot --module /p/f=g --smp 4 --mem 1G");
-        assert_eq!(row("run a.elf"), "run --append a=1 --mem 64M --module /p/f=g --smp 4 a.elf");
-        let grammar = cli::command();
-        let matrix = grammar.find_subcommand(MATRIX).unwrap();
-        let boots = grammar.get_subcommands().filter(|command| option(command, "smp").is_some());
-        let taken: BTreeSet<&str> = boots
-            .filter(|command| command.get_name() != "test")
-            .flat_map(Command::get_arguments)
-            .filter_map(|arg| arg.get_long().filter(|name| option(matrix, name).is_some()))
-            .collect();
-        assert_eq!(taken, BTreeSet::from(OF_MATRIX));
-    }
-
-    #[test]
-    fn the_environment_counts_where_neither_the_words_nor_the_project_say_otherwise() {
-        let grammar = cli::command();
-        let read = |line: &str| {
-            let words: Vec<OsString> = format!("octopod {line}").split(' ').map(OsString::from).collect();
-            let value_of = |variable: &str| match variable {
-                "OCTOPOD_SMP" => Some("4".into()),
-                "OCTOPOD_ACCEL" => Some("kvm".into()),
-                _ => Some("".into()),
-            };
-            let words = with_variables(words, &grammar, value_of).unwrap();
-            words[1..].iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(read("boot"), "boot --accel kvm --smp 4");
-        assert_eq!(read("test a.elf -- one"), "test --accel kvm --smp 4 a.elf -- one");
-        assert_eq!(read("run --smp 2"), "run --accel kvm --smp 2");
-        // Rows and soaks have CPUs of their own.
-        assert_eq!(read("matrix one"), "matrix --accel kvm one");
-        assert_eq!(read("soak boots"), "soak --accel kvm boots");
-        for other in ["bench", "stress --host", "report", "completions bash", "unknown"] {
-            assert_eq!(read(other), other);
-        }
-        let wrong = with_variables(vec!["octopod".into(), "boot".into()], &grammar, |variable| {
-            (variable == "OCTOPOD_SMP").then(|| "two".into())
-        });
-        assert!(wrong.unwrap_err().to_string().starts_with("OCTOPOD_SMP: invalid value 'two' for '--smp"));
-    }
-
-    #[test]
-    fn wrong_settings_are_refused_with_their_place() {
-        for (settings, part) in [
-            ("smb = 4", "smb: no command has such an option"),
-            ("trace = 1", "trace: must be true or false"),
-            ("smp = [1]", "smp: must be a string or a number"),
-            ("trace = true\nsmp = \"two\"", "smp: invalid value 'two' for '--smp <N|QEMU-STRING>': "),
-            ("kernel = \"a\"\ndebug = true", ": the argument '--debug' cannot be used with '--kernel <ELF>'"),
-        ] {
-            let text = read(settings, "boot").unwrap_err();
-            assert!(
-                text.starts_with("/p/Cargo.toml: [package.metadata.octopod]") && text.contains(part),
-                "{text}"
-            );
-        }
-    }
-}
+mod tests;
