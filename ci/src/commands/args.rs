@@ -162,8 +162,9 @@ pub struct ExampleArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Run")]
 pub struct TimeArgs {
-    /// Time limit of the run [default: 60, plus --seconds, for each step: the boot, each CPU, workload and benchmark; more for
-    /// ISO images and Bochs; no limit for gdb, nor for a shell at a terminal].
+    /// Time limit of the whole run; of a run of tests, of each test [default: 60, plus --seconds, which begins again at each step:
+    /// the bring-up, each CPU, the begin of the work, each workload, benchmark and test; more for ISO images and Bochs; no limit
+    /// for gdb, nor for a shell at a terminal].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: Option<u64>,
 }
@@ -209,7 +210,7 @@ pub struct TerminalArgs {
     #[arg(long)]
     pub verbose: bool,
 
-    /// Install what is missing without a question; where standard input is no terminal, or neither output is one, there is none.
+    /// Install what is missing without a question; where standard input is no terminal, there is none.
     #[arg(long)]
     pub yes: bool,
 }

@@ -34,7 +34,8 @@ use crate::run::session::{self, Booted, Run};
 use crate::run::{CommandLine, RunConfig, Seen, debugger, folder, replay};
 use crate::setup::{self, cargo_lines};
 
-/// Time that a run may take beyond the seconds that its user asked for, before it is given up.
+/// Time that a step of a run may take beyond the seconds that its user asked for, before the run is aborted: this limit begins
+/// again at each step.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// The longest time that `--timeout` can ask for.
@@ -148,7 +149,7 @@ impl Default for Launch {
     }
 }
 
-/// Returns the time limit of a machine whose work takes this time.
+/// Returns the time limit of each step on a machine whose work takes this time.
 pub fn time_limit(machine: &MachineConfig, work: Duration) -> Duration {
     machine.emulator.time_limit(GRACE + machine.boot.grace(), work)
 }

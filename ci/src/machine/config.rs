@@ -45,7 +45,7 @@ impl EmulatorKind {
         }
     }
 
-    /// Returns the time limit of a run whose boot may take `boot` under TCG, and whose workloads run for `work` of the
+    /// Returns the time limit of each step of a run whose boot may take `boot` under TCG, and whose workloads run for `work` of the
     /// machine's own time. Bochs interprets all CPUs on one thread: on an idle host, eight take 15 seconds to boot and half a
     /// minute for each second of work.
     pub fn time_limit(self, boot: Duration, work: Duration) -> Duration {

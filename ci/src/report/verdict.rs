@@ -4,8 +4,6 @@
 //! A pass needs QEMU's status, or the end of Bochs, to agree with the kernel's verdict, and records that contain what was
 //! requested (module `evidence`). If sources contradict each other, the run fails, and the reason names the contradiction.
 
-use std::time::Duration;
-
 use octopod::wire::{ExitCode, Progress};
 
 use crate::base::VerdictKind;
@@ -13,7 +11,7 @@ use crate::kernel::StackFrame;
 use crate::machine::shutdown::Shutdown;
 use crate::machine::{EmulatorKind, bochs};
 use crate::report::program_call::{called_from, in_words};
-use crate::run::{End, Seen};
+use crate::run::{End, Seen, TimeLimit};
 
 mod asked;
 mod evidence;
@@ -75,7 +73,7 @@ impl RunEvidence<'_> {
         }
         match *self.end {
             End::Interrupted => (VerdictKind::Interrupted, Some("interrupted".to_owned())),
-            End::Deadline(limit) => self.on_deadline(limit),
+            End::Deadline(ref limit) => self.on_deadline(limit),
             End::Signal(signal) => {
                 let reason = format!("signal {signal} ended {title}{}", quoted(self.complaint));
                 (VerdictKind::Error, Some(reason))
@@ -119,33 +117,31 @@ impl RunEvidence<'_> {
         }
     }
 
-    fn on_deadline(&self, limit: Duration) -> Judged {
-        let (seconds, seen) = (limit.as_secs(), self.seen);
+    fn on_deadline(&self, limit: &TimeLimit) -> Judged {
+        let (no_verdict, no_answer, seen) = (limit.without("verdict"), limit.without("answer"), self.seen);
         if seen.has_panicked() {
-            let reason = self.panic_summary(&format!(" (and the machine did not end within {seconds} s)"));
+            let reason = self.panic_summary(&format!(" (and the machine did not end {limit})"));
             return (VerdictKind::Panic, Some(reason));
         }
         // The last line is that of the report, if the kernel has made one.
         let stage = seen.panic.as_ref().and_then(|panic| panic.stage.as_deref());
         let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
             (None, None, None) if stage.is_some() => {
-                format!("no verdict within {seconds} s, in stage {}", stage.unwrap_or_default())
+                format!("{no_verdict}, in stage {}", stage.unwrap_or_default())
             }
             (Some(verdict), ..) => {
                 let said = if verdict.pass { "pass" } else { "fail" };
-                format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")
+                format!("the kernel's verdict is {said}, but the machine did not end {limit}")
             }
             (None, Some(at), _) => {
                 let Progress { workload, allocator, cpus, .. } = at;
-                format!(
-                    "no verdict within {seconds} s; last seen in workload {workload} on {allocator} with {cpus} CPUs"
-                )
+                format!("{no_verdict}; last seen in workload {workload} on {allocator} with {cpus} CPUs")
             }
-            (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
+            (None, None, Some(_)) => format!("{no_verdict}, though the CPUs came online"),
             (None, None, None) => match self.last_line {
-                Some(line) => format!("no answer within {seconds} s; its last line: {line}"),
-                None if self.has_output() => format!("no answer within {seconds} s"),
-                None => format!("no answer within {seconds} s: nothing came on the serial line"),
+                Some(line) => format!("{no_answer}; its last line: {line}"),
+                None if self.has_output() => no_answer,
+                None => format!("{no_answer}: nothing came on the serial line"),
             },
         };
         (VerdictKind::Timeout, Some(reason))

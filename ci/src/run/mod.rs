@@ -14,6 +14,6 @@ pub mod session;
 mod transcript;
 
 pub use command_line::CommandLine;
-pub use end::End;
+pub use end::{End, TimeLimit};
 pub use records::Seen;
 pub use session::RunConfig;

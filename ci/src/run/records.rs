@@ -11,8 +11,10 @@ use octopod::wire::{
 
 pub mod framing;
 pub mod plausible;
+pub mod step;
 
 pub use framing::{Framing, Order, Reading, Unreadable, draw_nonce};
+pub use step::Step;
 
 /// Return addresses beyond this many say nothing more.
 const MAX_FRAMES: usize = 256;
@@ -128,6 +130,8 @@ pub struct Seen {
     pub not_once: Vec<&'static str>,
     /// True if the kernel has booted a second time.
     pub booted_again: bool,
+    /// The last step of the run that is complete.
+    pub last_step: Option<Step>,
 }
 
 impl Seen {
@@ -176,6 +180,14 @@ impl Seen {
 
     /// Enters a record.
     pub fn take(&mut self, record: Record<String>) {
+        let (steps, step) = (self.steps(), Step::of(&record));
+        self.enter(record);
+        if self.steps() > steps {
+            self.last_step = step;
+        }
+    }
+
+    fn enter(&mut self, record: Record<String>) {
         match record {
             Record::BringUpProgress(_) | Record::Prompt => {}
             Record::Boot(boot) => {

@@ -14,7 +14,8 @@ use crate::machine::emulator::{QMP, Ready};
 use crate::machine::qmp::Monitor;
 use crate::machine::shutdown::Shutdown;
 use crate::run::console::{Attached, ConsoleConfig, Names};
-use crate::run::{End, Seen};
+use crate::run::records::Step;
+use crate::run::{End, Seen, TimeLimit};
 
 use crate::run::clock::{RunClock, TICK};
 use crate::run::transcript::{MAX_LINE_BYTES, Transcript};
@@ -73,9 +74,9 @@ impl Run {
 /// The configuration of a run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
-    /// Its time limit; where it runs tests, that of each test.
+    /// Its time limit; where it runs tests, that of each step of a test.
     pub limit: Duration,
-    /// The limit is that of each [step](Seen::steps): a busy host makes a run long, but not a hang. Not where the user names
+    /// The limit begins again at each [step](Seen::steps): a busy host makes a run long, but not a hang. Not where the user names
     /// the limit.
     pub is_of_each_step: bool,
     /// The source of input of the kernel's console, if it has one.
@@ -143,7 +144,7 @@ fn follow(
     config: &RunConfig,
     monitor: Option<&Monitor>,
 ) -> (End, Option<String>) {
-    let limit = config.limit;
+    let mut limit = TimeLimit::of_run(config.limit);
     let (mut is_over, mut late, mut steps) = (false, 0, 0);
     let mut is_report_requested = false;
     loop {
@@ -186,14 +187,15 @@ fn follow(
                     Some(monitor) => monitor
                         .registers(Instant::now() + REGISTERS_LIMIT)
                         .unwrap_or_else(|error| format!("{error}\n")),
-                    None => interrupted_registers(child),
+                    None => interrupted_registers(child, transcript),
                 };
                 end(child, transcript);
                 return (End::Deadline(limit), Some(registers));
             }
         }
         if !is_report_requested && !is_over {
-            renew(clock, &mut steps, config.is_of_each_step, &transcript.seen);
+            let step = renew(clock, &mut steps, config.is_of_each_step, &transcript.seen);
+            limit.since = step.or(limit.since);
         }
         if transcript.seen.booted_again {
             child.end(QUIT_GRACE);
@@ -212,13 +214,18 @@ fn end(child: &mut Supervised, transcript: &mut Transcript<'_>) {
     });
 }
 
-/// Begins the time limit again if the kernel has completed another step of those that count.
-fn renew(clock: &mut RunClock, steps: &mut usize, is_of_each_step: bool, seen: &Seen) {
-    let now = if is_of_each_step { seen.steps() } else { seen.tests.len() };
-    if now > *steps {
-        *steps = now;
-        clock.restart();
+/// Begins the time limit again if the kernel has completed another step of those that count. Returns that step.
+fn renew(clock: &mut RunClock, steps: &mut usize, is_of_each_step: bool, seen: &Seen) -> Option<Step> {
+    let (now, step) = match is_of_each_step {
+        true => (seen.steps(), seen.last_step.clone()),
+        false => (seen.tests.len(), seen.tests.last().map(|test| Step::Test(test.phase))),
+    };
+    if now <= *steps {
+        return None;
     }
+    *steps = now;
+    clock.restart();
+    step
 }
 
 /// Requests the kernel's report. Returns whether the machine has taken the request; the kernel may still not answer.
@@ -233,15 +240,18 @@ fn ended(status: ExitStatus) -> End {
     }
 }
 
-/// Returns the registers of every CPU of Bochs, which shows them at its end.
-fn interrupted_registers(child: &mut Supervised) -> String {
+/// Returns the registers of every CPU of Bochs, which shows them at its end. What the kernel writes until then is in the log on the
+/// disk, so the transcript has it too.
+fn interrupted_registers(child: &mut Supervised, transcript: &mut Transcript<'_>) -> String {
     child.interrupt();
     let deadline = Instant::now() + REGISTERS_LIMIT;
     let mut log = bochs::Log::default();
     loop {
         match child.next(deadline) {
             ProcessEvent::Line(Stream::Stderr, line) => drop(log.take(&line)),
-            ProcessEvent::Line(Stream::Stdout, _) | ProcessEvent::Bytes(_) | ProcessEvent::Interrupted => {}
+            ProcessEvent::Line(Stream::Stdout, line) => transcript.serial_line(&line),
+            ProcessEvent::Bytes(bytes) => transcript.serial_bytes(&bytes),
+            ProcessEvent::Interrupted => {}
             ProcessEvent::Ended(_) | ProcessEvent::Deadline => return log.registers,
         }
     }
@@ -252,29 +262,53 @@ mod tests {
     use octopod::wire::{Record, TestPhase, TestStep, WorkStart};
 
     use super::*;
+    use crate::base::Silent;
+    use crate::machine::EmulatorKind;
+    use crate::run::records::draw_nonce;
 
-    /// A run with a limit of ten seconds, in which nine have passed when the record comes: the seconds that are left then.
-    fn left_after(record: Record<String>, is_of_each_step: bool) -> u64 {
+    /// A run with a limit of ten seconds, in which nine have passed when the record comes: the seconds that are left then, and the
+    /// step that the record completes.
+    fn left_after(record: Record<String>, is_of_each_step: bool) -> (u64, Option<Step>) {
         let begin = Instant::now();
         let mut clock = RunClock::new(Duration::from_secs(10), begin);
         let after = (1..=9).map(|second| clock.left(begin + Duration::from_secs(second))).last();
         assert_eq!(after, Some(Duration::from_secs(1)));
         let (mut seen, mut steps) = (Seen::default(), 0);
         seen.take(record);
-        renew(&mut clock, &mut steps, is_of_each_step, &seen);
+        let step = renew(&mut clock, &mut steps, is_of_each_step, &seen);
         // The same records are no further step.
         clock.left(begin + Duration::from_secs(10));
-        renew(&mut clock, &mut steps, is_of_each_step, &seen);
-        clock.left(begin + Duration::from_secs(10)).as_secs()
+        assert_eq!(renew(&mut clock, &mut steps, is_of_each_step, &seen), None);
+        (clock.left(begin + Duration::from_secs(10)).as_secs(), step)
     }
 
     #[test]
     fn a_step_begins_the_limit_again_unless_the_user_names_it() {
         let work = || Record::Work(WorkStart { entry_to_work_us: 5 });
-        assert_eq!((left_after(work(), true), left_after(work(), false)), (9, 0));
+        assert_eq!(left_after(work(), true), (9, Some(Step::Work)));
+        assert_eq!(left_after(work(), false), (0, None));
         let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun });
-        assert_eq!((left_after(test(), true), left_after(test(), false)), (9, 9));
+        let begun = Some(Step::Test(TestPhase::Begun));
+        assert_eq!((left_after(test(), true), left_after(test(), false)), ((9, begun.clone()), (9, begun)));
         // What a kernel that hangs may repeat without end is no step.
-        assert_eq!(left_after(Record::Prompt, true), 0);
+        assert_eq!(left_after(Record::Prompt, true), (0, None));
+    }
+
+    #[test]
+    fn the_transcript_has_what_bochs_writes_until_it_has_shown_the_registers() {
+        let script = "trap 'echo late; echo \"001i[CPU0  ] | RIP=1\" >&2; exit 1' INT; echo early; \
+                      sleep 600 >/dev/null 2>&1 & wait";
+        let mut command = Command::new("sh");
+        let mut child = Supervised::spawn(command.args(["-c", script]), Streams::default()).unwrap();
+        let mut observer = Silent;
+        let mut transcript =
+            Transcript::new(Instant::now(), EmulatorKind::Bochs, draw_nonce(), &mut observer);
+        match child.next(Instant::now() + Duration::from_secs(60)) {
+            ProcessEvent::Line(Stream::Stdout, line) => transcript.serial_line(&line),
+            other => panic!("{other:?}"),
+        }
+        let registers = interrupted_registers(&mut child, &mut transcript);
+        assert_eq!(registers, "CPU#0\nRIP=1 HLT=0\n");
+        assert_eq!(transcript.serial, ["early", "late"]);
     }
 }

@@ -1,10 +1,12 @@
 //! The verdict for each combination of sources.
 
-use octopod::wire::{Panic, Verdict};
+use std::time::Duration;
+
+use octopod::wire::{Panic, Progress, TestPhase, Verdict};
 
 use super::*;
 use crate::report::sample;
-use crate::run::records::{Framing, draw_nonce};
+use crate::run::records::{Framing, Step, draw_nonce};
 
 const PASS: i32 = ExitCode::Pass.qemu_status();
 
@@ -46,6 +48,10 @@ fn on(end: End, seen: &Seen) -> (VerdictKind, String) {
     judged(&run(&end, seen, &boot()))
 }
 
+fn deadline() -> End {
+    End::Deadline(TimeLimit::of_run(Duration::from_secs(9)))
+}
+
 fn judged(run: &RunEvidence<'_>) -> (VerdictKind, String) {
     let judged = judge(run);
     (judged.kind, judged.reason.unwrap_or_default())
@@ -60,7 +66,7 @@ fn a_pass_needs_the_status_and_the_verdict() {
     for status in [0, 1, 2, ExitCode::Fail.qemu_status(), ExitCode::Panicked.qemu_status()] {
         assert_ne!(on(End::Status(status), &said(true)).0, VerdictKind::Pass, "{status}");
     }
-    for end in [End::Interrupted, End::Signal(11), End::Deadline(Duration::from_secs(9))] {
+    for end in [End::Interrupted, End::Signal(11), deadline()] {
         assert_ne!(on(end, &said(true)).0, VerdictKind::Pass);
     }
 }
@@ -184,7 +190,7 @@ fn an_end_of_qemus_own_is_explained() {
 fn a_second_boot_is_a_reset_whatever_came_of_it() {
     let again = Seen { booted_again: true, ..said(true) };
     let expected = (VerdictKind::Panic, "the machine was reset: the kernel booted a second time".to_owned());
-    for end in [End::Status(PASS), End::SecondBoot, End::Deadline(Duration::from_secs(9)), End::Status(0)] {
+    for end in [End::Status(PASS), End::SecondBoot, deadline(), End::Status(0)] {
         assert_eq!(on(end, &again), expected);
     }
     assert_eq!(on(End::Interrupted, &again).0, VerdictKind::Interrupted);
@@ -220,10 +226,9 @@ fn bochs_is_judged_by_the_records_and_its_end() {
 
 #[test]
 fn a_deadline_says_how_far_the_kernel_came() {
-    let end = || End::Deadline(Duration::from_secs(9));
     let silent = "no answer within 9 s: nothing came on the serial line".to_owned();
-    assert_eq!(on(end(), &Seen::default()), (VerdictKind::Timeout, silent));
-    assert_eq!(on(end(), &panicked()).0, VerdictKind::Panic);
+    assert_eq!(on(deadline(), &Seen::default()), (VerdictKind::Timeout, silent));
+    assert_eq!(on(deadline(), &panicked()).0, VerdictKind::Panic);
     let progress = Progress {
         workload: "bulk".to_owned(),
         allocator: "locked".to_owned(),
@@ -235,8 +240,32 @@ fn a_deadline_says_how_far_the_kernel_came() {
         operations: 3,
         lanes: Default::default(),
     };
-    let reason = on(end(), &Seen { progress: Some(progress), ..Seen::default() }).1;
+    let reason = on(deadline(), &Seen { progress: Some(progress), ..Seen::default() }).1;
     assert!(reason.contains("workload bulk on locked with 8 CPUs"), "{reason}");
+}
+
+/// A limit that begins again at each step says nothing about the time of the whole run.
+#[test]
+fn a_deadline_of_a_step_names_the_step() {
+    let reason = |step, seen: &Seen| {
+        on(End::Deadline(TimeLimit { limit: Duration::from_secs(9), since: Some(step) }), seen).1
+    };
+    assert_eq!(
+        reason(Step::Cpu(3), &Seen::default()),
+        "no answer and no further step within 9 s after the report of CPU 3: nothing came on the serial line"
+    );
+    let booted = Seen { verdict: None, ..said(true) };
+    assert_eq!(
+        reason(Step::BringUp, &booted),
+        "no verdict and no further step within 9 s after the bring-up of the CPUs, though the CPUs came online"
+    );
+    let workload = Step::Workload { name: "pairs".to_owned(), allocator: "octopod".to_owned(), cpus: 4 };
+    assert_eq!(
+        reason(workload, &said(true)),
+        "the kernel's verdict is pass, but the machine did not end within 9 s after workload pairs on octopod with 4 CPUs"
+    );
+    let panic = reason(Step::Test(TestPhase::Begun), &panicked());
+    assert!(panic.ends_with("(and the machine did not end within 9 s after the begin of a test)"), "{panic}");
 }
 
 #[test]
@@ -296,12 +325,11 @@ fn a_panic_is_named_with_its_place_on_the_first_line() {
 fn a_report_that_the_launcher_requested_is_no_panic() {
     let message = octopod::wire::REPORT_REQUESTED.to_owned();
     let panic = Panic { message, stage: Some("aps".to_owned()), ..Panic::default() };
-    let end = || End::Deadline(Duration::from_secs(9));
     let reported = Seen { panic: Some(panic.clone()), ..Seen::default() };
     let expected = "no verdict within 9 s, in stage aps".to_owned();
-    assert_eq!(on(end(), &reported), (VerdictKind::Timeout, expected));
+    assert_eq!(on(deadline(), &reported), (VerdictKind::Timeout, expected));
     let booted = Seen { panic: Some(panic), verdict: None, ..said(true) };
-    assert_eq!(on(end(), &booted).1, "no verdict within 9 s, though the CPUs came online");
+    assert_eq!(on(deadline(), &booted).1, "no verdict within 9 s, though the CPUs came online");
     // Without the launcher's request it is a panic like any other.
     assert_eq!(on(End::Status(ExitCode::Panicked.qemu_status()), &reported).0, VerdictKind::Panic);
 }
