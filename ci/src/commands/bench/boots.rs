@@ -9,7 +9,8 @@ use std::path::Path;
 use octopod::wire::{Bench, BootStage};
 
 use crate::base::{Message, Observer, Silent, VerdictKind};
-use crate::commands::launch::{Launch, LaunchKind, OutputConfig, launch_on};
+use crate::commands::launch::{Launch, LaunchKind, OutputConfig};
+use crate::commands::launch_boot::launch_on;
 use crate::kernel::{KernelConfig, KernelSource};
 use crate::machine::accelerator::Host;
 use crate::machine::qemu::COUNTED_CPU;

@@ -8,8 +8,10 @@ use clap::Args;
 
 use crate::base::{Error, Observer, VerdictKind, Workspace};
 use crate::commands::args::EmulatorArgs;
-use crate::commands::launch::{self, Launch, LaunchKind, with_report};
+use crate::commands::launch::{Launch, LaunchKind};
 use crate::commands::launch_args::LaunchArgs;
+use crate::commands::launch_boot;
+use crate::commands::launch_report::with_report;
 use crate::machine::accelerator::Host;
 use crate::machine::{AccelChoice, MachineConfig};
 use crate::report::Outcome;
@@ -43,7 +45,7 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> O
         Ok(limits) => limits,
         Err(error) => return with_report(launch, observer, |_, _| Err(error)),
     };
-    launch::launch_on(launch, host, observer, &mut |report, kernel, folder, observer| {
+    launch_boot::launch_on(launch, host, observer, &mut |report, kernel, folder, observer| {
         if report.verdict == VerdictKind::Pass && is_octopod {
             let machine = &launch.machine;
             let measured = sizes::measure(machine, &kernel.path, &folder.path, observer).and_then(|sized| {

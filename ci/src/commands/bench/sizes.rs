@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::boots::{Failure, counted_machine};
 use crate::base::{Message, Observer, Silent, VerdictKind};
-use crate::commands::launch::{Launch, LaunchKind, launch_on, time_limit};
+use crate::commands::launch::{Launch, LaunchKind, time_limit};
+use crate::commands::launch_boot::launch_on;
 use crate::kernel::KernelSource;
 use crate::machine::MachineConfig;
 use crate::machine::accelerator::Host;
