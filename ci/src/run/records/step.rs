@@ -19,7 +19,7 @@ pub enum Step {
     Workload {
         /// Its name.
         name: String,
-        /// What it ran on.
+        /// The allocator or the heap.
         allocator: String,
         /// The number of CPUs.
         cpus: u32,
