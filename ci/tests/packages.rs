@@ -11,6 +11,7 @@ use octopod_ci::base::Workspace;
 
 use crate::launcher::fake::copy_program;
 use crate::project::folder::{self, Project};
+use crate::project::git;
 
 /// The crates, each behind those that it needs.
 const IN_ORDER: [&str; 5] = ["ap_trampoline", "octopod-macros", "octopod", "octopod-unpacker", "octopod-ci"];
@@ -89,6 +90,58 @@ fn the_archives_build_in_the_order_in_which_they_are_published() {
     let kernel =
         ["check", "--target", "x86_64-unknown-none", "-p", "octopod", "-p", "octopod-unpacker", "--bins"];
     cargo(folder, target, &kernel);
+}
+
+/// The dependencies that [docs/kernels.md](../../docs/kernels.md) names, each with its manifest.
+const AMONG_EACH_OTHER: [(&str, &str); 4] = [
+    ("Cargo.toml", "ap_trampoline"),
+    ("Cargo.toml", "octopod-macros"),
+    ("ci/Cargo.toml", "octopod"),
+    ("ci/Cargo.toml", "octopod-unpacker"),
+];
+
+#[test]
+fn with_a_registry_beside_four_paths_the_crates_are_those_of_another_registry() {
+    let checkout = Workspace::find().unwrap().root;
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, index) = (folder.path().join("copy"), folder.path().join("index"));
+    let repository = folder.path().join("octopod.git");
+    git::commit_all(&repository, &checkout);
+    git::check_out(&repository, &copy);
+    for (manifest, name) in AMONG_EACH_OTHER {
+        let path = copy.join(manifest);
+        let text = fs::read_to_string(&path).unwrap();
+        let begin = format!("\n{name} = {{ path = ");
+        let with_registry = format!("\n{name} = {{ registry = \"other\", path = ");
+        assert_eq!(text.matches(&begin).count(), 1, "{manifest}: {name}");
+        fs::write(&path, text.replace(&begin, &with_registry)).unwrap();
+    }
+    // A registry that has no crate yet.
+    fs::create_dir(&index).unwrap();
+    fs::write(index.join("config.json"), "{\"dl\":\"https://other.invalid/\"}").unwrap();
+    git::commit_all(&index.join(".git"), &index);
+    let index = format!("file://{}", index.display());
+    let configuration = format!("registries.other.index={index:?}");
+    let words = ["--config", &configuration, "package", "--workspace", "--no-verify", "--allow-dirty"];
+    let target = folder.path().join("target");
+    cargo(&copy, &target, &[&words[..], &["--registry", "other"]].concat());
+    let mut found = Vec::new();
+    for name in IN_ORDER {
+        let folder_of_archive = package(name);
+        let archive = target.join(format!("package/{folder_of_archive}.crate"));
+        let manifest = format!("{folder_of_archive}/Cargo.toml");
+        let unpacked = Command::new("tar").arg("-xzOf").arg(&archive).arg(&manifest).output().unwrap();
+        let manifest: toml::Table = String::from_utf8(unpacked.stdout).unwrap().parse().unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        for (dependency, source) in dependencies.into_iter().flatten() {
+            if IN_ORDER.contains(&&**dependency) {
+                let registry = source.get("registry-index").and_then(toml::Value::as_str);
+                assert_eq!(registry, Some(&*index), "{dependency} of {name}");
+                found.push(dependency.clone());
+            }
+        }
+    }
+    assert_eq!(found.len(), AMONG_EACH_OTHER.len(), "{found:?}");
 }
 
 /// A registry that has octopod's crate alone, in a folder: cargo's configuration of it.

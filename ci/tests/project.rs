@@ -8,7 +8,7 @@ use rustix::process::Signal;
 mod documented;
 mod extensions;
 pub(crate) mod folder;
-mod git;
+pub(crate) mod git;
 mod heaps;
 mod lines;
 mod shards;

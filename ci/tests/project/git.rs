@@ -23,6 +23,19 @@ fn git(repository: &Path, checkout: &Path, words: &[&str]) {
     assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Makes a repository with the present files of `checkout` as a commit: a test sees what is not committed there.
+pub(crate) fn commit_all(repository: &Path, checkout: &Path) {
+    git(repository, checkout, &["init", "--quiet"]);
+    git(repository, checkout, &["add", "--all"]);
+    git(repository, checkout, &["commit", "--quiet", "--message", "files"]);
+}
+
+/// Writes the files of the repository's commit into a new folder.
+pub(crate) fn check_out(repository: &Path, folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    git(repository, folder, &["reset", "--quiet", "--hard"]);
+}
+
 /// A home of cargo's that has all of the present one but the repositories, so that none is left there.
 fn home_without_repositories(folder: &Path) {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -48,13 +61,11 @@ fn set_up() -> [String; 3] {
 
 #[test]
 fn a_project_on_a_git_repository_boots_eight_cpus() {
-    // The present files as a commit of a new repository, so that the test needs no checkout and sees what is not committed.
+    // A repository of its own: the test needs none of the checkout.
     let scratch = tempfile::tempdir().unwrap();
     let (repository, home) = (scratch.path().join("octopod.git"), scratch.path().join("home"));
     let checkout = Workspace::find().unwrap().root;
-    git(&repository, &checkout, &["init", "--quiet"]);
-    git(&repository, &checkout, &["add", "--all"]);
-    git(&repository, &checkout, &["commit", "--quiet", "--message", "files"]);
+    commit_all(&repository, &checkout);
     home_without_repositories(&home);
 
     let url = format!("file://{}", repository.display());

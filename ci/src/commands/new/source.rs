@@ -13,7 +13,7 @@ const PACKAGE: &str = env!("CARGO_PKG_NAME");
 pub(super) struct Source {
     pub(super) dependency: String,
     pub(super) install: String,
-    /// Has no path of this machine.
+    /// As the others except `dependency`, it has no path of this machine.
     pub(super) step: String,
 }
 
@@ -74,11 +74,15 @@ fn run(line: &str) -> String {
 
 fn of_path(root: &Path) -> Result<Source, Error> {
     let unusable = || Error::Usage(format!("--path {}: cargo takes only paths of UTF-8", root.display()));
-    let launcher = root.join("ci");
-    let launcher = word(launcher.to_str().ok_or_else(unusable)?, "--path")?;
+    let path = root.to_str().ok_or_else(unusable)?;
+    if path.chars().any(char::is_control) {
+        return Err(Error::Usage(format!("--path {path:?} has a control character")));
+    }
     Ok(Source {
-        dependency: format!("path = {}", text(root.to_str().ok_or_else(unusable)?)),
-        install: format!("cargo install --locked --path {launcher}"),
+        dependency: format!("path = {}", text(path)),
+        // The manifest has the path of this machine, and the README none.
+        install: "cargo install --locked --path DIR/ci    # DIR: the path of octopod in Cargo.toml"
+            .to_owned(),
         step: STEP_OF_PATH.to_owned(),
     })
 }

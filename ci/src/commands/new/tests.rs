@@ -50,7 +50,7 @@ fn the_files_are_short() {
 }
 
 #[test]
-fn a_workflow_uses_the_action_and_has_no_path_of_a_machine() {
+fn a_workflow_uses_the_action_and_neither_it_nor_the_readme_has_a_path_of_a_machine() {
     let parent = tempfile::tempdir().unwrap();
     let checkout = Workspace::find().unwrap().root;
     let written = |name: &str, source: NewArgs| {
@@ -58,7 +58,10 @@ fn a_workflow_uses_the_action_and_has_no_path_of_a_machine() {
         NewArgs { folder: folder.clone(), ..source }.write().unwrap();
         let text = read(&folder, WORKFLOW);
         assert!(text.lines().count() <= 15, "{text}");
-        assert!(!text.contains(checkout.to_str().unwrap()), "{text}");
+        for path in [WORKFLOW, "README.md"] {
+            let text = read(&folder, path);
+            assert!(!text.contains(checkout.to_str().unwrap()), "{path}: {text}");
+        }
         text
     };
     let git = |url: &str| on_git(PathBuf::new(), url);
@@ -73,6 +76,10 @@ fn a_workflow_uses_the_action_and_has_no_path_of_a_machine() {
     let clone = "      - run: \"git clone --depth 1 'https://example.org/a: b/octopod' octopod\"\n      - uses: ./octopod\n";
     assert!(elsewhere.contains(clone), "{elsewhere}");
     let by_path = written("c", NewArgs { path: Some(checkout.clone()), git: None, ..git("") });
+    assert!(
+        read(&parent.path().join("c"), "README.md")
+            .contains("--path DIR/ci    # DIR: the path of octopod in")
+    );
     assert!(by_path.contains("git URL") && by_path.contains("path of a checkout in the job"), "{by_path}");
     let registry = written("d", NewArgs { registry: Some("mine".to_owned()), git: None, ..git("") });
     assert!(registry.contains("cargo install --locked --registry mine octopod-ci"), "{registry}");
