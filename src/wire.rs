@@ -27,6 +27,7 @@ mod report_request;
 mod stage;
 mod stress;
 mod test;
+mod thread;
 mod time;
 mod trace;
 mod warning;
@@ -56,6 +57,7 @@ pub use stress::{
     StressCpu, cpus_per_lane,
 };
 pub use test::{TestPhase, TestStep};
+pub use thread::{MAX_THREADS, ThreadRow};
 pub use time::{Clock, LATENESS_BUCKETS, Lateness, Timers, lateness_bucket};
 pub use trace::{
     EVENTS_IN_RECORD, FIRST_PROGRAM_EVENT, MAX_TRACE_PART_BYTES, PROGRAM_EVENT, PanicEvents, RecordedEvent,
@@ -120,6 +122,8 @@ pub enum Record<S> {
     Warning(Warning<S>),
     /// When a description by firmware, the boot loader or the command line is wrong, and the run continues.
     Defect(Defect<S>),
+    /// Before the verdict, for each thread that has not ended, of the first [`MAX_THREADS`], and for the one that used its stack most deeply.
+    Thread(ThreadRow<S>),
     /// When the program has measured something.
     Figure(Figure<S>),
     /// When a part of the kernel has determined something that a program may check.

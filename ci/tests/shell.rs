@@ -55,6 +55,7 @@ fn commands_are_answered(shell: &mut Terminal) {
     let help = shell.ask("help");
     for name in [
         "cpus",
+        "threads",
         "mem",
         "irq",
         "timers",
@@ -71,6 +72,8 @@ fn commands_are_answered(shell: &mut Terminal) {
     assert!(shell.ask("help offline").contains("usage: offline CPU | offline CPU break\r\n"));
     let cpus = shell.ask("cpus");
     assert_eq!(cpus.lines().filter(|line| line.contains(" online ")).count(), 4, "{cpus}");
+    let threads = shell.ask("threads");
+    assert!(threads.lines().any(|line| line.contains(" main ") && line.contains(" running ")), "{threads}");
     assert!(shell.ask("mem").contains("managed by the allocator"));
     let map = shell.ask("mem map");
     assert!(map.contains("kernel image") && map.contains("usable"), "{map}");

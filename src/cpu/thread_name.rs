@@ -4,7 +4,7 @@
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// The name of a thread, cut off after [`NAME_BYTES`].
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadName {
     bytes: [u8; NAME_BYTES],
     length: u8,

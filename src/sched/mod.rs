@@ -14,6 +14,8 @@ mod inbox;
 mod join;
 #[cfg(any(target_os = "none", all(test, loom)))]
 mod leaving;
+#[cfg(target_os = "none")]
+mod links;
 mod notice;
 pub mod policy;
 mod state;
@@ -73,9 +75,11 @@ pub mod work;
 #[cfg(target_os = "none")]
 pub(crate) use mechanism::{counts, policy};
 #[cfg(target_os = "none")]
-pub(crate) use stack::{deepest_use as deepest_stack_use, release_cached as release_stacks};
+pub(crate) use stack::release_cached as release_stacks;
 #[cfg(target_os = "none")]
 pub(crate) use start::start;
+#[cfg(target_os = "none")]
+pub(crate) use thread::{deepest as deepest_thread, list_all as list_threads};
 #[cfg(all(target_os = "none", feature = "selftest"))]
 pub(crate) use {
     blocking::park_and_wake, idle_set::contains as is_idle, mechanism::queued, mechanism::slice_end_ns,

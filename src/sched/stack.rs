@@ -4,12 +4,13 @@
 //! thread. They are unmapped under memory pressure, and before free frames are counted ([`release_cached`]).
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
 
-use crate::cpu::IrqGuard;
+use super::entity::{Affinity, ThreadId};
 use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{CpuId, IrqGuard, ThreadName};
 use crate::memory::Mapping;
 use crate::memory::frames::FRAME_BYTES;
 use crate::per_cpu;
@@ -25,27 +26,59 @@ const USUAL_PAGES: usize = DEFAULT_STACK_BYTES / FRAME_BYTES + 1;
 /// The stacks that a CPU keeps.
 const MOST_CACHED: usize = 8;
 
-/// The stacks that a CPU keeps. Other CPUs lock them only to release them.
-type Cached = SpinLock<Vec<Mapping, MOST_CACHED>>;
+/// The stacks that a CPU keeps, each with how many of its pages were used. Other CPUs lock them only to release them.
+type Cached = SpinLock<Vec<(Mapping, u32), MOST_CACHED>>;
 
 per_cpu! {
     static CACHED: Cached = SpinLock::new(Vec::new());
 }
 crate::name_lock!(per_cpu CACHED);
 
-/// The deepest use of a stack that was unmapped, in bytes.
-static DEEPEST: AtomicUsize = AtomicUsize::new(0);
+/// The deepest use of a stack by a thread that has ended, in pages.
+static DEEPEST: AtomicU32 = AtomicU32::new(0);
+
+/// The thread that has used its stack so deeply.
+static DEEPEST_THREAD: SpinLock<Option<EndedThread>> = SpinLock::new(None);
+crate::name_lock!(DEEPEST_THREAD);
+
+/// A thread that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndedThread {
+    pub(super) id: ThreadId,
+    pub(super) name: ThreadName,
+    pub(super) cpu: CpuId,
+    pub(super) affinity: Affinity,
+    pub(super) stack: StackUse,
+}
+
+/// How much of a thread's stack was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackUse {
+    /// The size of the stack in bytes, with the thread's control block.
+    pub bytes: usize,
+    /// How much of it was written, in bytes: from its end down to its lowest page that was.
+    pub used_bytes: usize,
+    /// Whether the thread itself has used so much. If not, an earlier thread of the same stack has, and this one at most as much.
+    pub is_own: bool,
+}
 
 /// Calls `f` with the stacks that this CPU keeps.
 #[inline(always)]
-fn with_cached<R>(f: impl FnOnce(&mut Vec<Mapping, MOST_CACHED>) -> R) -> R {
+fn with_cached<R>(f: impl FnOnce(&mut Vec<(Mapping, u32), MOST_CACHED>) -> R) -> R {
     let guard = IrqGuard::new();
     CACHED.with(&guard, |cached| f(&mut cached.lock(&guard)))
 }
 
 /// A thread's stack. Its drop frees it, or leaves it to the next thread.
 #[derive(Debug)]
-pub(crate) struct Stack(Option<Mapping>);
+pub(crate) struct Stack {
+    /// Only the drop takes it.
+    mapping: Option<Mapping>,
+    /// How many of its pages earlier threads have used.
+    used_before: u32,
+    /// How many of its pages were used when its thread ended; before, as many as earlier threads have used.
+    used_at_end: AtomicU32,
+}
 
 impl Stack {
     /// Allocates a stack of at least `bytes`. `None` without memory.
@@ -54,16 +87,50 @@ impl Stack {
     pub(crate) fn alloc(bytes: usize) -> Option<Stack> {
         let pages = bytes.div_ceil(FRAME_BYTES);
         if pages == USUAL_PAGES
-            && let Some(mapping) = with_cached(Vec::pop)
+            && let Some((mapping, used)) = with_cached(Vec::pop)
         {
-            return Some(Stack(Some(mapping)));
+            return Some(Stack::of(mapping, used));
         }
-        Mapping::new(pages).ok().map(|mapping| Stack(Some(mapping)))
+        Mapping::new(pages).ok().map(|mapping| Stack::of(mapping, 0))
+    }
+
+    fn of(mapping: Mapping, used_before: u32) -> Stack {
+        Stack { mapping: Some(mapping), used_before, used_at_end: AtomicU32::new(used_before) }
     }
 
     fn mapping(&self) -> &Mapping {
-        // Only the drop takes it.
-        self.0.as_ref().expect("a stack has a mapping")
+        self.mapping.as_ref().expect("a stack has a mapping")
+    }
+
+    /// Returns how much of the stack was used. **Context:** any; the thread may run.
+    ///
+    /// By the dirty bits of its pages, which cost the thread nothing. A pattern to compare with would have to be written at the start of each
+    /// thread: the whole stack, or the result depends on which words a function happens to write. The bits stay when a stack is used again:
+    /// to clear them takes a flush of all TLBs. So what earlier threads have used is kept beside the stack.
+    pub(super) fn usage(&self) -> StackUse {
+        let used = self.used_pages();
+        StackUse {
+            bytes: self.mapping().bytes(),
+            used_bytes: used as usize * FRAME_BYTES,
+            is_own: used > self.used_before,
+        }
+    }
+
+    /// Returns how many pages were used: without one between that was not written, since a function with a frame of more than a page writes to
+    /// each page of it first.
+    #[inline(always)]
+    fn used_pages(&self) -> u32 {
+        self.mapping().written_pages_from_end(self.used_before)
+    }
+
+    /// Notes how much of the stack was used, by a thread that has ended. **Context:** its CPU, which has left the stack.
+    #[inline(always)]
+    pub(super) fn note_end(&self, guard: &IrqGuard, thread: impl FnOnce(StackUse) -> EndedThread) {
+        let used = self.used_pages();
+        self.used_at_end.store(used, Ordering::Relaxed);
+        if used > DEEPEST.load(Ordering::Relaxed) {
+            note_deepest(guard, thread(self.usage()));
+        }
     }
 
     /// Returns the addresses of the stack.
@@ -81,27 +148,23 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let Some(mapping) = self.0.take() else { return };
-        let unmapped = if mapping.pages() == USUAL_PAGES {
-            with_cached(|cached| cached.push(mapping)).err()
-        } else {
-            Some(mapping)
-        };
-        if let Some(mapping) = unmapped {
-            unmap(mapping);
+        let Some(mapping) = self.mapping.take() else { return };
+        if mapping.pages() == USUAL_PAGES {
+            let used = *self.used_at_end.get_mut();
+            // The result is dropped, and unmapped, after the lock is released.
+            let _unmapped = with_cached(|cached| cached.push((mapping, used))).err();
         }
     }
 }
 
-/// Unmaps a stack, and notes how deep it was used.
 #[cold]
-fn unmap(stack: Mapping) {
-    DEEPEST.fetch_max(depth_of_use(&stack), Ordering::Relaxed);
-}
-
-/// The bytes of a stack from its end down to the lowest page that was written.
-fn depth_of_use(stack: &Mapping) -> usize {
-    stack.lowest_written_page().map_or(0, |page| (stack.pages() - page) * FRAME_BYTES)
+#[inline(never)]
+fn note_deepest(guard: &IrqGuard, thread: EndedThread) {
+    let mut deepest = DEEPEST_THREAD.lock(guard);
+    let pages = (thread.stack.used_bytes / FRAME_BYTES) as u32;
+    if DEEPEST.fetch_max(pages, Ordering::Relaxed) < pages {
+        *deepest = Some(thread);
+    }
 }
 
 /// Unmaps the stacks that the CPUs keep. Returns whether there were any. Their frames are free after a flush
@@ -115,15 +178,15 @@ pub(crate) fn release_cached() -> bool {
             let guard = IrqGuard::new();
             let Some(stack) = cached.lock(&guard).pop() else { break };
             drop(guard);
-            unmap(stack);
+            drop(stack);
             has_released = true;
         }
     }
     has_released
 }
 
-/// The deepest use of a stack that was unmapped, in bytes: its pages that were written, with the thread's control block.
+/// Returns the thread that has used its stack most deeply, of those that have ended. Does not wait: `None` also if another CPU notes one.
 /// **Context:** any.
-pub(crate) fn deepest_use() -> usize {
-    DEEPEST.load(Ordering::Relaxed)
+pub(super) fn deepest_ended() -> Option<EndedThread> {
+    DEEPEST_THREAD.try_lock(&IrqGuard::new()).and_then(|deepest| *deepest)
 }

@@ -12,11 +12,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
 use super::join::JoinWord;
+use super::links::Links;
 use super::locals::Locals;
 use super::references::References;
-use super::stack::Stack;
+use super::stack::{EndedThread, Stack, StackUse};
 use super::state::{Phase, ThreadState};
-use super::thread_list::Links;
 use crate::cpu::thread::{self, Thread as Header};
 use crate::cpu::{CpuId, CpuSet, IrqGuard, ThreadName};
 
@@ -45,7 +45,7 @@ pub(crate) struct Tcb {
     /// The affinity that the thread has, or is about to have: see [`want_affinity`](Self::want_affinity).
     affinity: AtomicU64,
     /// Its place on the list of threads.
-    links: Links,
+    links: Links<Tcb>,
     /// Whether it may run elsewhere while no CPU of its affinity is online, and returns by itself.
     may_leave: bool,
     /// The values of its thread-local variables. The thread alone uses them.
@@ -63,6 +63,7 @@ unsafe impl Send for Tcb {}
 
 impl Tcb {
     /// Creates the block of a thread with its own reference and one for the creator. [`init_in_place`](Self::init_in_place) must follow.
+    #[inline(always)]
     pub(crate) fn new(
         attributes: Attributes,
         affinity: Affinity,
@@ -173,7 +174,7 @@ impl Tcb {
     }
 
     /// Returns its place on the list of threads.
-    pub(super) fn links(&self) -> &Links {
+    pub(super) fn links(&self) -> &Links<Tcb> {
         &self.links
     }
 
@@ -192,6 +193,26 @@ impl Tcb {
     #[inline(always)]
     pub(super) fn locals(&self) -> &Locals {
         &self.locals
+    }
+
+    /// Returns how much of its stack was used; `None` for the BSP's first thread, whose stack is the boot's. **Context:** the thread is on the
+    /// list of threads, which is locked, or the caller has a reference.
+    pub(super) fn stack_use(&self) -> Option<StackUse> {
+        // SAFETY: the cell must not change while this borrows its content. The last reference alone takes the stack (`free`), and the
+        // thread has its own one while it is on the list.
+        unsafe { &*self.stack.as_ptr() }.as_ref().map(Stack::usage)
+    }
+
+    /// Notes how much of its stack was used. **Context:** the CPU that has left the thread, which has ended, before its own reference is given
+    /// up.
+    pub(super) fn note_stack_use(&self, guard: &IrqGuard) {
+        // SAFETY: the cell must not change while this borrows its content. The last reference alone takes the stack (`free`), and the
+        // thread has its own one still.
+        if let Some(stack) = unsafe { &*self.stack.as_ptr() } {
+            let (id, name, affinity) = (self.id(), self.name, self.affinity());
+            let cpu = crate::cpu::current();
+            stack.note_end(guard, |stack| EndedThread { id, name, cpu, affinity, stack });
+        }
     }
 
     /// Returns what FS base has to address while the thread runs.
@@ -232,6 +253,8 @@ pub(super) fn write_current_name(f: &mut fmt::Formatter<'_>) -> fmt::Result {
 ///
 /// # Safety
 /// There is no reference any more.
+#[cold]
+#[inline(never)]
 unsafe fn free(block: NonNull<Tcb>) {
     // The block lies in the memory that the stack's drop frees, so the stack leaves it first.
     // SAFETY: the block is valid until its stack is dropped.

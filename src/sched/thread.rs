@@ -8,12 +8,15 @@
 //! assert_eq!(worker.join(), 42);
 //! ```
 
+mod listing;
 mod scope;
 
 use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+pub use listing::{ThreadInfo, ThreadState, list};
+pub(crate) use listing::{deepest, list_all};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
 use super::blocking::{WakeTimer, begin_block, block_until, deadline_after};
@@ -24,6 +27,7 @@ use super::mechanism;
 pub use super::spawn::SpawnError;
 use super::spawn::{self, How, ResultPlace};
 use super::stack::DEFAULT_STACK_BYTES;
+pub use super::stack::StackUse;
 use super::state::Wait;
 pub use super::sync;
 use super::tcb::{Tcb, ThreadRef};

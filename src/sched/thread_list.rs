@@ -5,9 +5,7 @@
 //!
 //! The lock of a list also keeps the affinities of its threads from changes: see [`leaving`](super::leaving).
 
-use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::entity::Affinity;
 use super::leaving::Leaving;
@@ -17,20 +15,6 @@ use crate::cpu::{self, IrqGuard};
 use crate::per_cpu;
 use crate::smp;
 use crate::sync::SpinLock;
-
-/// The links of a thread, which belong to the holder of its list's lock.
-pub(super) struct Links {
-    next: Cell<*const Tcb>,
-    previous: Cell<*const Tcb>,
-    /// The CPU whose list it is: set before other CPUs know the thread.
-    cpu: AtomicU32,
-}
-
-impl Links {
-    pub(super) const fn new() -> Links {
-        Links { next: Cell::new(ptr::null()), previous: Cell::new(ptr::null()), cpu: AtomicU32::new(0) }
-    }
-}
 
 /// The threads that were spawned on a CPU, the newest first.
 struct List {
@@ -57,6 +41,8 @@ fn check(affinity: Affinity) -> Result<(), NoCpu> {
     let stays = |cpu: &smp::Cpu| cpu.is_online() && !LEAVING.is(cpu.id());
     let is_any = match affinity {
         Affinity::Any => true,
+        // This CPU runs the caller, so it is online if it does not leave.
+        Affinity::Pinned(only) if only == cpu::current() => !LEAVING.is(only),
         Affinity::Pinned(only) => smp::cpus().get(only.index()).is_some_and(stays),
         Affinity::Set(set) => smp::online().any(|cpu| set.contains(cpu.id()) && stays(cpu)),
     };
@@ -70,12 +56,13 @@ fn check(affinity: Affinity) -> Result<(), NoCpu> {
 ///
 /// # Safety
 /// The thread is on no list. It is valid and stays where it is until [`remove`].
+#[inline(always)]
 pub(super) unsafe fn add(guard: &IrqGuard, thread: &Tcb) -> Result<(), NoCpu> {
     THREADS.with(guard, |threads| {
         let mut list = threads.lock(guard);
         check(thread.affinity())?;
         let links = thread.links();
-        links.cpu.store(cpu::current().0, Ordering::Relaxed);
+        links.set_cpu(cpu::current());
         links.next.set(list.first);
         // SAFETY: the address must be null or that of a valid thread: it is on the list, and its caller of `add` guarantees that.
         if let Some(first) = unsafe { list.first.as_ref() } {
@@ -90,6 +77,7 @@ pub(super) unsafe fn add(guard: &IrqGuard, thread: &Tcb) -> Result<(), NoCpu> {
 ///
 /// # Safety
 /// [`add`] has put it there, and this is called once.
+#[inline(always)]
 pub(super) unsafe fn remove(guard: &IrqGuard, thread: &Tcb) {
     let links = thread.links();
     let Some(threads) = of(thread) else { return };
@@ -108,8 +96,7 @@ pub(super) unsafe fn remove(guard: &IrqGuard, thread: &Tcb) {
 
 /// Returns the list that a thread is on.
 fn of(thread: &Tcb) -> Option<&'static SpinLock<List>> {
-    let cpu = thread.links().cpu.load(Ordering::Relaxed);
-    smp::cpus().get(cpu as usize).and_then(|cpu| cpu.get(THREADS))
+    smp::cpus().get(thread.links().cpu().index()).and_then(|cpu| cpu.get(THREADS))
 }
 
 impl List {
@@ -133,6 +120,22 @@ pub(super) fn for_each(mut f: impl FnMut(&Tcb)) {
         let guard = IrqGuard::new();
         threads.lock(&guard).for_each(&mut f);
     }
+}
+
+/// As [`for_each`], but does not wait: returns the number of CPUs whose list was locked, whose threads are left out.
+///
+/// **Context:** any.
+pub(super) fn try_for_each(mut f: impl FnMut(&Tcb)) -> usize {
+    let guard = IrqGuard::new();
+    let lists = smp::cpus().iter().filter_map(|cpu| cpu.get(THREADS));
+    let mut locked = 0;
+    for threads in lists {
+        match threads.try_lock(&guard) {
+            Some(list) => list.for_each(&mut f),
+            None => locked += 1,
+        }
+    }
+    locked
 }
 
 /// Stores the affinity that a thread is to have, if it can have it.

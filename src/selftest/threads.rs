@@ -6,6 +6,7 @@ mod deferring;
 mod foreign_locks;
 mod moving;
 mod preempting;
+mod stacks;
 mod staying;
 mod tasks;
 mod values;
@@ -16,7 +17,6 @@ use core::time::Duration;
 
 use super::check::{CheckResult, ensure, send_facts};
 use crate::cpu::{self, CpuSet};
-use crate::memory::frames::FRAME_BYTES;
 use crate::sched;
 use crate::smp;
 use crate::sync::SpinLockIrq;
@@ -57,7 +57,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += deferring::run()?;
         spawned += tasks::run()?;
     }
-    spawned += deep_stack()?;
+    spawned += stacks::run()?;
     log::info!("threads: {spawned} threads on {cpus} CPUs, all ended");
     send_facts("selftest.threads", &[("threads", spawned)]);
     Ok(())
@@ -71,26 +71,6 @@ fn results() -> CheckResult<u64> {
     let expected = (0..count).map(|number| number * number).sum::<u64>();
     ensure!(sum == expected, "threads: the results add up to {sum}, not {expected}");
     Ok(count)
-}
-
-/// A thread uses most of its stack, which is seen when the stack is unmapped.
-fn deep_stack() -> CheckResult<u64> {
-    const STACK: usize = 128 * 1024;
-    const USED: usize = 80 * 1024;
-    let spawned = Builder::new().name("deep").stack_size(STACK).spawn(|| {
-        let ballast = [1_u8; USED];
-        core::hint::black_box(&ballast)[USED - 1] == 1
-    });
-    ensure!(
-        spawned.is_ok_and(thread::JoinHandle::join),
-        "threads: a stack of {STACK} bytes does not hold {USED}"
-    );
-    let deepest = sched::deepest_stack_use();
-    ensure!(
-        (USED..STACK + 2 * FRAME_BYTES).contains(&deepest),
-        "threads: the deepest use of a stack is {deepest} bytes, where a thread has used {USED}"
-    );
-    Ok(1)
 }
 
 /// A pinned thread runs on its CPU.

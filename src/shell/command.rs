@@ -10,6 +10,8 @@ pub(crate) enum Command {
     Help(Option<usize>),
     /// The state of each CPU.
     Cpus,
+    /// The threads.
+    Threads,
     /// A view of memory.
     Memory(View),
     /// The interrupt counts.

@@ -28,6 +28,8 @@ mod session;
 #[cfg(target_os = "none")]
 mod state;
 #[cfg(target_os = "none")]
+mod threads;
+#[cfg(target_os = "none")]
 mod timers;
 #[cfg(target_os = "none")]
 mod tracing;

@@ -10,7 +10,7 @@ use super::keys::{Key, Keys};
 use super::parse::{Vocabulary, parse};
 use super::state::Session;
 use super::table::ROWS;
-use super::{backtrace, cpus, error, irq, memory, timers, tracing, work};
+use super::{backtrace, cpus, error, irq, memory, threads, timers, tracing, work};
 use crate::apic::serial_input;
 use crate::bench;
 use crate::boot::BootInfo;
@@ -201,6 +201,10 @@ impl Session<'_> {
             }
             Command::Cpus => {
                 cpus::list();
+                Ok(())
+            }
+            Command::Threads => {
+                threads::list();
                 Ok(())
             }
             Command::Memory(view) => memory::show(view, self.boot),

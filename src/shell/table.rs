@@ -85,6 +85,12 @@ pub(crate) const ROWS: &[Row] = &[
         make: |_| Some(Command::Cpus),
     },
     Row {
+        name: "threads",
+        forms: &[ALONE],
+        about: "show the state, the affinity and the deepest use of the stack of each thread",
+        make: |_| Some(Command::Threads),
+    },
+    Row {
         name: "mem",
         forms: &[
             ALONE,

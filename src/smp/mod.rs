@@ -16,6 +16,7 @@ pub mod hotplug;
 mod lock_stall;
 mod nmi;
 mod online_set;
+mod pinned;
 mod scheduler;
 mod send;
 mod shootdown;

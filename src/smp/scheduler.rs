@@ -6,7 +6,7 @@
 use core::cell::Cell;
 
 use super::Cpu;
-use super::hotplug::{Affinity, PinnedThreads};
+use super::pinned::{Affinity, PinnedThreads};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard};

@@ -27,6 +27,7 @@ pub(crate) fn problem(report: &Report) -> Option<String> {
         ("vectors", report.interrupts.len(), MAX_VECTORS),
         ("CPUs with timers", report.lateness.len(), MAX_OF_A_KIND),
         ("warnings", report.warnings.len(), MAX_OF_A_KIND),
+        ("threads", report.threads.len(), MAX_OF_A_KIND),
         ("regions", memory.map_or(0, |memory| memory.regions.len()), MAX_OF_A_KIND),
         ("zones", memory.map_or(0, |memory| memory.zones.len()), MAX_OF_A_KIND),
         ("counts of calls", memory.map_or(0, |memory| memory.calls.len()), MAX_OF_A_KIND),

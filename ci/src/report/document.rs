@@ -8,7 +8,7 @@ use std::path::Path;
 
 use octopod::wire::{
     Boot, Clock, Cpu, Events, Fact, Figure, FrameCounts, Memory, MemoryRegion, PageTables, TestPhase,
-    TestStep, Timers,
+    TestStep, ThreadRow, Timers,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,9 @@ pub struct Report {
     /// The program's own figures, in the order in which they came.
     #[serde(default)]
     pub figures: Vec<FigureReport>,
+    /// The threads that had not ended at the end of the work, and the one that used its stack most deeply.
+    #[serde(default)]
+    pub threads: Vec<ThreadRow<String>>,
     /// The facts that parts of the kernel have determined.
     #[serde(default)]
     pub facts: Vec<Fact<String>>,
@@ -294,6 +297,7 @@ impl Report {
             timers: seen.timers.clone(),
             lateness: lateness::reports(seen),
             figures: seen.figures.iter().map(FigureReport::of).collect(),
+            threads: seen.threads.clone(),
             facts: seen.facts.clone(),
             events: seen.events,
             warnings: warning::reports(seen),

@@ -2,7 +2,7 @@
 
 use octopod::wire::{
     Bench, Boot, Cpu, Cycles, Events, Fact, Figure, Interrupts, Lateness, LockWait, Memory, MemoryRegion,
-    StagesUs, Stress, StressCpu, Verdict, Warning,
+    StagesUs, Stress, StressCpu, ThreadRow, Verdict, Warning,
 };
 
 use crate::base::VerdictKind;
@@ -153,6 +153,16 @@ pub fn hostile() -> Report {
     seen.regions.iter_mut().for_each(|region| region.owner = word());
     seen.boot_stages.iter_mut().for_each(|(name, _)| *name = word());
     seen.interrupts.iter_mut().for_each(|vector| vector.name = word());
+    seen.threads.push(ThreadRow {
+        id: 1,
+        name: word(),
+        state: word(),
+        cpu: 0,
+        affinity: word(),
+        stack_bytes: Some(36864),
+        stack_used_bytes: Some(8192),
+        is_own_use: false,
+    });
     seen.facts.push(Fact { subject: word(), name: word(), value: None, text: Some(word()) });
     seen.figures.push(Figure { name: word(), unit: word(), total: 1, count: 1 });
     seen.bench.push(Bench { name: word(), unit: word(), total: 1, operations: 1 });

@@ -271,11 +271,17 @@ impl Mapping {
         self.pages() * FRAME_BYTES as usize
     }
 
-    /// The lowest page that was written since the mapping was made, by the dirty bits (SDM Vol. 3A, 4.8). `None` if none was.
-    pub(crate) fn lowest_written_page(&self) -> Option<usize> {
+    /// Returns how many pages at the end of the mapping were written, without a page between that was not. `known`: so many were, as far as
+    /// the caller knows. By the dirty bits, which other CPUs may set meanwhile.
+    #[inline(always)]
+    pub(crate) fn written_pages_from_end(&self, known: u32) -> u32 {
         let is_written =
-            |page: &u32| Entry(page_entry(self.0.first + page).load(Ordering::Relaxed)).has(Flags::DIRTY);
-        (0..self.0.pages).find(is_written).map(|page| page as usize)
+            |page: u32| Entry(page_entry(self.0.first + page).load(Ordering::Relaxed)).has(Flags::DIRTY);
+        let mut written = known;
+        while written < self.0.pages && is_written(self.0.pages - 1 - written) {
+            written += 1;
+        }
+        written
     }
 
     /// The memory, as the previous owners of the frames left it.

@@ -102,12 +102,15 @@ pub(crate) fn counts() -> [(&'static str, u64); 7] {
         ("notices", sum(|counts| &counts.notices)),
         ("slices", sum(|counts| &counts.slices)),
         ("stranded", STRANDED.load(Ordering::Relaxed)),
-        ("affinities_broken", pinned::broken()),
+        ("affinities_broken", BROKEN.load(Ordering::Relaxed)),
     ]
 }
 
 /// Threads that were queued elsewhere because no CPU on which they may run is online.
 static STRANDED: AtomicU64 = AtomicU64::new(0);
+
+/// Threads that lost their affinity because their last CPU went offline.
+static BROKEN: AtomicU64 = AtomicU64::new(0);
 
 crate::panic_context! {
     // One line, and one for each CPU that has switched: what the panic is about must stay on a screen of 25.

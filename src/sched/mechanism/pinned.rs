@@ -1,9 +1,10 @@
 //! Threads that may run on no other CPU than the one that goes offline.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use heapless::Vec;
 
+use super::BROKEN;
 use super::placing::{note_change, switch_after};
 use crate::boot;
 use crate::console::{self, LineBuffer};
@@ -15,14 +16,6 @@ use crate::sched::thread_list::{self, LEAVING};
 use crate::smp;
 use crate::smp::hotplug::{Affinity as Pinned, PinnedThread, PinnedThreads};
 use crate::wire::{Record, Warning};
-
-/// The threads that lost their affinity because their last CPU went offline.
-static BROKEN: AtomicU64 = AtomicU64::new(0);
-
-/// Returns the number of threads that lost their affinity. **Context:** any.
-pub(super) fn broken() -> u64 {
-    BROKEN.load(Ordering::Relaxed)
-}
 
 /// How many threads a refusal names.
 const MOST_NAMED: usize = 16;
@@ -80,7 +73,7 @@ pub(in crate::sched) fn finish_offline(cpu: CpuId) {
     switch_after(IrqGuard::new());
 }
 
-/// The CPU stays online. Threads that it has sent away already, for want of another CPU, return.
+/// The CPU stays online. Threads that it has put on other queues already, where they may not run, return.
 fn restore(cpu: CpuId) {
     thread_list::for_each(|thread| {
         if thread.affinity() != Affinity::Any && thread.affinity().allows(cpu) {

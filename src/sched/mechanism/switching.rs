@@ -251,6 +251,7 @@ pub(in crate::sched) fn finish_switch(guard: &IrqGuard) {
 
 /// Releases a thread that has ended: wakes the one that waits for that, and gives up the thread's reference to itself.
 #[cold]
+#[inline(never)]
 fn release(guard: &IrqGuard, ended: &'static Tcb) {
     let waiter = core::ptr::with_exposed_provenance_mut::<Tcb>(ended.waiter.get());
     if let Some(waiter) = NonNull::new(waiter) {
@@ -258,6 +259,7 @@ fn release(guard: &IrqGuard, ended: &'static Tcb) {
         let waiter = unsafe { ThreadRef::from_raw(waiter) };
         wake_under(guard, &waiter, Wait::Event);
     }
+    ended.note_stack_use(guard);
     // SAFETY: `spawn` has put it on the list, and its CPU calls this once, when it has left the thread.
     unsafe { thread_list::remove(guard, ended) };
     // The last use: after it the one that joins the thread may free it.

@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use super::super::pinned::PinnedThreads;
 use super::super::{CallError, Stage};
-use super::{HotplugState, PinnedThreads};
+use super::HotplugState;
 use crate::apic::ApicError;
 use crate::apic::io_apic::IoApicError;
 use crate::cpu::CpuId;

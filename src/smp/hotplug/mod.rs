@@ -24,17 +24,16 @@
 
 mod error;
 mod lock;
-mod pinned;
 mod suspend;
 mod teardown;
 
 use core::cell::{Cell, OnceCell};
 
+pub use super::pinned::{Affinity, PinnedThread, PinnedThreads};
 pub use crate::sync::hotplug::HotplugState;
 pub use error::{OfflineError, OnlineError};
 #[cfg(feature = "faults")]
 pub(crate) use lock::is_operation_active;
-pub use pinned::{Affinity, PinnedThread, PinnedThreads};
 #[cfg(feature = "faults")]
 pub(crate) use teardown::close;
 pub(crate) use teardown::is_offline_requested;

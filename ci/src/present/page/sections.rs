@@ -285,6 +285,29 @@ pub(crate) fn events(report: &Report) -> Markup {
     }
 }
 
+/// Shows the threads at the end of the work, and how much of their stacks was used.
+pub(super) fn threads(report: &Report) -> Markup {
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), crate::base::numbers::bytes);
+    html! {
+        @if !report.threads.is_empty() { details {
+            summary { "Threads at the end of the work, and the one that used its stack most deeply" }
+            div.scroll.tall { table.wrap {
+                tr {
+                    th.number { "thread" } th { "name" } th { "state" } th.number { "CPU" } th { "may run on" }
+                    th.number { "stack" } th.number { "used" }
+                }
+                @for thread in &report.threads {
+                    tr {
+                        td.number { (thread.id) } td { (text(&thread.name)) } td { (text(&thread.state)) } td.number { (thread.cpu) }
+                        td { (text(&thread.affinity)) } td.number { (size(thread.stack_bytes)) }
+                        td.number { @if !thread.is_own_use { "at most " } (size(thread.stack_used_bytes)) }
+                    }
+                }
+            } }
+        } }
+    }
+}
+
 /// Shows the facts that parts of the kernel have determined.
 pub(super) fn facts(report: &Report) -> Markup {
     html! {

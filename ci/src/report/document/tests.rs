@@ -247,6 +247,16 @@ fn full() -> Report {
         lateness_ns: Cycles::default(),
         lateness_histogram: Default::default(),
     });
+    report.threads = vec![ThreadRow {
+        id: 1,
+        name: word(),
+        state: word(),
+        cpu: 1,
+        affinity: word(),
+        stack_bytes: Some(1),
+        stack_used_bytes: Some(1),
+        is_own_use: true,
+    }];
     report.facts = vec![Fact { subject: word(), name: word(), value: Some(1), text: Some(word()) }];
     report.figures = vec![FigureReport { name: word(), unit: word(), value: 1.0 }];
     report.tests = vec![TestReport { number: 1, passed: true, timed_out: false }];

@@ -99,6 +99,14 @@ fn problem(record: &Record<String>) -> Option<String> {
         }
         Record::Lateness(late) => first([cpu_number(late.cpu), of_buckets(&late.buckets_ns)]),
         Record::Timers(timers) => at_most("CPUs", timers.cpus, MAX_CPUS),
+        Record::Thread(thread) => {
+            let (used, bytes) = (thread.stack_used_bytes, thread.stack_bytes);
+            first([
+                cpu_number(thread.cpu),
+                at_most("bytes of a stack", bytes.unwrap_or(0), MAX_PHYSICAL),
+                at_most("used bytes of a stack", used.unwrap_or(0), bytes.unwrap_or(0)),
+            ])
+        }
         Record::Fact(fact) => {
             let is_one = fact.value.is_some() != fact.text.is_some();
             (!is_one).then(|| "a fact that is not either a number or a text".to_owned())

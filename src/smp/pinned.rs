@@ -7,7 +7,7 @@ use crate::cpu::ThreadName;
 /// What happens to threads that may run on no other CPU than the one that goes offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affinity {
-    /// They keep their affinity, so the CPU stays online: [`OfflineError::Pinned`](super::OfflineError::Pinned).
+    /// They keep their affinity, so the CPU stays online: [`OfflineError::Pinned`](super::hotplug::OfflineError::Pinned).
     Keep,
     /// They lose it, and move to other CPUs. Each is reported by a warning, and the report has their number.
     Break,

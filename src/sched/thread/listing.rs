@@ -1,0 +1,183 @@
+//! The list of threads, with how deeply each has used its stack.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::cpu::{CpuId, ThreadName};
+use crate::sched::entity::{Affinity, ThreadId};
+use crate::sched::stack::{self, EndedThread, StackUse};
+use crate::sched::state::Phase;
+use crate::sched::tcb::Tcb;
+use crate::sched::thread_list;
+use crate::smp;
+
+/// Where a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadState {
+    /// A CPU runs it.
+    Running,
+    /// It is on a run queue.
+    Ready,
+    /// It waits for an [`unpark`](super::Thread::unpark).
+    Parked,
+    /// It waits for an event: a lock, a time, the end of a thread.
+    Blocked,
+    /// It has ended.
+    Ended,
+}
+
+impl ThreadState {
+    /// Returns its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ThreadState::Running => "running",
+            ThreadState::Ready => "ready",
+            ThreadState::Parked => "parked",
+            ThreadState::Blocked => "blocked",
+            ThreadState::Ended => "ended",
+        }
+    }
+
+    const fn of(phase: Phase) -> ThreadState {
+        match phase {
+            Phase::Running => ThreadState::Running,
+            Phase::Queued => ThreadState::Ready,
+            Phase::Parking | Phase::Parked => ThreadState::Parked,
+            Phase::Blocking | Phase::Blocked => ThreadState::Blocked,
+            Phase::Exited => ThreadState::Ended,
+        }
+    }
+}
+
+impl fmt::Display for ThreadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A thread as it was when it was listed.
+#[derive(Clone, Copy)]
+pub struct ThreadInfo {
+    /// Its number.
+    pub id: ThreadId,
+    /// Where it was.
+    pub state: ThreadState,
+    /// The CPU that ran it, or had run it last.
+    pub cpu: CpuId,
+    /// The CPUs on which it may run.
+    pub affinity: Affinity,
+    /// How much of its stack was used; `None` for the thread that the boot has begun with.
+    pub stack: Option<StackUse>,
+    name: ThreadName,
+}
+
+impl ThreadInfo {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn of(thread: &Tcb) -> ThreadInfo {
+        let gs_base = thread.gs_base();
+        let ran_on = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(gs_base));
+        ThreadInfo {
+            id: thread.id(),
+            state: ThreadState::of(thread.state.phase()),
+            // One that has not run yet is on the list of the CPU that has spawned it.
+            cpu: ran_on.map_or(thread.links().cpu(), smp::Cpu::id),
+            affinity: thread.affinity(),
+            stack: thread.stack_use(),
+            name: thread.thread_name(),
+        }
+    }
+
+    fn of_ended(thread: EndedThread) -> ThreadInfo {
+        let EndedThread { id, name, cpu, affinity, stack } = thread;
+        ThreadInfo { id, state: ThreadState::Ended, cpu, affinity, stack: Some(stack), name }
+    }
+
+    fn used_bytes(&self) -> usize {
+        self.stack.map_or(0, |stack| stack.used_bytes)
+    }
+}
+
+impl fmt::Debug for ThreadInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Thread({} {:?} {} on cpu {})", self.id, self.name(), self.state, self.cpu)
+    }
+}
+
+/// The thread that has used its stack most deeply, as `name (number), N of M KiB`.
+impl fmt::Display for ThreadInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} {:?}", self.id, self.name())?;
+        match self.stack {
+            Some(StackUse { bytes, used_bytes, .. }) => {
+                write!(f, ", {} of {} KiB", used_bytes.div_ceil(1024), bytes / 1024)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the threads that have not ended, by their numbers. A thread that is spawned meanwhile may be missing.
+///
+/// **Context:** thread; it allocates. The threads of each CPU are listed with interrupts off.
+pub fn list() -> Vec<ThreadInfo> {
+    let mut count = 0;
+    thread_list::for_each(|_| count += 1);
+    // With room for some that are spawned before they are listed: nothing is allocated under a list's lock.
+    let mut threads = Vec::with_capacity(count + ROOM);
+    thread_list::for_each(|thread| {
+        if threads.len() < threads.capacity() {
+            threads.push(ThreadInfo::of(thread));
+        }
+    });
+    threads.sort_unstable_by_key(|thread| thread.id);
+    threads
+}
+
+/// How many threads may be spawned between the count and the list.
+const ROOM: usize = 64;
+
+/// Returns [`list`], and the thread that has used its stack most deeply if that has ended.
+pub(crate) fn list_all() -> Vec<ThreadInfo> {
+    let mut threads = list();
+    threads.extend(deepest().filter(|thread| thread.state == ThreadState::Ended));
+    threads
+}
+
+/// Returns the thread that has used its stack most deeply. Does not wait: threads of a list that another CPU has locked are left out.
+///
+/// **Context:** any.
+pub(crate) fn deepest() -> Option<ThreadInfo> {
+    let mut deepest = stack::deepest_ended().map(ThreadInfo::of_ended);
+    thread_list::try_for_each(|thread| {
+        let thread = ThreadInfo::of(thread);
+        // What an earlier thread of the stack has used, that one was counted for.
+        let is_own = thread.stack.is_some_and(|stack| stack.is_own);
+        if is_own && deepest.is_none_or(|deepest| thread.used_bytes() > deepest.used_bytes()) {
+            deepest = Some(thread);
+        }
+    });
+    deepest
+}
+
+crate::panic_context! {
+    // One line: what the panic is about must stay on a screen of 25.
+    "threads" => |out| {
+        let (mut count, mut running) = (0, 0);
+        let locked = thread_list::try_for_each(|thread| {
+            count += 1;
+            running += u32::from(thread.state.phase() == Phase::Running);
+        });
+        write!(out, "{count} threads, {running} of them run")?;
+        if locked > 0 {
+            write!(out, ", without those of {locked} locked lists")?;
+        }
+        match deepest() {
+            Some(thread) => write!(out, "; deepest stack: {thread}"),
+            None => Ok(()),
+        }
+    }
+}
