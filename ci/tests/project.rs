@@ -2,6 +2,7 @@
 //! runner. Then it is broken on purpose, and each time the right words are said.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -206,6 +207,41 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
     };
     both(&project.octopod(&["boot", "--debug"]));
     both(&on_host("bitmap"));
+}
+
+/// Nothing is built: each command is refused before.
+#[test]
+fn what_a_new_project_does_not_have_is_named_with_what_to_do() {
+    let project = Project::new("bare", &[]);
+    let manifest = project.folder.join("machines.toml").display().to_string();
+    project
+        .octopod(&["matrix"])
+        .expect(2, &[&manifest, "is not there; write rows into it", "[[row]]", "--rows FILE"]);
+    project.octopod(&["soak", "boots"]).expect(2, &["this command works on a checkout of octopod"]);
+    project.octopod(&["run", "--example", "hello"]).expect(2, &["no example `hello`", "; there is none"]);
+    // Of the settings, nothing is shown that was not typed.
+    let test = project.octopod(&["test"]);
+    test.expect(2, &["tip: `cargo test` builds the file"]);
+    assert!(!test.text.contains("--smp"), "{}", test.text);
+    let mut without_cargo = project.command(&project.launcher, &project.folder);
+    without_cargo.arg("boot").env("PATH", "/nowhere").env_remove("CARGO");
+    folder::said(&mut without_cargo)
+        .expect(2, &["cannot start cargo", "install Rust from https://rustup.rs"]);
+}
+
+/// What cannot be written whole is not there afterwards, so that it can be made again.
+#[test]
+fn a_project_that_cannot_be_written_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |limit: &str| {
+        let line = format!("{limit} exec \"$@\"");
+        let mut shell = folder::outside(Path::new("sh"));
+        shell.args(["-c", &line, "sh"]).arg(launcher()).args(["new", "hello", "--git", "file:///octopod"]);
+        folder::said(shell.current_dir(folder.path()))
+    };
+    made("ulimit -f 0;").expect(2, &["cannot write hello/", "File too large"]);
+    assert!(!folder.path().join("hello").exists());
+    made("").expect(0, &["7 files in hello"]);
 }
 
 #[test]

@@ -13,6 +13,10 @@ use clap::{Args, ValueEnum};
 use crate::base::Error;
 use crate::base::files::output;
 use crate::commands::new::placement::Placement;
+use crate::commands::new::source::Source;
+
+/// The program that cargo starts by the project's configuration.
+const LAUNCHER: &str = "octopod";
 
 /// Options of `new`.
 #[derive(Clone, Debug, Args)]
@@ -52,12 +56,8 @@ impl NewArgs {
     /// Does what is asked for. Returns the exit status.
     pub fn execute(&self) -> u8 {
         match self.write() {
-            Ok((files, placement)) => {
-                let folder = self.folder.display();
-                if let Some(note) = placement.note() {
-                    println!("{note}");
-                }
-                println!("{files} files in {folder}; next: cd {folder} && cargo run");
+            Ok(project) => {
+                println!("{}", project.text(which::which(LAUNCHER).is_ok()));
                 0
             }
             Err(error) => {
@@ -67,14 +67,30 @@ impl NewArgs {
         }
     }
 
-    /// Writes the project. Returns the number of files, and the project's place among workspaces.
-    fn write(&self) -> Result<(usize, Placement), Error> {
-        let name = self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name::check(name)?;
-        if self.folder.exists() {
-            return Err(Error::Usage(format!("{} exists already", self.folder.display())));
+    /// Writes the project: all of it or nothing.
+    fn write(&self) -> Result<Made, Error> {
+        let name = name::of(&self.folder)?;
+        // A link to nothing is there, too.
+        if self.folder.symlink_metadata().is_ok() {
+            let folder = self.folder.display();
+            return Err(Error::Usage(format!(
+                "{folder} exists already, and `new` makes the folder: choose another"
+            )));
         }
-        let source = self.source()?;
+        let source = Source::of(self.path.as_deref(), self.git.as_deref(), self.registry.as_deref())?;
+        if let Some(parent) = self.folder.parent() {
+            fs::create_dir_all(parent).map_err(Error::file("make the folder", parent))?;
+        }
+        fs::create_dir(&self.folder).map_err(Error::file("make the folder", &self.folder))?;
+        let placement = self.fill(&name, &source).inspect_err(|_| {
+            // All that is in it was written just now.
+            let _ = fs::remove_dir_all(&self.folder);
+        })?;
+        Ok(Made { folder: self.folder.clone(), files: self.template.files().len(), placement, source })
+    }
+
+    /// Writes the files into the folder.
+    fn fill(&self, name: &str, source: &Source) -> Result<Placement, Error> {
         let files = self.template.files();
         for (path, text) in files {
             let path = self.folder.join(path);
@@ -87,7 +103,33 @@ impl NewArgs {
                 .replace("{{launcher}}", &source.step);
             output::write(&path, text.as_bytes()).map_err(Error::file("write", &path))?;
         }
-        Ok((files.len(), placement::settle(&self.folder)?))
+        placement::settle(&self.folder)
+    }
+}
+
+/// A new project.
+#[derive(Debug)]
+struct Made {
+    folder: PathBuf,
+    /// The number of its files.
+    files: usize,
+    placement: Placement,
+    source: Source,
+}
+
+impl Made {
+    /// What was made, and the lines to type next. The project's runner is the launcher, so cargo has to find it.
+    fn text(&self, has_launcher: bool) -> String {
+        let folder = self.folder.to_string_lossy();
+        let quoted = shlex::try_quote(&folder).unwrap_or_else(|_| folder.clone());
+        let mut lines: Vec<String> = self.placement.note().into_iter().collect();
+        lines.push(format!("{} files in {folder}; next: cd {quoted} && cargo run", self.files));
+        if !has_launcher {
+            let install = &self.source.install_here;
+            lines
+                .push(format!("`cargo run` starts `{LAUNCHER}`, which is not in PATH; before it: {install}"));
+        }
+        lines.join("\n")
     }
 }
 

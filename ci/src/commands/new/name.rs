@@ -1,5 +1,7 @@
 //! The name of a project's package.
 
+use std::path::Path;
+
 use crate::base::Error;
 
 /// Rust's keywords, which cargo takes for no package's name.
@@ -17,6 +19,22 @@ const FOLDERS: [&str; 4] = ["build", "deps", "examples", "incremental"];
 /// Crates that a program has already.
 const CRATES: [&str; 7] = ["alloc", "core", "octopod", "proc-macro", "proc_macro", "std", "test"];
 
+/// The name of the package in a new folder: the folder's.
+///
+/// # Errors
+/// The folder has no name of its own, or one that is no name of a package.
+pub(super) fn of(folder: &Path) -> Result<String, Error> {
+    let Some(name) = folder.file_name() else {
+        let folder = folder.display();
+        return Err(Error::Usage(format!(
+            "\"{folder}\" is no folder that can be made: give the name of the project, as in `octopod new hello`"
+        )));
+    };
+    let name = name.to_string_lossy().into_owned();
+    check(&name)?;
+    Ok(name)
+}
+
 /// Refuses what cargo takes for no package's name, and the names of crates that every kernel has.
 ///
 /// # Errors
@@ -26,7 +44,7 @@ pub(super) fn check(name: &str) -> Result<(), Error> {
     let mut letters = name.chars();
     let is_word = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if !(letters.next().is_some_and(|first| first.is_ascii_alphabetic()) && letters.all(is_word)) {
-        return refused("ASCII letters, digits, - and _, a letter first");
+        return refused("that has ASCII letters, digits, - and _, a letter first");
     }
     if KEYWORDS.contains(&name) {
         return refused("it is a keyword of Rust");

@@ -4,15 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use crate::base::{Error, Workspace, WorkspaceKind};
-use crate::commands::new::NewArgs;
+
+/// The package of the kernel.
+const CRATE: &str = "octopod";
 
 /// The package of the launcher.
 const PACKAGE: &str = env!("CARGO_PKG_NAME");
 
 /// The source of octopod, for a manifest, for `cargo install`, and for a step of a workflow.
+#[derive(Debug)]
 pub(super) struct Source {
     pub(super) dependency: String,
     pub(super) install: String,
+    /// The same, for this machine.
+    pub(super) install_here: String,
     /// As the others except `dependency`, it has no path of this machine.
     pub(super) step: String,
 }
@@ -24,23 +29,25 @@ const STEP_OF_PATH: &str = "\
       # Or have the job check octopod out into the path that Cargo.toml names, relative to it.
       - run: echo '::error::Cargo.toml needs a git URL of octopod, or the path of a checkout in the job' && exit 1";
 
-impl NewArgs {
+impl Source {
     /// The source that is asked for, or the checkout that the launcher works on.
     ///
     /// # Errors
     /// There is neither; an option has a value that cannot be one.
-    pub(super) fn source(&self) -> Result<Source, Error> {
-        if let Some(url) = &self.git {
+    pub(super) fn of(
+        path: Option<&Path>,
+        git: Option<&str>,
+        registry: Option<&str>,
+    ) -> Result<Source, Error> {
+        if let Some(url) = git {
             return of_git(url);
         }
-        if let Some(name) = &self.registry {
+        if let Some(name) = registry {
             return of_registry(name);
         }
-        if let Some(path) = &self.path {
+        if let Some(path) = path {
             let root = fs::canonicalize(path).map_err(Error::file("find", path))?;
-            if !root.join("Cargo.toml").is_file() {
-                return Err(Error::Usage(format!("--path {}: no Cargo.toml is there", path.display())));
-            }
+            check(&root).map_err(|reason| Error::Usage(format!("--path {}: {reason}", path.display())))?;
             return of_path(&root);
         }
         match Workspace::find_or_here() {
@@ -51,6 +58,21 @@ impl NewArgs {
                     .to_owned(),
             )),
         }
+    }
+}
+
+/// Refuses a folder that has another package than octopod.
+fn check(root: &Path) -> Result<(), String> {
+    let manifest = root.join("Cargo.toml");
+    if !manifest.is_file() {
+        return Err("no Cargo.toml is there".to_owned());
+    }
+    let text = fs::read_to_string(&manifest).map_err(|error| format!("Cargo.toml: {error}"))?;
+    let table: toml::Table = text.parse().map_err(|error| format!("Cargo.toml: {error}"))?;
+    match table.get("package").and_then(|package| package.get("name")?.as_str()) {
+        Some(CRATE) => Ok(()),
+        Some(other) => Err(format!("the package there is {other}; give the folder of octopod's checkout")),
+        None => Err("no package is there; give the folder of octopod's checkout".to_owned()),
     }
 }
 
@@ -75,11 +97,10 @@ fn run(line: &str) -> String {
 fn of_path(root: &Path) -> Result<Source, Error> {
     let unusable = || Error::Usage(format!("--path {}: cargo takes only paths of UTF-8", root.display()));
     let path = root.to_str().ok_or_else(unusable)?;
-    if path.chars().any(char::is_control) {
-        return Err(Error::Usage(format!("--path {path:?} has a control character")));
-    }
+    let here = word(&format!("{path}/ci"), "--path")?;
     Ok(Source {
         dependency: format!("path = {}", text(path)),
+        install_here: format!("cargo install --locked --path {here}"),
         // The manifest has the path of this machine, and the README none.
         install: "cargo install --locked --path DIR/ci    # DIR: the path of octopod in Cargo.toml"
             .to_owned(),
@@ -88,17 +109,17 @@ fn of_path(root: &Path) -> Result<Source, Error> {
 }
 
 fn of_git(url: &str) -> Result<Source, Error> {
+    if url.trim().is_empty() {
+        return Err(Error::Usage("--git needs the address of a repository of octopod".to_owned()));
+    }
     let quoted = word(url, "--git")?;
+    let install = format!("cargo install --locked --git {quoted} {PACKAGE}");
     let step = match repository_on_github(url) {
         // The branch that cargo takes as well.
         Some(repository) => format!("- uses: {repository}@main"),
         None => format!("{}\n      - uses: ./octopod", run(&format!("git clone --depth 1 {quoted} octopod"))),
     };
-    Ok(Source {
-        dependency: format!("git = {}", text(url)),
-        install: format!("cargo install --locked --git {quoted} {PACKAGE}"),
-        step,
-    })
+    Ok(Source { dependency: format!("git = {}", text(url)), install_here: install.clone(), install, step })
 }
 
 /// `OWNER/REPOSITORY` of an address on GitHub, as a workflow names an action.
@@ -127,12 +148,14 @@ fn of_registry(name: &str) -> Result<Source, Error> {
         ));
     }
     let version = env!("CARGO_PKG_VERSION");
+    let install = format!("cargo install --locked --registry {name} {PACKAGE}");
     Ok(Source {
         dependency: format!("version = {}, registry = {}", text(version), text(name)),
-        install: format!("cargo install --locked --registry {name} {PACKAGE}"),
         step: format!(
             "# The job needs [registries.{name}] of cargo's configuration.\n      {}",
-            run(&format!("cargo install --locked --registry {name} {PACKAGE}"))
+            run(&install)
         ),
+        install_here: install.clone(),
+        install,
     })
 }

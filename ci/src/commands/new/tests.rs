@@ -25,7 +25,8 @@ fn a_project_has_no_placeholder_left_and_replaces_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("my-kernel");
         let args = NewArgs { template, ..on_git(folder.clone(), URL) };
-        assert_eq!(args.write().unwrap(), (template.files().len(), Placement::Alone));
+        let made = args.write().unwrap();
+        assert_eq!((made.files, made.placement), (template.files().len(), Placement::Alone));
         for (path, _) in template.files() {
             let text = read(&folder, path);
             assert!(!text.contains("{{"), "{path}: {text}");
@@ -35,7 +36,11 @@ fn a_project_has_no_placeholder_left_and_replaces_nothing() {
         assert_eq!(manifest["package"]["name"].as_str(), Some("my-kernel"));
         assert_eq!(manifest["dependencies"]["octopod"]["git"].as_str(), Some(URL));
         let again = args.write().unwrap_err().to_string();
-        assert!(again.ends_with("exists already"), "{again}");
+        assert!(again.contains("my-kernel exists already"), "{again}");
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let linked = on_git(link, URL).write().unwrap_err().to_string();
+        assert!(linked.contains("link exists already"), "{linked}");
     }
 }
 
@@ -84,6 +89,59 @@ fn a_workflow_uses_the_action_and_neither_it_nor_the_readme_has_a_path_of_a_mach
     let registry = written("d", NewArgs { registry: Some("mine".to_owned()), git: None, ..git("") });
     assert!(registry.contains("cargo install --locked --registry mine octopod-ci"), "{registry}");
     assert!(read(&parent.path().join("d"), "Cargo.toml").contains("registry = \"mine\" }"));
+}
+
+#[test]
+fn the_next_lines_can_be_typed_and_install_the_launcher_where_it_is_missing() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("my folder/hello");
+    let text = |source: NewArgs, has_launcher| {
+        let _ = fs::remove_dir_all(&folder);
+        NewArgs { folder: folder.clone(), ..source }.write().unwrap().text(has_launcher)
+    };
+    let shown = folder.display();
+    let next = format!("7 files in {shown}; next: cd '{shown}' && cargo run");
+    assert_eq!(text(on_git(PathBuf::new(), URL), true), next);
+    let checkout = Workspace::find().unwrap().root;
+    let missing = "`cargo run` starts `octopod`, which is not in PATH; before it: cargo install --locked";
+    let path = checkout.join("ci");
+    for (source, install) in [
+        (on_git(PathBuf::new(), URL), format!("--git {URL} octopod-ci")),
+        (
+            NewArgs { path: Some(checkout), git: None, ..on_git(PathBuf::new(), "") },
+            format!("--path {}", shlex::try_quote(path.to_str().unwrap()).unwrap()),
+        ),
+    ] {
+        assert_eq!(text(source, false), format!("{next}\n{missing} {install}"));
+    }
+}
+
+#[test]
+fn a_folder_without_a_name_and_a_source_without_octopod_are_refused_with_the_reason() {
+    for folder in ["", ".", "..", "a/..", "/"] {
+        let error = on_git(folder.into(), URL).write().unwrap_err().to_string();
+        assert!(error.contains("is no folder that can be made: give the name"), "{folder}: {error}");
+    }
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("hello");
+    let checkout = Workspace::find().unwrap().root;
+    let (none, broken) = (parent.path().join("none"), parent.path().join("broken"));
+    manifest(&none, "[workspace]\n");
+    manifest(&broken, "[package\n");
+    for (path, reason) in [
+        (checkout.join("ci"), "the package there is octopod-ci; give the folder of octopod's checkout"),
+        (checkout.join("docs"), "no Cargo.toml is there"),
+        (none, "no package is there"),
+        (broken, "Cargo.toml: TOML parse error"),
+    ] {
+        let args = NewArgs { path: Some(path), git: None, ..on_git(folder.clone(), "") };
+        let error = args.write().unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(error.verdict().status(), 2);
+    }
+    let error = on_git(folder.clone(), " ").write().unwrap_err().to_string();
+    assert!(error.contains("--git needs the address"), "{error}");
+    assert!(!folder.exists());
 }
 
 #[test]
@@ -136,7 +194,7 @@ fn a_project_in_a_checkout_is_a_workspace_of_its_own() {
         }
     }
     let folder = parent.join("hello");
-    let (_, placement) = on_git(folder.clone(), URL).write().unwrap();
+    let placement = on_git(folder.clone(), URL).write().unwrap().placement;
     assert_eq!(placement, Placement::Apart { above: parent.clone() });
     let note = placement.note().unwrap();
     assert!(note.contains(parent.to_str().unwrap()) && note.contains("[workspace]"), "{note}");
@@ -151,7 +209,7 @@ fn a_workspace_of_the_users_that_names_the_project_keeps_it() {
         manifest(&parent, workspace);
         let folder = parent.join("kernels/one");
         let _ = fs::remove_dir_all(&folder);
-        let (_, placement) = on_git(folder.clone(), URL).write().unwrap();
+        let placement = on_git(folder.clone(), URL).write().unwrap().placement;
         let root = metadata(&folder)["workspace_root"].as_str().unwrap().to_owned();
         (placement, root == parent.to_str().unwrap())
     };
