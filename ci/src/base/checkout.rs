@@ -77,7 +77,7 @@ impl Workspace {
         let found = Workspace::find()?;
         match found.kind {
             WorkspaceKind::Checkout => Ok(found),
-            _ => Err(Error::NoWorkspace { folder: found.root }),
+            _ => Err(Error::NoCheckout { folder: found.root }),
         }
     }
 

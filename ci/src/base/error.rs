@@ -1,7 +1,7 @@
 //! The errors of the launcher, each with the data that its message and its remedy need.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::VerdictKind;
@@ -22,6 +22,15 @@ pub enum Error {
     )]
     NoWorkspace {
         /// The folder where the search began.
+        folder: PathBuf,
+    },
+    /// The command needs a checkout of octopod.
+    #[error(
+        "this command works on a checkout of octopod, which {} is not: change to one, or name its folder by OCTOPOD_ROOT=DIR",
+        folder.display()
+    )]
+    NoCheckout {
+        /// The workspace that was found.
         folder: PathBuf,
     },
     /// A file has an invalid format.
@@ -102,10 +111,10 @@ pub enum Error {
         /// The remedy.
         advice: String,
     },
-    /// A program could not be started, or did not end in time.
-    #[error("{program}: {source}")]
+    /// A program could not be started.
+    #[error("cannot start {program}: {source}{}", advice(program, source))]
     Program {
-        /// Its name.
+        /// Its name or its command line.
         program: String,
         /// The error of the system.
         source: io::Error,
@@ -196,6 +205,16 @@ pub enum Error {
         /// The error of the system.
         source: io::Error,
     },
+    /// A file could not be copied.
+    #[error("cannot copy {} to {}: {source}", from.display(), to.display())]
+    Copy {
+        /// The file.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// Work of the launcher exceeded its time limit.
     #[error("{what} took longer than {} s", limit.as_secs())]
     TimedOut {
@@ -249,9 +268,48 @@ impl Error {
         move |source| Error::Unwritable { what, path, source }
     }
 
+    /// For `map_err`: names the file and its copy.
+    pub(crate) fn copy(from: &Path, to: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        move |source| Error::Copy { from, to, source }
+    }
+
     /// For `map_err`: names the action and the file.
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::File { action, path, source }
+    }
+}
+
+/// What to do about a program that cannot be started: cargo and its like come with Rust.
+fn advice(program: &str, error: &io::Error) -> &'static str {
+    let name = program.split(' ').next().map(Path::new).and_then(Path::file_name);
+    let is_of_rust = name.is_some_and(|name| name == "cargo" || name == "rustc" || name == "rustup");
+    match error.kind() {
+        io::ErrorKind::NotFound if is_of_rust => {
+            "; install Rust from https://rustup.rs, or put its programs into PATH"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_cargo_is_named_with_the_remedy() {
+        let text = |program: &str, kind: io::ErrorKind| {
+            Error::Program { program: program.to_owned(), source: kind.into() }.to_string()
+        };
+        let missing = text("cargo metadata", io::ErrorKind::NotFound);
+        assert!(
+            missing.starts_with("cannot start cargo metadata: entity not found; install Rust"),
+            "{missing}"
+        );
+        assert!(text("/a/rustc", io::ErrorKind::NotFound).contains("rustup.rs"));
+        for other in [text("qemu", io::ErrorKind::NotFound), text("cargo", io::ErrorKind::PermissionDenied)] {
+            assert!(!other.contains("rustup.rs"), "{other}");
+        }
     }
 }

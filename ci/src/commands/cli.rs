@@ -121,15 +121,19 @@ impl Cli {
     /// The command line is invalid (the error has a hint), or it asks for help.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let words = as_tests(without_cargo(words.into_iter().collect()));
-        let mut words = defaults::with_command(words);
+        let typed = defaults::with_command(words);
+        let mut words = typed.clone();
         if !words.iter().any(|word| word == "--help" || word == "-h") {
             words = settings::add(words, &command()).map_err(|error| {
                 let kind = clap::error::ErrorKind::Io;
                 clap::Error::raw(kind, format!("{error}\n")).with_cmd(&command())
             })?;
         }
-        let matches = command().try_get_matches_from(&words);
-        let matches = matches.map_err(|error| hints::add(error, &command(), &words))?;
+        let matches = command().try_get_matches_from(&words).map_err(|error| {
+            // What is wrong in the typed words is shown without the settings, which are not typed.
+            let error = command().try_get_matches_from(&typed).err().unwrap_or(error);
+            hints::add(error, &command(), &typed)
+        })?;
         Ok(Cli { words: words[1..].to_vec(), ..Cli::from_arg_matches(&matches)? })
     }
 

@@ -12,6 +12,9 @@ const RENAMED: [(&str, &str); 2] = [("--type", "--command LINE, or -c LINE"), ("
 pub(crate) fn add(mut error: clap::Error, grammar: &Command, words: &[OsString]) -> clap::Error {
     let hint = match error.kind() {
         ErrorKind::UnknownArgument => unknown_argument(&error, grammar, words),
+        ErrorKind::MissingRequiredArgument if words.get(1).is_some_and(|word| word == "test") => {
+            Some("`cargo test` builds the file and starts this command with it".to_owned())
+        }
         ErrorKind::InvalidSubcommand => Some(format!("the commands are {}", commands(grammar).join(", "))),
         _ => None,
     };
@@ -33,6 +36,10 @@ fn unknown_argument(error: &clap::Error, grammar: &Command, words: &[OsString]) 
     }
     let name = option.strip_prefix("--")?;
     let has_it = |known: &&Command| known.get_arguments().any(|arg| arg.get_long() == Some(name));
+    // It stands where it is none.
+    if grammar.find_subcommand(command).as_ref().is_some_and(has_it) {
+        return Some(format!("{option} is an option: it stands before --"));
+    }
     let owners: Vec<&str> = grammar.get_subcommands().filter(has_it).map(Command::get_name).collect();
     let (last, others) = owners.split_last()?;
     let owners =

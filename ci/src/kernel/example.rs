@@ -26,8 +26,11 @@ pub(crate) fn source(root: &Path, name: &str) -> Result<PathBuf, Error> {
     let folder = root.join(FOLDER);
     let candidates = [folder.join(format!("{name}.rs")), folder.join(name).join("main.rs")];
     candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let known = names(&folder).join(", ");
-        Error::Usage(format!("there is no example `{name}` in {}; there are {known}", folder.display()))
+        let known = match &*names(&folder) {
+            [] => "there is none".to_owned(),
+            known => format!("there are {}", known.join(", ")),
+        };
+        Error::Usage(format!("there is no example `{name}` in {}; {known}", folder.display()))
     })
 }
 
@@ -149,6 +152,8 @@ mod tests {
         let error = source(root, "c").unwrap_err();
         assert_eq!(error.verdict().status(), 2);
         assert!(error.to_string().ends_with("there are a, b"), "{error}");
+        let error = source(&root.join("examples"), "c").unwrap_err();
+        assert!(error.to_string().ends_with("examples; there is none"), "{error}");
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub fn prepare(
         None => None,
         Some(ovmf) => {
             let variables = folder.file("ovmf-variables.fd");
-            output::copy(&ovmf.variables, &variables).map_err(Error::file("copy", &ovmf.variables))?;
+            output::copy(&ovmf.variables, &variables).map_err(Error::copy(&ovmf.variables, &variables))?;
             Some(Flash { code: ovmf.code.clone(), variables })
         }
     };

@@ -84,7 +84,7 @@ impl RunFolder {
     pub fn adopt(&self, file: &Path, name: &str, is_users: bool) -> Result<PathBuf, Error> {
         let own = self.file(name);
         let put = if is_users { output::copy } else { output::link_or_copy };
-        put(file, &own).map_err(Error::file("copy", file))?;
+        put(file, &own).map_err(Error::copy(file, &own))?;
         Ok(own)
     }
 }

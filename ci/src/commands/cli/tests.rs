@@ -61,6 +61,8 @@ fn an_option_of_another_command_is_refused_with_a_hint() {
         (&["shell", "--type", "help"], "--type is now --command LINE, or -c LINE"),
         (&["boot", "--fault", "skip_sipi"], "--fault is now --inject NAME"),
         (&["--smp", "2", "boot"], "the command comes first: octopod boot"),
+        (&["test"], "`cargo test` builds the file and starts this command with it"),
+        (&["new", "--", "hello", "--path", "x"], "--path is an option: it stands before --"),
         (
             &["bot"],
             "the commands are boot, stress, bench, run, shell, gdb, test, matrix, soak, new, report, alloc-trace, doctor",

@@ -90,6 +90,13 @@ impl MatrixArgs {
         self.files(&workspace).check(Some(&workspace.root))?;
         let wanted = &self.selection;
         let file = self.rows.clone().unwrap_or_else(|| rows::file_of(&workspace));
+        if self.rows.is_none() && workspace.project().is_some() && !file.exists() {
+            return Err(Error::Usage(format!(
+                "{} is not there; write rows into it, such as\n{}\nor name another file by --rows FILE",
+                file.display(),
+                rows::EXAMPLE
+            )));
+        }
         let all = rows::read(&file, workspace.project())?;
         let rows = all.len();
         let asked_for = wanted.asked_for(all);
@@ -97,7 +104,7 @@ impl MatrixArgs {
         if asked_for.is_empty() && !wanted.names.is_empty() {
             let names = wanted.names.join(" or ");
             let file = file.display();
-            return Err(Error::Usage(format!("no row of {file} matches {names}; the rows are {rows}")));
+            return Err(Error::Usage(format!("no row of {file} matches {names}; it has {rows} rows")));
         }
         let folder = self.out.clone().unwrap_or_else(|| workspace.own().join("matrix"));
         let junit = self.junit.clone().unwrap_or_else(|| folder.join(JUNIT));

@@ -24,6 +24,13 @@ pub const FILE: &str = "config/machines.toml";
 /// The file of a project, in its package's folder.
 pub const PROJECT_FILE: &str = "machines.toml";
 
+/// A row for a project that has none yet.
+pub(super) const EXAMPLE: &str = "\
+[[row]]
+name = \"two CPUs\"
+run = \"run --smp 2\"
+expect = { status = 0, cpus = 2 }";
+
 /// The file of rows of a workspace.
 pub fn file_of(workspace: &Workspace) -> PathBuf {
     match workspace.project() {

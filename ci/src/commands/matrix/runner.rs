@@ -151,7 +151,7 @@ impl Runner {
         let folder = Scratch::new_in(&self.folder.join(KERNELS))?;
         let own = |file: &Path, name: &str| {
             let own = folder.path().join(name);
-            output::link_or_copy(file, &own).map_err(Error::file("copy", file)).map(|()| own)
+            output::link_or_copy(file, &own).map_err(Error::copy(file, &own)).map(|()| own)
         };
         let (path, symbols) =
             (own(&kernel.path, "octopod-kernel")?, own(&kernel.symbols, "octopod-symbols")?);

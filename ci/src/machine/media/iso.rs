@@ -62,7 +62,7 @@ impl Grub {
         let path = configuration.join("grub.cfg");
         fs::write(&path, script(command, command_line, modules)).map_err(Error::file("write", &path))?;
         let in_image = tree.join(KERNEL.trim_start_matches('/'));
-        output::link_or_copy(kernel, &in_image).map_err(Error::file("copy", kernel))?;
+        output::link_or_copy(kernel, &in_image).map_err(Error::copy(kernel, &in_image))?;
         for (index, module) in modules.iter().enumerate() {
             // Checks that it is a file of a plausible size.
             let bytes = input::read(&module.path, MAX_MODULE_BYTES)?;

@@ -121,3 +121,10 @@ fn a_row_has_time_on_a_busy_host_unless_it_names_its_own_limit() {
     assert_eq!(limit("boot --timeout 7"), std::time::Duration::from_secs(7));
     assert_eq!(limit("boot --timeout=7"), std::time::Duration::from_secs(7));
 }
+
+#[test]
+fn the_example_for_a_project_without_rows_is_a_row() {
+    let rows = parse(EXAMPLE, None).unwrap();
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!(row.launch(AccelChoice::Tcg).unwrap().machine.smp.cpus(), 2);
+}
