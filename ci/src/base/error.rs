@@ -281,7 +281,7 @@ impl Error {
     }
 }
 
-/// What to do about a program that cannot be started: cargo and its like come with Rust.
+/// The remedy for a program that cannot be started, if one is known: cargo and its like come with Rust.
 fn advice(program: &str, error: &io::Error) -> &'static str {
     let name = program.split(' ').next().map(Path::new).and_then(Path::file_name);
     let is_of_rust = name.is_some_and(|name| name == "cargo" || name == "rustc" || name == "rustup");

@@ -118,7 +118,7 @@ struct Made {
 }
 
 impl Made {
-    /// What was made, and the lines to type next. The project's runner is the launcher, so cargo has to find it.
+    /// The text for the user: the project, and the lines to type next. The project's runner is the launcher, so cargo has to find it.
     fn text(&self, has_launcher: bool) -> String {
         let folder = self.folder.to_string_lossy();
         let quoted = shlex::try_quote(&folder).unwrap_or_else(|_| folder.clone());
