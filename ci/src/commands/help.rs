@@ -41,10 +41,7 @@ const VARIABLES: [(&str, &str); 13] = [
     ("OCTOPOD_BOCHS=PATH", "as --bochs"),
     ("OCTOPOD_OVMF=DIR", "the folder of the UEFI firmware, for --boot uefi"),
     ("OCTOPOD_NEWEST_QEMU=1", "as --newest-qemu"),
-    (
-        "OCTOPOD_NO_INSTALL=1",
-        "install nothing; print the command instead (at a terminal the launcher asks first)",
-    ),
+    ("OCTOPOD_NO_INSTALL=1", "install nothing; print the command instead"),
     ("OCTOPOD_ROOT=DIR", "the checkout to work on, instead of the nearest one"),
     ("OCTOPOD_SMP=N", "as --smp, where neither the command line nor the project says it"),
     ("OCTOPOD_ACCEL=ACCEL", "as --accel, in the same way"),
