@@ -79,8 +79,8 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let queue = json!({ "name": "queue", "lines": ["104 interrupts", "on this CPU: 1"] });
     let contexts = panic["contexts"].as_array().unwrap();
     let names: BTreeSet<_> = contexts.iter().map(|context| context["name"].as_str().unwrap()).collect();
-    // With that of octopod.
-    assert_eq!(names, ["ark", "queue", "scheduler", "zoo"].into());
+    // With those of octopod.
+    assert_eq!(names, ["ark", "queue", "scheduler", "threads", "zoo"].into());
     assert!(contexts.contains(&queue), "{contexts:?}");
     assert_eq!(panic["called_from"], Value::Null);
 
