@@ -19,17 +19,23 @@ const MAX_ALLOWED_BYTES: usize = MAX_MESSAGE_BYTES - 2 * MAX_TEXT_BYTES - 160;
 /// Writes what there is room for, and an ellipsis in place of the rest.
 struct UpTo<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
-    room: usize,
+    /// In bytes; `None` behind the ellipsis.
+    room: Option<usize>,
+    /// Whether what was written last is a whole name, without the comma behind it.
+    is_name: bool,
 }
 
 impl fmt::Write for UpTo<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= self.room {
-            self.room -= text.len();
-            return self.f.write_str(text);
-        }
-        let is_first = core::mem::take(&mut self.room) > 0;
-        if is_first { self.f.write_str("...") } else { Ok(()) }
+        let Some(room) = self.room else { return Ok(()) };
+        self.room = room.checked_sub(text.len());
+        let written = match self.room {
+            Some(_) => text,
+            None if self.is_name => ", ...",
+            None => "...",
+        };
+        self.is_name = !text.ends_with(' ');
+        self.f.write_str(written)
     }
 }
 
@@ -107,7 +113,10 @@ impl fmt::Display for CommandLineError<'_> {
                     ValueError::NotBuiltIn { .. } => Ok(()),
                     _ => {
                         f.write_str(" (allowed: ")?;
-                        write!(UpTo { f: &mut *f, room: MAX_ALLOWED_BYTES }, "{parameter}")?;
+                        write!(
+                            UpTo { f: &mut *f, room: Some(MAX_ALLOWED_BYTES), is_name: false },
+                            "{parameter}"
+                        )?;
                         f.write_str(")")
                     }
                 }
@@ -117,3 +126,30 @@ impl fmt::Display for CommandLineError<'_> {
 }
 
 impl core::error::Error for CommandLineError<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Display, Formatter, Result, Write};
+    use std::string::ToString;
+
+    use super::UpTo;
+
+    /// A list of three names, with so much room.
+    struct Names(usize);
+
+    impl Display for Names {
+        fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+            let mut up_to = UpTo { f, room: Some(self.0), is_name: false };
+            ["one", ", ", "two", ", ", "ten"].into_iter().try_for_each(|text| up_to.write_str(text))
+        }
+    }
+
+    /// Also where what is shown uses all of the room, and where a comma is the first that has none.
+    #[test]
+    fn an_ellipsis_stands_for_what_has_no_room() {
+        let shown = [0, 3, 4, 5, 7, 8, 9, 12].map(|room| Names(room).to_string());
+        let (one, two) = ("one, ...", "one, two, ...");
+        assert_eq!(shown, ["...", one, one, one, one, two, two, two]);
+        assert_eq!(Names(13).to_string(), "one, two, ten");
+    }
+}
