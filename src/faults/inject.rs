@@ -9,6 +9,7 @@ use crate::boot::command_line::Named;
 use crate::boot::{Handoff, direct_map, pvh};
 use crate::heap::faults as heap_faults;
 use crate::memory::frames::faults as frame_faults;
+use crate::sched::faults as sched_faults;
 
 /// The injections of each module.
 const ALL: &[&[Injection]] = &[
@@ -43,7 +44,7 @@ pub fn at_entry(handoff: &Handoff) {
     }
 }
 
-/// Arms the faults that replace functions, those of the frame allocator and of the heap, and those of bring-up.
+/// Arms the faults that replace functions, those of the frame allocator, of the heap and of the scheduler, and those of bring-up.
 ///
 /// **Context:** the BSP, once, before functions are replaced.
 pub fn arm(parameters: &FaultParameters) {
@@ -51,6 +52,7 @@ pub fn arm(parameters: &FaultParameters) {
     parameters.program_fault.into_iter().for_each(ProgramFault::arm);
     bring_up::arm(parameters.stage);
     frame_faults::arm(parameters.fault.and_then(|fault| frame_faults::FrameFault::from_name(fault.name())));
+    sched_faults::arm(parameters.fault.and_then(|fault| sched_faults::SchedFault::from_name(fault.name())));
     heap_faults::arm(parameters.fault.and_then(|fault| heap_faults::HeapFault::from_name(fault.name())));
     inject(Point::CommandLine, parameters.fault);
 }

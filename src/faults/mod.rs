@@ -4,7 +4,7 @@
 //! To add a fault, name it in [`Fault`], and write it into the module of its subject: as a function in `INJECTIONS`, with
 //! the point of the boot that calls it, or as a `static_call!` that replaces a function of the kernel. A fault of the
 //! frame allocator is named in `memory::frames::fault_names` and lies in `memory::frames::faults`; one of the heap in `heap::fault_names` and
-//! `heap::faults`.
+//! `heap::faults`, one of the scheduler in `sched::fault_names` and `sched::faults`.
 
 mod names;
 mod program;

@@ -11,9 +11,10 @@ use crate::boot::command_line::{
 use crate::heap::fault_names::heap_faults;
 use crate::memory::frames::fault_names::frame_faults;
 use crate::registry::by_name;
+use crate::sched::fault_names::sched_faults;
 
-heap_faults! { frame_faults! {
-    /// An injected fault, of the frame allocator, of the heap, or one of these. Unless it says otherwise, a check of the kernel must catch it.
+sched_faults! { heap_faults! { frame_faults! {
+    /// An injected fault, of the frame allocator, of the heap, of the scheduler, or one of these. Unless it says otherwise, a check of the kernel must catch it.
     pub enum Fault {
         /// The allocator `magazine` leaks one of its borrowed frames.
         LeakBorrowedFrame = "leak_borrowed_frame",
@@ -172,7 +173,7 @@ heap_faults! { frame_faults! {
         /// The self-test's handler of one vector changes a register of the code that it interrupted.
         ClobberRegister = "clobber_register",
     }
-} }
+} } }
 
 /// The stages at whose end an AP can be held: all but the first, in which it does not run yet.
 pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(1).1;

@@ -56,6 +56,8 @@ unsafe impl RunQueue for FairQueue {
 
     #[inline]
     fn charge(&mut self, running: &mut LentThread<'_>, ran_ns: u64) {
+        #[cfg(all(target_os = "none", feature = "faults"))]
+        let ran_ns = super::faults::charged_ns(running, ran_ns);
         match priority_of(running) {
             Some(_) => RealTime::charge(running, ran_ns),
             None => self.fair.charge(running, ran_ns),

@@ -10,6 +10,9 @@
 
 pub mod dispatch;
 pub mod entity;
+pub(crate) mod fault_names;
+#[cfg(all(target_os = "none", feature = "faults"))]
+pub(crate) mod faults;
 mod inbox;
 mod join;
 #[cfg(any(target_os = "none", all(test, loom)))]

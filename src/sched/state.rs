@@ -167,6 +167,9 @@ impl ThreadState {
     ///
     /// **Context:** that CPU, which has taken it from a queue. Where it has noted before which CPU it is, a caller of
     /// [`request_change`](Self::request_change) that finds the thread running sees that.
+    ///
+    /// # Panics
+    /// If the thread was not on a queue: another CPU runs it, or it waits.
     #[inline]
     #[must_use]
     pub(crate) fn set_running(&self) -> bool {
@@ -177,7 +180,11 @@ impl ThreadState {
 
     #[cold]
     fn has_change(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & CHANGED != 0
+        let word = self.0.load(Ordering::Relaxed);
+        // The phase before the decrement. Others have only added tokens since.
+        let before = phase(word.wrapping_add(1));
+        assert!(before == Queued, "a CPU takes a thread to run it that is not queued, but {before:?}");
+        word & CHANGED != 0
     }
 
     /// Notes a change of its affinity. Returns whether a CPU runs the thread: the caller interrupts that CPU. If none does, the one that

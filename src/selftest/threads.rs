@@ -6,8 +6,10 @@ mod deferring;
 mod foreign_locks;
 mod moving;
 mod preempting;
+mod sharing;
 mod stacks;
 mod staying;
+mod stealing;
 mod tasks;
 mod values;
 
@@ -22,7 +24,7 @@ use crate::smp;
 use crate::sync::SpinLockIrq;
 use crate::thread::{self, Builder};
 use crate::time::now_ns;
-use blocking::{LONG, deadline, in_threads};
+use blocking::{deadline, ended, in_threads, long};
 
 /// The rounds of the self-test for which each check runs once.
 const ROUNDS_PER_LOOP: u32 = 200;
@@ -43,6 +45,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += results()?;
         spawned += pinned()?;
         spawned += ping_pong()?;
+        spawned += stealing::run()?;
         if sched::policy().is_some_and(|policy| policy.is_fair) {
             spawned += spinners(cpus)?;
         }
@@ -52,6 +55,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += moving::run()?;
         spawned += preempting::run()?;
         spawned += staying::run()?;
+        spawned += sharing::run()?;
         spawned += affinity::run()?;
         spawned += values::run()?;
         spawned += deferring::run()?;
@@ -66,26 +70,31 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
 /// Each thread's result reaches its handle.
 fn results() -> CheckResult<u64> {
     let count = 64_u64;
-    let handles: Vec<_> = (0..count).map(|number| thread::spawn(move || number * number)).collect();
-    let sum: u64 = handles.into_iter().map(thread::JoinHandle::join).sum();
+    let sum = in_threads(count, |number| number * number)?.into_iter().sum::<u64>();
     let expected = (0..count).map(|number| number * number).sum::<u64>();
     ensure!(sum == expected, "threads: the results add up to {sum}, not {expected}");
     Ok(count)
 }
 
-/// A pinned thread runs on its CPU.
+/// Pinned threads run on their CPU, also while others of them wait there and other CPUs are idle.
 fn pinned() -> CheckResult<u64> {
+    const OF_EACH: u32 = 4;
     let mut count = 0;
     for cpu in smp::online() {
         let id = cpu.id();
-        let spawned = Builder::new().name("pinned").pinned(id).spawn(move || {
-            (0..10).all(|_| {
-                thread::yield_now();
-                cpu::current() == id
+        let spawn = |_| {
+            Builder::new().name("pinned").pinned(id).spawn(move || {
+                (0..50).all(|_| {
+                    thread::yield_now();
+                    cpu::current() == id
+                })
             })
-        });
-        ensure!(spawned.is_ok_and(thread::JoinHandle::join), "threads: one pinned to cpu {id} ran elsewhere");
-        count += 1;
+        };
+        let handles = (0..OF_EACH).map(spawn).collect::<Result<Vec<_>, _>>()?;
+        for handle in handles {
+            ensure!(ended(handle)?, "threads: one pinned to cpu {id} ran elsewhere");
+            count += 1;
+        }
     }
     Ok(count)
 }
@@ -97,9 +106,10 @@ fn ping_pong() -> CheckResult<u64> {
     fn wait_for(turn: u64) -> bool {
         let until = deadline();
         while TURN.load(Ordering::Acquire) != turn && now_ns() < until {
-            thread::park_timeout(LONG);
+            thread::park_timeout(long());
         }
-        TURN.load(Ordering::Acquire) == turn
+        // Late, it has come because the time was over.
+        TURN.load(Ordering::Acquire) == turn && now_ns() < until
     }
     TURN.store(0, Ordering::SeqCst);
     let main = thread::current();
@@ -149,7 +159,7 @@ fn spinners(cpus: u64) -> CheckResult<u64> {
         }
         is_over()
     };
-    let ended = in_threads(count, spin).into_iter().all(|is_so| is_so);
+    let ended = in_threads(count, spin)?.into_iter().all(|is_so| is_so);
     let (begun, ran_on) = (BEGUN.load(Ordering::Acquire), CPUS.load(Ordering::Acquire));
     ensure!(ended, "threads: {begun} of {count} spinners have begun, on {ran_on} of {cpus} CPUs");
     Ok(count)
@@ -163,7 +173,7 @@ fn sleepers() -> CheckResult<u64> {
         let before = now_ns();
         thread::sleep(delay);
         u128::from(now_ns() - before) >= delay.as_nanos()
-    });
+    })?;
     let short = in_time.into_iter().filter(|is_so| !is_so).count();
     ensure!(short == 0, "threads: {short} of {count} sleeps were too short");
     Ok(count)

@@ -5,6 +5,8 @@ use super::{of, own};
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::count;
+#[cfg(feature = "faults")]
+use crate::sched::faults::{self, SchedFault};
 use crate::sched::idle_set;
 use crate::sched::notice::Attention;
 use crate::sched::policies::Policy;
@@ -34,6 +36,10 @@ pub(in crate::sched) fn evacuate(guard: &IrqGuard) {
     pass_claim_on(guard, me);
     for token in me.backlog.inbox.close() {
         place(guard, token, Enqueue::Migrated);
+    }
+    #[cfg(feature = "faults")]
+    if faults::is_armed(SchedFault::StrandOnOffline) {
+        return;
     }
     loop {
         let mut locked = me.queue.lock(guard);

@@ -5,13 +5,19 @@ use super::placing::{enqueue_here, pass_claim_on, send_again, send_to};
 use super::slicing::keep_slicing;
 use super::switching::{finish_switch, switch_to};
 use super::{of, own};
+#[cfg(feature = "faults")]
+use crate::cpu::per_cpu;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, count};
+#[cfg(feature = "faults")]
+use crate::sched::faults::{self, SchedFault};
 use crate::sched::notice::Attention;
 use crate::sched::policy::Enqueue;
 use crate::sched::tcb::Tcb;
 use crate::sched::{idle_set, retry};
+#[cfg(feature = "faults")]
+use crate::sched::{state::Phase, thread_list};
 use crate::smp;
 use crate::time::now_ns;
 use crate::time::timer;
@@ -54,6 +60,13 @@ fn take_next(guard: &IrqGuard, me: &'static CpuScheduler) -> Option<&'static Tcb
         // The policy did not give out a thread that it has.
         timer::set_slice(guard, now_ns() + PATIENCE_NS);
     }
+    #[cfg(feature = "faults")]
+    if faults::is_armed(SchedFault::RunTwice)
+        && let Some(running) = running_elsewhere()
+    {
+        core::mem::forget(me.queue.lock(guard));
+        return Some(running);
+    }
     None
 }
 
@@ -90,10 +103,20 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
         if victim.backlog.is_empty() {
             continue;
         }
+        #[cfg(feature = "faults")]
+        if faults::spares(cpu) {
+            continue;
+        }
         let mut locked = victim.queue.lock(guard);
         let Some(policy) = locked.policy.as_deref_mut() else { continue };
         collect(guard, victim, policy, now_ns(), true);
         let stolen = policy.steal(here);
+        #[cfg(feature = "faults")]
+        let stolen = if faults::is_armed(SchedFault::StealPinned) {
+            stolen.or_else(|| policy.remove_any())
+        } else {
+            stolen
+        };
         if stolen.is_some() {
             victim.backlog.remove_queued();
         }
@@ -107,6 +130,11 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
             retry::arm(send_again);
         }
         match stolen {
+            #[cfg(feature = "faults")]
+            Some(token) if faults::is_armed(SchedFault::StealPinned) => {
+                enqueue_here(guard, me, token, Enqueue::Migrated);
+                return true;
+            }
             Some(token) if token.may_run_on(here) => {
                 count(&me.counts.stolen);
                 enqueue_here(guard, me, token, Enqueue::Migrated);
@@ -123,4 +151,18 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
         }
     }
     false
+}
+
+/// Returns a thread that another CPU runs, for the fault `run_twice`.
+#[cfg(feature = "faults")]
+fn running_elsewhere() -> Option<&'static Tcb> {
+    let mut found = None;
+    thread_list::try_for_each(|thread| {
+        if thread.state.phase() == Phase::Running && thread.gs_base() != per_cpu::gs_base() {
+            found = Some(core::ptr::from_ref(thread));
+        }
+    });
+    // SAFETY: the thread must live while it is used, which nothing guarantees: the fault is to run it. The check that finds that ends the run
+    // before another access.
+    found.map(|thread| unsafe { &*thread })
 }

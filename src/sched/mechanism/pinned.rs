@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use heapless::Vec;
 
 use super::BROKEN;
+use super::of;
 use super::placing::{note_change, switch_after};
 use crate::boot;
 use crate::console::{self, LineBuffer};
@@ -14,7 +15,7 @@ use crate::sched::state::Phase;
 use crate::sched::tcb::Tcb;
 use crate::sched::thread_list::{self, LEAVING};
 use crate::smp;
-use crate::smp::hotplug::{Affinity as Pinned, PinnedThread, PinnedThreads};
+use crate::smp::hotplug::{Affinity as Pinned, HotplugState, PinnedThread, PinnedThreads};
 use crate::wire::{Record, Warning};
 
 /// How many threads a refusal names.
@@ -67,10 +68,25 @@ pub(in crate::sched) fn finish_offline(cpu: CpuId) {
     if smp::cpus().get(cpu.index()).is_some_and(smp::Cpu::is_online) {
         restore(cpu);
     } else {
+        check_is_empty(cpu);
         while break_some(cpu) {}
     }
     LEAVING.end();
     switch_after(IrqGuard::new());
+}
+
+/// A CPU that is offline has no thread: none would run before the CPU is online again.
+///
+/// # Panics
+/// If it has one.
+fn check_is_empty(cpu: CpuId) {
+    let backlog = smp::cpus().get(cpu.index()).and_then(of).map(|scheduler| &scheduler.backlog);
+    let is_offline =
+        smp::cpus().get(cpu.index()).is_some_and(|cpu| cpu.hotplug_state() == HotplugState::Offline);
+    if let Some(backlog) = backlog.filter(|backlog| is_offline && !backlog.is_empty()) {
+        let queued = backlog.queued();
+        panic!("cpu {cpu} is offline with {queued} threads on its queue");
+    }
 }
 
 /// The CPU stays online. Threads that it has put on other queues already, where they may not run, return.

@@ -9,6 +9,8 @@ use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Vector, preempt};
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
 use crate::sched::entity::{Affinity, Class, Runnable};
+#[cfg(feature = "faults")]
+use crate::sched::faults::{self, SchedFault};
 use crate::sched::policy::{Enqueue, LentThread, Placement};
 use crate::sched::state::{Phase, Wait, Wake};
 use crate::sched::tcb::Tcb;
@@ -46,6 +48,11 @@ pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable,
 
 /// Puts a thread, which belongs to the caller, on the queue of a CPU that the policy chooses.
 pub(in crate::sched) fn place(guard: &IrqGuard, token: Runnable, reason: Enqueue) {
+    #[cfg(feature = "faults")]
+    if reason == Enqueue::New && faults::forgets_thread() {
+        let _ = token.into_entity();
+        return;
+    }
     let placement = Placement {
         waker: cpu::current(),
         is_idle: idle_set::contains,
@@ -143,6 +150,10 @@ fn push_to(guard: &IrqGuard, mut token: Runnable, reason: Enqueue, cpu: CpuId) -
 /// A thread was put on a queue, and does not run next: interrupts an idle CPU on which it may run, if there is one.
 #[inline(always)]
 pub(super) fn offer(guard: &IrqGuard, affinity: &Affinity) {
+    #[cfg(feature = "faults")]
+    if faults::is_armed(SchedFault::StealPinned) {
+        return kick_idle(guard, Affinity::Any);
+    }
     if !matches!(affinity, Affinity::Pinned(_)) && idle_set::is_any() {
         kick_idle(guard, *affinity);
     }
@@ -217,6 +228,10 @@ fn notify_again(guard: &IrqGuard) {
 /// **Context:** thread or interrupt; not NMI.
 #[inline]
 pub(in crate::sched) fn wake_under(guard: &IrqGuard, tcb: &Tcb, wait: Wait) {
+    #[cfg(feature = "faults")]
+    if wait == Wait::Unpark && faults::loses_wake() {
+        return;
+    }
     if tcb.state.wake(wait) == Wake::Enqueue {
         // SAFETY: `wake` has given the waiting thread to the caller.
         let token = unsafe { tcb.token() };

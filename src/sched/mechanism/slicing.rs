@@ -5,6 +5,8 @@ use crate::cpu::IrqGuard;
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, Queue, count};
 use crate::sched::entity::Runnable;
+#[cfg(feature = "faults")]
+use crate::sched::faults::{self, SchedFault};
 use crate::sched::notice::Attention;
 use crate::sched::policy::RunQueue;
 use crate::smp;
@@ -72,6 +74,10 @@ pub(in crate::sched) fn slice_ended(guard: &IrqGuard) {
     // The timer does not run any more: from here on wakers send an interrupt. `switch_if_better` then looks into the inbox.
     me.note_claim(me.notice.set(Attention::Running));
     smp::look_again(guard);
+    #[cfg(feature = "faults")]
+    if faults::is_armed(SchedFault::SkipPreempt) {
+        return;
+    }
     preempt::want_switch(guard);
 }
 

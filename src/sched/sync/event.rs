@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use super::const_fn;
 use super::platform::{self, TimedOut, deadline_after};
+#[cfg(all(target_os = "none", feature = "faults"))]
+use super::wait_queue::Locked;
 use super::wait_queue::{WaitQueue, Waiting};
 use crate::sync::{AtomicU32, Ordering};
 
@@ -86,11 +88,25 @@ impl Event {
             drop(locked);
             Ok(())
         } else {
+            #[cfg(all(target_os = "none", feature = "faults"))]
+            let locked = late(locked, &self.queue, &guard);
             locked.wait(&me, Waiting::until(deadline_ns), |_| {}).map(|_| ()).map_err(|_| TimedOut)
         };
         platform::finish(guard);
         result
     }
+}
+
+/// Releases the lock of a thread that has looked, and takes it again, as the fault `wake_before_block` has it.
+#[cfg(all(target_os = "none", feature = "faults"))]
+fn late<'a>(locked: Locked<'a, ()>, queue: &'a WaitQueue<()>, guard: &'a platform::Guard) -> Locked<'a, ()> {
+    use crate::sched::faults::{self, SchedFault};
+    if !faults::is_armed(SchedFault::WakeBeforeBlock) {
+        return locked;
+    }
+    drop(locked);
+    faults::be_late();
+    queue.lock(guard)
 }
 
 impl Default for Event {

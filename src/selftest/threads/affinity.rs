@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, deadline};
+use super::blocking::{deadline, long};
 use crate::cpu::{self, CpuId};
 use crate::sched;
 use crate::smp;
@@ -68,7 +68,7 @@ fn waiting() -> CheckResult<u64> {
             "affinity: round {round}: a woken thread ran on cpu {seen}, not on cpu {to}"
         );
     }
-    ensure!(sleeper.join_timeout(LONG).is_ok(), "affinity: a thread that was moved does not end");
+    ensure!(sleeper.join_timeout(long()).is_ok(), "affinity: a thread that was moved does not end");
     Ok(1)
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use super::super::check::{CheckResult, ensure};
+use super::super::check::{CheckResult, ensure, fail};
 use crate::cpu::CpuId;
 use crate::interrupts::PreemptGuard;
 use crate::thread::sync::channel::{self, RecvTimeoutError, TryRecvError, TrySendError};
@@ -22,8 +22,31 @@ const ROUNDS: u64 = 200;
 /// A time-out that passes.
 pub(super) const SHORT: Duration = Duration::from_micros(200);
 
-/// A time-out that does not pass.
-pub(super) const LONG: Duration = Duration::from_secs(600);
+/// Returns a time-out that does not pass: longer than any host delays a machine. Where a fault is injected that makes it pass, it is short.
+pub(super) fn long() -> Duration {
+    Duration::from_secs(if is_faulty() { 10 } else { 600 })
+}
+
+#[cfg(feature = "faults")]
+fn is_faulty() -> bool {
+    crate::sched::faults::is_any_armed()
+}
+
+#[cfg(not(feature = "faults"))]
+const fn is_faulty() -> bool {
+    false
+}
+
+/// Returns the result of a thread that has to end: after twice the time that its own waits take at most.
+pub(super) fn ended<T>(handle: JoinHandle<T>) -> CheckResult<T> {
+    let limit = 2 * long();
+    handle.join_timeout(limit).or_else(|handle| {
+        let id = handle.thread().id();
+        let state = thread::list().into_iter().find(|thread| thread.id == id).map(|thread| thread.state);
+        let state = state.unwrap_or(thread::ThreadState::Ended);
+        fail!("threads: {:?} has not ended in {limit:?}: it is {state}", handle.thread())
+    })
+}
 
 /// Runs all checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
@@ -47,16 +70,16 @@ pub(super) fn run() -> CheckResult<u64> {
 
 /// Returns the time at which a wait that must end has failed.
 pub(super) fn deadline() -> u64 {
-    now_ns().saturating_add(LONG.as_nanos() as u64)
+    now_ns().saturating_add(long().as_nanos() as u64)
 }
 
 /// Runs a function in so many threads, and returns their results.
 pub(super) fn in_threads<T: Send + 'static>(
     count: u64,
     run: impl Fn(u64) -> T + Copy + Send + 'static,
-) -> Vec<T> {
+) -> CheckResult<Vec<T>> {
     let handles: Vec<_> = (0..count).map(|number| thread::spawn(move || run(number))).collect();
-    handles.into_iter().map(JoinHandle::join).collect()
+    handles.into_iter().map(ended).collect()
 }
 
 /// A value whose halves differ while a thread changes it.
@@ -81,7 +104,7 @@ impl Halves {
 fn mutex() -> CheckResult<u64> {
     static VALUE: Mutex<Halves> = Mutex::new(Halves::NEW);
     let before = VALUE.lock().0;
-    let whole = in_threads(THREADS, |_| (0..ROUNDS).all(|round| VALUE.lock().add_one(round)));
+    let whole = in_threads(THREADS, |_| (0..ROUNDS).all(|round| VALUE.lock().add_one(round)))?;
     ensure!(whole.into_iter().all(|is_so| is_so), "mutex: two threads had it");
     let value = VALUE.lock();
     ensure!(value.0 - before == THREADS * ROUNDS, "mutex: {} additions of {}", value.0, THREADS * ROUNDS);
@@ -89,7 +112,7 @@ fn mutex() -> CheckResult<u64> {
     let other = thread::spawn(|| VALUE.lock_timeout(SHORT).map(drop));
     ensure!(other.join() == Err(TimedOut), "mutex: locked twice with a time-out");
     drop(value);
-    let again = thread::spawn(|| VALUE.lock_timeout(LONG).is_ok() && VALUE.try_lock().is_some());
+    let again = thread::spawn(|| VALUE.lock_timeout(long()).is_ok() && VALUE.try_lock().is_some());
     ensure!(again.join(), "mutex: a free one was not locked");
     Ok(THREADS + 2)
 }
@@ -111,7 +134,7 @@ fn mutex_is_handed_over() -> CheckResult<u64> {
     let is_free = MUTEX.try_lock().is_some();
     drop(stay);
     ensure!(!is_free, "mutex: free after it was handed over");
-    ensure!(other.join_timeout(LONG).is_ok(), "mutex: the thread to which it was handed over does not run");
+    ensure!(other.join_timeout(long()).is_ok(), "mutex: the thread to which it was handed over does not run");
     ensure!(*MUTEX.lock() == 1, "mutex: not handed over");
     Ok(1)
 }
@@ -130,7 +153,7 @@ fn token_of_a_thread_that_blocks() -> CheckResult<u64> {
     thread::sleep(SHORT);
     other.thread().unpark();
     drop(mine);
-    let ended = other.join_timeout(LONG).is_ok();
+    let ended = other.join_timeout(long()).is_ok();
     ensure!(ended, "threads: an unpark was used up by a mutex");
     Ok(1)
 }
@@ -158,7 +181,7 @@ fn condvar() -> CheckResult<u64> {
                 }
             })
             .sum::<u64>()
-    });
+    })?;
     let (sum, expected) = (taken.into_iter().sum::<u64>(), THREADS / 2 * (ROUNDS * (ROUNDS - 1) / 2));
     ensure!(sum == expected, "condvar: the values add up to {sum}, not {expected}");
     let (buffer, waited) = HAS_VALUE.wait_timeout(BUFFER.lock(), SHORT);
@@ -182,7 +205,7 @@ fn semaphore() -> CheckResult<u64> {
             INSIDE.fetch_sub(1, Ordering::AcqRel);
             inside <= 2
         })
-    });
+    })?;
     ensure!(in_bounds.into_iter().all(|is_so| is_so), "semaphore: more threads than permits");
     ensure!(PERMITS.available() == 2, "semaphore: {} permits of 2", PERMITS.available());
     ensure!(
@@ -215,7 +238,7 @@ fn time_out_against_release() -> CheckResult<u64> {
                 }
             })
             .count() as u64
-    });
+    })?;
     let taken: u64 = taken.into_iter().sum();
     let mut left = 0;
     while PERMITS.try_acquire() {
@@ -233,7 +256,7 @@ fn event_from_a_handler() -> CheckResult<u64> {
         EVENT.reset();
         ensure!(EVENT.wait_timeout(SHORT) == Err(TimedOut), "event: set by no handler");
         let waiters: Vec<_> =
-            (0..THREADS).map(|_| thread::spawn(|| EVENT.wait_timeout(LONG).is_ok())).collect();
+            (0..THREADS).map(|_| thread::spawn(|| EVENT.wait_timeout(long()).is_ok())).collect();
         timer::after(SHORT, |_| EVENT.set(), 0)?;
         EVENT.wait();
         ensure!(EVENT.is_set(), "event: a wait has ended before it was set");
@@ -260,7 +283,7 @@ fn barrier() -> CheckResult<u64> {
                 leads
             })
             .count() as u64
-    });
+    })?;
     let led: u64 = led.into_iter().sum();
     ensure!(COME.load(Ordering::Acquire) == THREADS * ROUNDS, "barrier: a thread was in another round");
     ensure!(led == ROUNDS, "barrier: {led} leaders in {ROUNDS} rounds");
@@ -283,7 +306,7 @@ fn rwlock() -> CheckResult<u64> {
             }
             value.0 == value.1
         })
-    });
+    })?;
     ensure!(whole.into_iter().all(|is_so| is_so), "rwlock: a reader beside a writer");
     let value = VALUE.read();
     ensure!(value.0 - before == 2 * ROUNDS, "rwlock: {} writes of {}", value.0 - before, 2 * ROUNDS);

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, SHORT};
+use super::blocking::{SHORT, long};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::smp::{self, hotplug};
 use crate::thread::{self, Builder};
@@ -44,7 +44,7 @@ fn begin() {
 
 /// Returns an error if a request was lost, or the function ran too often.
 fn check(how: &str) -> CheckResult {
-    let flushed = COUNTED.flush_timeout(LONG);
+    let flushed = COUNTED.flush_timeout(long());
     let (made, seen, runs) =
         (MADE.load(Ordering::Acquire), SEEN.load(Ordering::Acquire), RUNS.load(Ordering::Acquire));
     ensure!(flushed.is_ok() && !COUNTED.is_pending(), "deferred work: {how}: it does not end");
@@ -100,7 +100,7 @@ fn from_handlers() -> CheckResult {
 fn after_a_delay() -> CheckResult {
     begin();
     MADE.store(REQUESTS, Ordering::SeqCst);
-    let timer = work::delayed(&COUNTED, LONG)?;
+    let timer = work::delayed(&COUNTED, long())?;
     ensure!(timer::cancel(timer) && !COUNTED.is_pending(), "deferred work: a cancelled delay");
     work::delayed(&COUNTED, SHORT)?;
     let until = super::blocking::deadline();
@@ -136,14 +136,14 @@ fn offline() -> CheckResult<u64> {
     defers.join()?;
     hotplug::offline(last)?;
     check("of a CPU that goes offline")?;
-    ensure!(SLOW.flush_timeout(LONG).is_ok(), "deferred work: lost with its CPU");
+    ensure!(SLOW.flush_timeout(long()).is_ok(), "deferred work: lost with its CPU");
     hotplug::online(last)?;
     // Its worker returns to it when it is woken the next time, or the time after that: it may have looked just before.
     let until = super::blocking::deadline();
     RAN_ON.store(u64::MAX, Ordering::SeqCst);
     while RAN_ON.load(Ordering::Acquire) != u64::from(last.0) && crate::time::now_ns() < until {
         Builder::new().pinned(last).spawn(|| work::defer(&SLOW))?.join()?;
-        ensure!(SLOW.flush_timeout(LONG).is_ok(), "deferred work: none on a CPU that came back");
+        ensure!(SLOW.flush_timeout(long()).is_ok(), "deferred work: none on a CPU that came back");
     }
     let ran_on = RAN_ON.load(Ordering::Acquire);
     ensure!(ran_on == u64::from(last.0), "deferred work: of cpu {last}, ran on cpu {ran_on}");

@@ -1,7 +1,7 @@
 //! Checks the locks of the crate `lock_api` on the raw locks of threads. Called by the part `threads`.
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, SHORT, in_threads};
+use super::blocking::{SHORT, in_threads, long};
 use crate::thread;
 use crate::thread::sync::{RawMutex, RawRwLock};
 
@@ -34,7 +34,7 @@ fn mutex() -> CheckResult<u64> {
             }
             is_whole
         })
-    });
+    })?;
     ensure!(whole.into_iter().all(|is_so| is_so), "lock_api: two threads had a mutex");
     let value = VALUE.lock();
     let added = value[0] - before;
@@ -43,7 +43,7 @@ fn mutex() -> CheckResult<u64> {
     let late = thread::spawn(|| VALUE.try_lock_for(SHORT).is_none());
     ensure!(late.join(), "lock_api: a mutex was locked twice, with a time-out");
     drop(value);
-    let free = thread::spawn(|| VALUE.try_lock_for(LONG).is_some());
+    let free = thread::spawn(|| VALUE.try_lock_for(long()).is_some());
     ensure!(free.join(), "lock_api: a free mutex was not locked");
     Ok(THREADS + 2)
 }
@@ -66,7 +66,7 @@ fn rwlock() -> CheckResult<u64> {
             };
             value[0] == value[1]
         })
-    });
+    })?;
     ensure!(whole.into_iter().all(|is_so| is_so), "lock_api: a reader beside a writer");
     let reading = VALUE.read();
     ensure!(VALUE.try_write().is_none(), "lock_api: a writer beside a reader");

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, SHORT, deadline};
+use super::blocking::{SHORT, deadline, long};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::sched;
 use crate::sched::work::{self, Work};
@@ -90,7 +90,7 @@ fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
     for _ in 0..THREADS {
         thread::yield_now();
     }
-    let woken_on = sleeper.join_timeout(LONG);
+    let woken_on = sleeper.join_timeout(long());
     ensure!(
         woken_on.is_ok_and(|on| on != cpu),
         "threads: one pinned to cpu {cpu}, which is offline, did not run"

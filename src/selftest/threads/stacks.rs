@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::deadline;
+use super::blocking::{deadline, ended};
 use crate::cpu::CpuId;
 use crate::memory;
 use crate::memory::frames::FRAME_BYTES;
@@ -49,7 +49,7 @@ fn list_has_threads() -> CheckResult<u64> {
         let found = listed(waiter.thread());
         ENDS.store(true, Ordering::Release);
         waiter.thread().unpark();
-        waiter.join();
+        ended(waiter)?;
         let Some(found) = found else { return Ok(None) };
         let is_right = found.name() == "listed" && found.cpu == CpuId::BSP;
         ensure!(is_right && found.affinity == Affinity::Pinned(CpuId::BSP), "threads: listed as {found:?}");
@@ -94,7 +94,7 @@ fn deep_stack() -> CheckResult<u64> {
     const STACK: usize = 128 * 1024;
     const USED: usize = 80 * 1024;
     let deep = Builder::new().name("deep").stack_size(STACK).spawn(use_stack::<USED>)?;
-    ensure!(deep.join(), "threads: a stack of {STACK} bytes does not hold {USED}");
+    ensure!(ended(deep)?, "threads: a stack of {STACK} bytes does not hold {USED}");
     let deepest = sched::deepest_thread();
     let stack = deepest.and_then(|thread| thread.stack);
     let is_right = stack

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::LONG;
+use super::blocking::long;
 use crate::cpu::{self, CpuId, CpuSet};
 use crate::smp;
 use crate::sync::Deadline;
@@ -69,13 +69,13 @@ fn wakes_after_a_move() -> CheckResult<u64> {
             let has_woken = || HAS_WOKEN.load(Ordering::Acquire) == 1;
             let _ = Deadline::after_ms(1000).wait_until(has_woken);
         })?;
-    let woken = halting.join_timeout(LONG).is_ok();
+    let woken = halting.join_timeout(long()).is_ok();
     if !woken {
         // An interrupt ends the halt of the CPU that the thread has moved to.
         let _ = smp::wake_others();
     }
     taking.join();
-    ensure!(woken, "a thread that has moved from cpu {from} while it halts has not woken in {LONG:?}");
+    ensure!(woken, "a thread that has moved from cpu {from} while it halts has not woken in {:?}", long());
     Ok(2)
 }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, SHORT, deadline};
+use super::blocking::{SHORT, deadline, long};
 use crate::cpu::{self, CpuId, CpuSet};
 use crate::sched;
 use crate::smp::{self, hotplug};
@@ -198,7 +198,7 @@ fn timers() -> CheckResult {
     let (_sender, receiver) = channel::bounded::<u8>(1);
     let late = task::block_on(task::timeout(SHORT, receiver.recv_async()));
     ensure!(late == Err(TimedOut), "tasks: received what was not sent: {late:?}");
-    let in_time = task::block_on(task::timeout(LONG, async { 3 }));
+    let in_time = task::block_on(task::timeout(long(), async { 3 }));
     ensure!(in_time == Ok(3), "tasks: timed out at once");
     Ok(())
 }
@@ -216,7 +216,7 @@ fn wake_up_from_a_handler() -> CheckResult {
         let _ = sender.map(|sender| sender.try_send(9));
     };
     timer::after(SHORT, send, 0)?;
-    let received = task::block_on(task::timeout(LONG, waiting));
+    let received = task::block_on(task::timeout(long(), waiting));
     let sender = HANDLER.lock().take();
     drop(sender);
     ensure!(received == Ok(Ok(9)), "tasks: a handler has not woken one: {received:?}");

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{LONG, SHORT, in_threads};
+use super::blocking::{SHORT, in_threads, long};
 use crate::cpu::IrqGuard;
 use crate::thread::sync::OnceLock;
 use crate::thread::{self, AccessError};
@@ -45,7 +45,7 @@ fn thread_locals() -> CheckResult<u64> {
             thread::yield_now();
         }
         COUNTED.with(|counted| counted.0.get()) == 100 + 100 * number && PLAIN.get() == 100
-    });
+    })?;
     ensure!(counts.into_iter().all(|is_so| is_so), "thread-local variables: another thread has changed one");
     let dropped = DROPPED.load(Ordering::Acquire);
     ensure!(dropped == THREADS, "thread-local variables: {dropped} of {THREADS} were dropped");
@@ -67,7 +67,7 @@ fn handlers_are_refused() -> CheckResult<u64> {
         let _ = ANSWER.set(PLAIN.try_with(Cell::get));
     };
     timer::after(SHORT, ask, 0)?;
-    let answer = ANSWER.wait_timeout(LONG);
+    let answer = ANSWER.wait_timeout(long());
     ensure!(
         answer == Ok(&Err(AccessError::InterruptsOff)),
         "thread-local variables: a handler has used one: {answer:?}"
