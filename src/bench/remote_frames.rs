@@ -3,7 +3,9 @@
 use super::frames::{NO_MEMORY, alloc, free, reset, try_alloc};
 use super::many_frames::AllRuns;
 use super::meter::Meter;
+use crate::cpu::IrqGuard;
 use crate::memory::ZeroedSlice;
+use crate::memory::cache::end_shortage;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::smp;
 
@@ -26,18 +28,25 @@ impl NoMemory {
             singles[count] = frame;
             count += 1;
         }
+        end_shortage(&IrqGuard::new());
         NoMemory { blocks, singles, count }
     }
 
     fn release(self) {
         self.singles[..self.count].iter().for_each(|&frame| free(frame, Order::FRAME));
         self.blocks.free();
+        // Other benches find caches in use.
+        let ended = smp::call(&smp::all_online(), &|| end_shortage(&IrqGuard::new()));
+        assert!(ended.is_ok(), "a call to an idle CPU was not answered");
     }
 }
 
-/// Frees a run on the other CPU, which caches it.
+/// Frees a run on the other CPU, which caches it, as a CPU does that has not learned yet that memory is short.
 fn free_remotely(frame: FrameNumber, order: Order) {
-    let freed = smp::call(&smp::other_online(), &|| free(frame, order));
+    let freed = smp::call(&smp::other_online(), &|| {
+        end_shortage(&IrqGuard::new());
+        free(frame, order);
+    });
     assert!(freed.is_ok(), "a call to an idle CPU was not answered");
 }
 

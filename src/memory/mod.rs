@@ -79,8 +79,9 @@ pub(crate) use boot_alloc::{CpuAreas, alloc_slice_from, alloc_slice_zeroed};
 pub(crate) use cache::cached_by_this_cpu;
 #[cfg(target_os = "none")]
 pub(crate) use cache::{
-    CACHE_NONEMPTY, alloc, alloc_bulk, alloc_in, alloc_nowait, drain_this_cpu, free, free_bulk,
-    is_alloc_disabled, local_node, magazine_of, reset_cache, set_local_node, with_alloc_disabled,
+    CACHE_NONEMPTY, alloc, alloc_bulk, alloc_in, alloc_nowait, drain_for_shortage, drain_this_cpu, free,
+    free_bulk, is_alloc_disabled, local_node, magazine_of, note_shortage, reset_cache, set_local_node,
+    with_alloc_disabled,
 };
 #[cfg(target_os = "none")]
 pub use frame_batch::FrameBatch;

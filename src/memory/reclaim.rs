@@ -4,6 +4,7 @@
 //! The search itself is the caller's, as a closure: `cache::percpu` knows this CPU's magazine, this module does not.
 
 use core::hint::spin_loop;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::frames::{FrameNumber, Order, Stolen};
 use crate::config::IPI_CALL_TIMEOUT_MS;
@@ -22,6 +23,17 @@ pub(crate) struct RemoteCaches {
 }
 
 static DRAIN_HOOK: Hook<RemoteCaches> = Hook::new();
+
+/// How many times a CPU has made its cache active.
+static ACTIVATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts that this CPU has made its cache active: after other CPUs can see that, and before it caches a frame. A search that runs
+/// meanwhile may miss the frames that this CPU takes.
+///
+/// **Context:** any but NMI.
+pub(super) fn count_activation() {
+    ACTIVATIONS.fetch_add(1, Ordering::AcqRel);
+}
 
 /// Which CPUs drain their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +97,7 @@ pub(super) fn alloc_slow_path(
     let first = is_in_flight.then_some(None);
     for scope in first.into_iter().chain(REQUESTS.map(Some)) {
         // The search follows also if no CPU was asked: a CPU may have drained its cache for a third one since the last search.
+        let activations = ACTIVATIONS.load(Ordering::Acquire);
         let is_last = scope.is_some_and(|scope| !drain_others(order, scope));
         loop {
             // Interrupts are enabled between two attempts.
@@ -101,7 +114,7 @@ pub(super) fn alloc_slow_path(
                 Attempt::InFlight(_) => spin_loop(),
             }
         }
-        if is_last {
+        if is_last && ACTIVATIONS.load(Ordering::Acquire) == activations {
             break;
         }
     }

@@ -17,6 +17,7 @@ use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::Vector;
+use crate::memory::cache::end_shortage;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::memory::{FrameRange, OwnedFrame};
 use crate::smp::{self, Cpu};
@@ -179,7 +180,12 @@ fn free_on(cpu: &Cpu, frame: OwnedFrame) -> CheckResult {
     let number = frame.into_raw();
     // SAFETY: the caller must own the frame. `into_raw` has transferred the ownership to this closure, which runs once: `call`
     // has one target.
-    let call = || is_freed.store(unsafe { memory::free(number, Order::FRAME) }.is_ok(), Ordering::Relaxed);
+    let free = || is_freed.store(unsafe { memory::free(number, Order::FRAME) }.is_ok(), Ordering::Relaxed);
+    let call = || {
+        // It caches the frame, although memory is short.
+        end_shortage(&IrqGuard::new());
+        free();
+    };
     smp::call(&CpuSet::of(cpu.id()), &call)?;
     ensure!(is_freed.into_inner(), "wrong: a frame cannot be freed on another CPU");
     Ok(())
@@ -209,7 +215,7 @@ fn fails_without_calls(when: &str, fails: impl FnOnce() -> bool) -> CheckResult 
     Ok(())
 }
 
-fn calls_answered() -> u64 {
+pub(super) fn calls_answered() -> u64 {
     // SAFETY: the base must be that of a per-CPU area that stays mapped. The area of a CPU that is online is never freed.
     smp::online().filter_map(Cpu::gs_base).map(|base| unsafe { smp::answered(base) }.0).sum()
 }

@@ -7,14 +7,14 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use super::check::{
     CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts, validate_frames,
 };
+use super::exhausted::Exhausted;
 use super::{heap_frees, nmis};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::heap::size_class::{CLASSES, LARGEST, SizeClass};
 use crate::heap::{self, CacheBox, KernelHeap};
-use crate::memory::frames::{FrameNumber, Order};
-use crate::memory::{self, FrameRange, ZeroedSlice};
+use crate::memory::{self, ZeroedSlice};
 use crate::per_cpu;
 use crate::smp::{self, Cpu, hotplug};
 use crate::sync::Deadline;
@@ -348,7 +348,7 @@ fn free_in_slabs() -> CheckResult {
     on_owner(&|_, object| object.store(alloc(SIZE), Ordering::Relaxed))?;
     let mut exhausted = Exhausted::new();
     // For the magazines of that CPU, which it has returned with everything else.
-    drop(exhausted.chain.pop());
+    drop(exhausted.pop());
     memory::drain_this_cpu(&IrqGuard::new());
     free_those(true)?;
     let object = alloc(SIZE);
@@ -358,64 +358,4 @@ fn free_in_slabs() -> CheckResult {
     // SAFETY: it was allocated with this size above.
     unsafe { free(object, SIZE) };
     Ok(())
-}
-
-/// All frames of the machine, until it is dropped.
-struct Exhausted {
-    runs: heapless::Vec<FrameRange, 64>,
-    chain: Chain,
-}
-
-impl Exhausted {
-    fn new() -> Exhausted {
-        let mut all = Exhausted { runs: heapless::Vec::new(), chain: Chain::default() };
-        // Whole runs first, as far as there is room for their handles; then frame by frame, each with the one before it in its first word.
-        for order in (9..=18).rev().filter_map(Order::new) {
-            while !all.runs.is_full()
-                && let Some(run) = FrameRange::alloc(order)
-            {
-                let _ = all.runs.push(run);
-            }
-        }
-        while let Some(run) = FrameRange::alloc(Order::FRAME) {
-            all.chain.push(run);
-        }
-        all
-    }
-}
-
-/// Single frames, linked by their first words.
-#[derive(Default)]
-struct Chain {
-    last: Option<FrameRange>,
-}
-
-impl Chain {
-    fn push(&mut self, mut frame: FrameRange) {
-        let word = match self.last.take() {
-            Some(last) => last.into_raw().0.get() as u64,
-            None => u64::MAX,
-        };
-        let memory = frame.zero();
-        memory[..8].copy_from_slice(&word.to_ne_bytes());
-        self.last = Some(frame);
-    }
-
-    fn pop(&mut self) -> Option<FrameRange> {
-        let frame = self.last.take()?;
-        // SAFETY: `push` has filled the frame, so its first word is initialised.
-        let word = unsafe { frame.as_ptr().cast::<u64>().read() };
-        if word != u64::MAX {
-            let number = FrameNumber::new(word as usize);
-            // SAFETY: `push` left this frame without a handle; it is single, and each is linked once.
-            self.last = Some(unsafe { FrameRange::from_raw(number, 1) });
-        }
-        Some(frame)
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        while self.pop().is_some() {}
-    }
 }

@@ -10,6 +10,8 @@ use crate::boot::command_line::Named;
 #[cfg(target_os = "none")]
 mod check;
 #[cfg(all(target_os = "none", feature = "selftest"))]
+mod exhausted;
+#[cfg(all(target_os = "none", feature = "selftest"))]
 mod heap_frees;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 mod nmis;
@@ -78,6 +80,8 @@ parts! {
     zeroing,
     /// Frames come from the nearest node that has free ones, and from the requested zone.
     zones,
+    /// While memory is short, an allocation that fails makes no other CPU drain its cache.
+    shortage,
     /// All CPUs call each other.
     calls,
     /// An allocation with interrupts off does not wait, and one in an NMI handler fails.

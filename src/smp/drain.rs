@@ -35,7 +35,11 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
     scheduler::release_stacks();
     let has_flushed = memory::waiting_pages() > 0 && shootdown::flush_unmapped().is_ok_and(|pages| pages > 0);
     let frames = memory::frames();
-    let reclaimable = frames.estimate_reclaimable(order, cpus().iter().filter_map(magazine));
+    let estimate = frames.estimate_reclaimable(order, cpus().iter().filter_map(magazine));
+    let reclaimable = estimate.reclaimable;
+    if estimate.repeated {
+        memory::note_shortage();
+    }
     let range = match &reclaimable {
         Reclaimable::Run(run) if scope == DrainScope::Holders => run.clone(),
         _ => FrameNumber::new(0)..frames.end(),
@@ -55,7 +59,10 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
             other_online().iter().filter(has_cached).take(most).collect()
         }
     };
-    if let Err(error) = call_online(&targets, &|| memory::drain_this_cpu(&IrqGuard::new())) {
+    if !targets.is_empty() {
+        memory::note_shortage();
+    }
+    if let Err(error) = call_online(&targets, &|| memory::drain_for_shortage(&IrqGuard::new())) {
         log::warn!("frames cached on other CPUs: {error}");
     }
     true

@@ -11,6 +11,7 @@
 //! | `alloc`, `request`, `free` | allocation and free through a magazine (methods of `Frames`) |
 //! | `remote`, `reclaimable` | other CPUs' magazines, read without their cooperation |
 //! | `fast_path` | this CPU's magazine, reached through GS |
+//! | `shortage` | when the cache is bypassed, because memory is short |
 //! | `percpu` | `alloc`, `free`: the policy, with interrupts disabled |
 //! | `counters` | per-CPU event counts |
 //!
@@ -32,10 +33,12 @@ mod reclaimable;
 mod remote;
 mod request;
 mod run_cache;
+#[cfg(target_os = "none")]
+mod shortage;
 mod transfer_seq;
 
 #[cfg(target_os = "none")]
-pub(crate) use drain::drain_this_cpu;
+pub(crate) use drain::{drain_for_shortage, drain_this_cpu};
 #[cfg(target_os = "none")]
 pub(crate) use fast_path::{
     CACHE_NONEMPTY, is_alloc_disabled, magazine_of, reset_cache, with_alloc_disabled,
@@ -51,3 +54,5 @@ pub(crate) use percpu::{
 };
 pub(crate) use reclaimable::Reclaimable;
 pub(crate) use remote::RemoteMagazine;
+#[cfg(target_os = "none")]
+pub(crate) use shortage::{end_shortage, note_shortage};

@@ -10,13 +10,17 @@ use super::counters::{
 use super::drain::drain_frames;
 #[cfg(feature = "faults")]
 use super::fast_path::enable_irqs_in_refill;
-use super::fast_path::{activate, has_run, is_inactive, pop, push, put_run, take_run, with_magazine};
+use super::fast_path::{
+    activate, has_run, is_alloc_disabled, is_inactive, pop, push, put_run, take_run, with_magazine,
+};
 use super::magazine::{CAPACITY, Magazine};
+use super::shortage;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
 use crate::memory::frames::global::frames;
+use crate::memory::frames::search::Extent;
 use crate::memory::frames::{FrameNumber, FrameRequest, Frames, FreeError, NodeId, Order, Stolen};
 use crate::memory::heap_slot;
 use crate::memory::reclaim::{self, Attempt};
@@ -88,8 +92,8 @@ fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber>
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     count_alloc(order);
-    if is_inactive() && !activate(&guard) {
-        return None;
+    if is_inactive() {
+        return alloc_inactive(guard, order);
     }
     let found = with_magazine(&guard, |frames, magazine| frames.alloc_from_buddy(magazine, order));
     if let Some(frame) = found {
@@ -99,30 +103,63 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     alloc_with_search(guard, order)
 }
 
+/// [`alloc`] while the cache is inactive, for orders 9 and above.
+#[cold]
+#[inline(never)]
+fn alloc_inactive(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    let readiness = prepare(&guard);
+    if readiness == Readiness::Active {
+        let found = with_magazine(&guard, |frames, magazine| frames.alloc_from_buddy(magazine, order));
+        if found.is_some() {
+            return found;
+        }
+    }
+    search_or_wait(guard, order, readiness)
+}
+
 /// [`alloc`] after the magazine and the reserved block could not serve it.
 #[cold]
 #[inline(never)]
-fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    if is_inactive() && !activate(&guard) {
-        return None;
-    }
-    #[cfg(feature = "faults")]
-    enable_irqs_in_refill(&mut guard);
-    if order == Order::FRAME {
-        REFILLS.increment();
-    }
-    // `alloc_blocks` has tried the buddies.
-    let search = if order < Order::BLOCK { alloc_or_steal } else { steal_or_search };
-    if let Some(frame) = with_magazine(&guard, |frames, magazine| search(frames, magazine, order)) {
-        trace!(FrameRefill, order.get().into(), frame.get() as u64);
-        return Some(frame);
-    }
+fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    let readiness = prepare(&guard);
+    search_or_wait(guard, order, readiness)
+}
+
+/// [`alloc_with_search`], with the cache as it was found.
+#[inline(always)]
+fn search_or_wait(
+    #[allow(unused_mut)] mut guard: IrqGuard,
+    order: Order,
+    readiness: Readiness,
+) -> Option<FrameNumber> {
     let may_wait = guard.were_enabled();
     #[cfg(feature = "faults")]
     let may_wait = may_wait || faults::is_armed(faults::FrameFault::BlockInIrq);
+    let found = match readiness {
+        Readiness::Disabled => return None,
+        // The slow path searches everywhere.
+        Readiness::Bypass => with_magazine(&guard, |frames, magazine| {
+            let extent = if may_wait { Extent::Marked } else { Extent::All };
+            alloc_past_cache(frames, magazine, order, extent)
+        }),
+        Readiness::Active => {
+            #[cfg(feature = "faults")]
+            enable_irqs_in_refill(&mut guard);
+            if order == Order::FRAME {
+                REFILLS.increment();
+            }
+            // `alloc_blocks` has tried the buddies.
+            let search = if order < Order::BLOCK { alloc_or_steal } else { steal_or_search };
+            with_magazine(&guard, |frames, magazine| search(frames, magazine, order))
+        }
+    };
+    if let Some(frame) = found {
+        trace!(FrameRefill, order.get().into(), frame.get() as u64);
+        return Some(frame);
+    }
     drop(guard);
     let found = if may_wait {
-        alloc_slow_path(order, |frames, magazine| frames.alloc(magazine, order))
+        alloc_slow_path(order, |frames, magazine| alloc_past_cache(frames, magazine, order, Extent::All))
     } else {
         None
     };
@@ -137,10 +174,15 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
 /// **Context:** thread or interrupt context. In an NMI handler it returns `None`.
 pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
-    if !activate(&guard) {
-        return None;
-    }
-    let found = with_magazine(&guard, |frames, magazine| alloc_or_steal(frames, magazine, order));
+    let found = match prepare(&guard) {
+        Readiness::Disabled => return None,
+        Readiness::Bypass => {
+            with_magazine(&guard, |frames, magazine| alloc_past_cache(frames, magazine, order, Extent::All))
+        }
+        Readiness::Active => {
+            with_magazine(&guard, |frames, magazine| alloc_or_steal(frames, magazine, order))
+        }
+    };
     if found.is_none() {
         count_failure(order);
     }
@@ -153,16 +195,71 @@ pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
 /// **Context:** thread or interrupt context. In an NMI handler it returns `None`.
 pub(crate) fn alloc_run_at_hand(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
-    if is_inactive() && !activate(&guard) {
-        return None;
-    }
-    let found = with_magazine(&guard, |frames, magazine| {
-        let at_hand = frames.alloc_cached(magazine, order);
-        let reserved = at_hand.or_else(|| frames.alloc_from_reserved(magazine, order));
-        reserved.or_else(|| frames.alloc_marked(magazine, order))
+    let readiness = prepare(&guard);
+    let found = with_magazine(&guard, |frames, magazine| match readiness {
+        Readiness::Active => {
+            let at_hand = frames.alloc_cached(magazine, order);
+            let reserved = at_hand.or_else(|| frames.alloc_from_reserved(magazine, order));
+            reserved.or_else(|| frames.alloc_marked(magazine, order))
+        }
+        Readiness::Bypass => frames.alloc_uncached(magazine, order, Extent::Marked),
+        Readiness::Disabled => None,
     })?;
     count_alloc(order);
     Some(found)
+}
+
+/// What an operation of this CPU's slow path does with the cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    /// It uses the cache, which is active.
+    Active,
+    /// It bypasses the cache, which is inactive.
+    Bypass,
+    /// The allocator is disabled.
+    Disabled,
+}
+
+/// Makes the cache active, unless the operation bypasses it.
+#[inline(always)]
+fn prepare(guard: &IrqGuard) -> Readiness {
+    if is_inactive() || shortage::is_new(guard) { prepare_inactive(guard) } else { Readiness::Active }
+}
+
+#[cold]
+#[inline(never)]
+fn prepare_inactive(guard: &IrqGuard) -> Readiness {
+    if is_alloc_disabled() {
+        Readiness::Disabled
+    } else if !is_inactive() {
+        // Another CPU's allocation has needed what CPUs cache.
+        drain_frames(guard);
+        shortage::learn(guard);
+        Readiness::Bypass
+    } else if shortage::bypasses(guard) {
+        Readiness::Bypass
+    } else {
+        activate(guard);
+        Readiness::Active
+    }
+}
+
+/// Allocates past the cache, which is inactive: from the shared allocator, or a run of whole blocks that another CPU caches.
+fn alloc_past_cache(
+    frames: &Frames,
+    magazine: &Magazine,
+    order: Order,
+    extent: Extent,
+) -> Option<FrameNumber> {
+    frames.alloc_uncached(magazine, order, Extent::Marked).or_else(|| {
+        let (stolen, is_freed) = match reclaim::steal_blocks(order) {
+            Stolen::Nothing => (None, false),
+            Stolen::Freed => (None, true),
+            Stolen::Run(run) => (Some(run), false),
+        };
+        let again = extent == Extent::All || is_freed;
+        stolen.or_else(|| again.then(|| frames.alloc_uncached(magazine, order, extent)).flatten())
+    })
 }
 
 /// Searches the blocks that are probably free; then takes blocks that another CPU caches; then searches everywhere.
@@ -253,7 +350,7 @@ fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), 
 #[cold]
 #[inline(never)]
 fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    if is_inactive() {
+    if is_inactive() || shortage::is_new(&guard) {
         return free_inactive(guard, frame, order);
     }
     with_magazine(&guard, |frames, magazine| {
@@ -269,10 +366,11 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
 #[cold]
 #[inline(never)]
 fn free_inactive(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    if !activate(&guard) {
-        return Err(FreeError::AllocDisabled { frame });
+    match prepare(&guard) {
+        Readiness::Active => with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order)),
+        Readiness::Bypass => frames().free_uncached(frame, order),
+        Readiness::Disabled => Err(FreeError::AllocDisabled { frame }),
     }
-    with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
 }
 
 /// Allocates up to `out.len()` single frames, and writes their numbers to the start of `out`; how many. It never waits for other
@@ -281,10 +379,12 @@ fn free_inactive(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<()
 /// **Context:** thread or interrupt context. Interrupts are disabled for a time that grows with the number of frames.
 pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     let guard = IrqGuard::new();
-    if is_inactive() && !activate(&guard) {
-        return 0;
-    }
-    let taken = with_magazine(&guard, |frames, magazine| frames.alloc_bulk(magazine, out));
+    let readiness = prepare(&guard);
+    let taken = with_magazine(&guard, |frames, magazine| match readiness {
+        Readiness::Active => frames.alloc_bulk(magazine, out),
+        Readiness::Bypass => frames.alloc_bulk_uncached(magazine, out),
+        Readiness::Disabled => 0,
+    });
     BULK_ALLOCS.add(taken as u64);
     taken
 }
@@ -300,11 +400,18 @@ pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
 /// As for [`free`], for each frame.
 pub(crate) unsafe fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
-    if is_inactive() && !activate(&guard) {
+    let readiness = prepare(&guard);
+    if readiness == Readiness::Disabled {
         return frames.first().map_or(Ok(()), |frame| Err(FreeError::AllocDisabled { frame: *frame }));
     }
     BULK_FREES.add(frames.len() as u64);
-    with_magazine(&guard, |shared, magazine| shared.free_bulk(magazine, frames))
+    with_magazine(&guard, |shared, magazine| {
+        if readiness == Readiness::Active {
+            shared.free_bulk(magazine, frames)
+        } else {
+            shared.return_singles(frames)
+        }
+    })
 }
 
 /// How many frames this CPU caches.
@@ -325,7 +432,7 @@ pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
     PLACED_ALLOCS.increment();
     let mut found = at_once(guard, request);
     if found.is_none() && may_wait {
-        found = alloc_slow_path(request.order, |frames, magazine| frames.alloc_in(magazine, request));
+        found = alloc_slow_path(request.order, |frames, magazine| frames.find_in(magazine, request));
     }
     if found.is_none() {
         count_failure(request.order);
@@ -335,10 +442,12 @@ pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
 
 /// [`alloc_in`] without waiting.
 fn at_once(guard: IrqGuard, request: FrameRequest) -> Option<FrameNumber> {
-    if !activate(&guard) {
-        return None;
-    }
-    with_magazine(&guard, |frames, magazine| frames.alloc_in(magazine, request))
+    let readiness = prepare(&guard);
+    with_magazine(&guard, |frames, magazine| match readiness {
+        Readiness::Active => frames.alloc_in(magazine, request),
+        Readiness::Bypass => frames.find_in(magazine, request),
+        Readiness::Disabled => None,
+    })
 }
 
 /// Allocates after a first search has failed: see [`reclaim::alloc_slow_path`]. Each `search` runs with interrupts disabled, after
@@ -349,21 +458,23 @@ fn alloc_slow_path(
 ) -> Option<FrameNumber> {
     // Frames in flight become free without a request to another CPU.
     let is_in_flight = |guard: IrqGuard| {
-        !is_inactive() && with_magazine(&guard, |_, magazine| magazine.in_flight().is_some())
+        !is_alloc_disabled() && with_magazine(&guard, |_, magazine| magazine.in_flight().is_some())
     };
     let mut search_all = || {
         reclaim::alloc_slow_path(order, is_in_flight(IrqGuard::new()), || {
             let guard = IrqGuard::new();
-            drain_frames(&guard);
-            if !activate(&guard) {
+            if is_alloc_disabled() {
                 return Attempt::Disabled;
             }
+            drain_frames(&guard);
+            shortage::learn(&guard);
             with_magazine(&guard, |frames, magazine| match search(frames, magazine) {
                 Some(frame) => Attempt::Found(frame),
                 None => magazine.in_flight().map_or(Attempt::Nothing, Attempt::InFlight),
             })
         })
     };
+    shortage::prolong();
     // What the heap has cached is returned only if nothing else is left: objects are worth more than frames.
     // Twice: the first round may be one that began before, and has passed CPUs that have cached objects since.
     for _ in 0..2 {

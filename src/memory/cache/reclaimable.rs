@@ -14,6 +14,9 @@
 //! If all sequence counts are even before the scan and the same after it, no frame was in flight and each stayed in its place. Then the
 //! scan has seen every free frame. Otherwise the scan is repeated a few times; after that the result is unknown, and all CPUs drain.
 //!
+//! If no CPU's cache is active, the frames are in the first two places, or in flight to one of them. A search finds those, or names the
+//! block in flight. A cache that becomes active meanwhile is counted: see `memory::reclaim`.
+//!
 //! All other errors overestimate: a frame that is seen in two places at two moments counts twice, and if there are more runs than
 //! counters, several runs share one.
 
@@ -46,29 +49,42 @@ pub(crate) enum Reclaimable {
     Unknown,
 }
 
+/// An estimate of [`Frames::estimate_reclaimable`].
+#[derive(Clone, Debug)]
+pub(crate) struct Estimate {
+    /// The result.
+    pub(crate) reclaimable: Reclaimable,
+    /// Whether it took more than one scan: other CPUs filled or emptied their caches meanwhile.
+    pub(crate) repeated: bool,
+}
+
 impl Frames {
     /// Estimates whether a run of `order` becomes free if CPUs drain their caches. `magazines` are those of all CPUs that have one, this
-    /// CPU's included. [`Reclaimable::Nothing`] is certain for every run that is free throughout the call, except for a single frame in
-    /// the table, which every search finds.
+    /// CPU's included. [`Reclaimable::Nothing`] is certain for every run that is free throughout the call, except for one of which all
+    /// frames are free in the table, which every search finds.
     ///
     /// **Context:** any but NMI; interrupts should be enabled. Takes a time that grows with the memory and with the number of CPUs.
     pub(crate) fn estimate_reclaimable(
         &self,
         order: Order,
         magazines: impl Iterator<Item = RemoteMagazine> + Clone,
-    ) -> Reclaimable {
-        for _ in 0..ATTEMPTS {
+    ) -> Estimate {
+        let inactive = magazines.clone().map(RemoteMagazine::is_inactive);
+        if inactive.reduce(|all, is_inactive| all && is_inactive) == Some(true) {
+            return Estimate { reclaimable: Reclaimable::Nothing, repeated: false };
+        }
+        for attempt in 0..ATTEMPTS {
             if let Some(before) = transfer_seq(magazines.clone()) {
                 let reclaimable = self.estimate_once(order, magazines.clone());
                 // The scan is over before the counts are read again.
                 fence(Ordering::Acquire);
                 if reclaimable != Reclaimable::Nothing || transfer_seq(magazines.clone()) == Some(before) {
-                    return reclaimable;
+                    return Estimate { reclaimable, repeated: attempt > 0 };
                 }
             }
             spin_loop();
         }
-        Reclaimable::Unknown
+        Estimate { reclaimable: Reclaimable::Unknown, repeated: true }
     }
 
     /// Moves the runs of whole blocks that CPUs cache and that overlap `range` to the buddies, without an interrupt on these CPUs. The

@@ -9,8 +9,7 @@
 use core::sync::atomic::Ordering;
 
 use super::magazine::{CAPACITY, Magazine};
-use super::run_cache::{CACHED_ORDERS, NONE};
-use crate::memory::frames::atomic_frame::AtomicFrame;
+use super::run_cache::NONE;
 use crate::memory::frames::hint::AtomicBlock;
 use crate::memory::frames::number::{FrameNumber, Order};
 
@@ -41,10 +40,10 @@ impl RemoteMagazine {
         // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`, which lives
         // longer than this value and its copies are used, so than the iterator.
         let runs = unsafe { &(*self.0).run_cache.runs };
+        // A drain empties the cache before it makes it inactive.
+        let runs = if self.is_inactive() { [].as_slice() } else { runs.as_slice() };
         let singles = frames[..self.len()].iter().map(|place| (place.get(), Order::FRAME));
-        let runs: [&AtomicFrame; CACHED_ORDERS] = runs.each_ref();
-        let runs =
-            runs.into_iter().zip((1..).map_while(Order::new)).map(|(place, order)| (place.get(), order));
+        let runs = runs.iter().zip((1..).map_while(Order::new)).map(|(place, order)| (place.get(), order));
         singles.chain(runs.filter(|&(frame, _)| frame != NONE))
     }
 
@@ -79,6 +78,12 @@ impl RemoteMagazine {
         let hint = unsafe { &(*self.0).hint };
         let blocks = first.block()..=FrameNumber::new(end.get() - 1).block();
         hint.all_reserved().filter_map(AtomicBlock::get).any(|block| blocks.contains(&block))
+    }
+
+    /// Whether its CPU caches no frame and has reserved no block, because it has drained its cache and not used it since.
+    pub(in crate::memory) fn is_inactive(self) -> bool {
+        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`.
+        unsafe { &(*self.0).len }.load(Ordering::Relaxed) == Magazine::INACTIVE
     }
 
     /// How many single frames there are; the capacity while the allocator is disabled on its CPU, because the length is unknown then.

@@ -3,11 +3,12 @@
 use super::magazine::Magazine;
 use crate::memory::frames::allocator::Frames;
 use crate::memory::frames::atomic_frame::AtomicFrame;
+use crate::memory::frames::error::FreeError;
 use crate::memory::frames::hint::Hint;
 use crate::memory::frames::number::{FrameNumber, Order};
 use crate::memory::frames::request::{FrameRequest, LowRun, Nodes};
 use crate::memory::frames::search::Extent;
-use crate::memory::frames::search_target::SingleFrames;
+use crate::memory::frames::search_target::{Run, SingleFrames};
 use crate::memory::frames::zone::Scope;
 use crate::memory::frames::zone_layout::{LOW_END, ZoneType};
 
@@ -17,6 +18,19 @@ impl Frames {
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     pub(crate) fn alloc_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
+        let found = self.find_in(magazine, request);
+        if found.is_some() || !magazine.may_have(request.order) {
+            return found;
+        }
+        // A double free that the drain finds is counted; there is no caller to return it to.
+        let _ = self.drain(magazine);
+        self.find_in(magazine, request)
+    }
+
+    /// [`alloc_in`](Self::alloc_in) for a CPU that has drained its cache.
+    ///
+    /// **Context:** as for [`alloc`](Self::alloc).
+    pub(crate) fn find_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
         let FrameRequest { order, zone, nodes } = request;
         let (node, only_node) = match nodes {
             Nodes::Nearest => (magazine.local_node(), false),
@@ -24,16 +38,6 @@ impl Frames {
             Nodes::Only(node) => (node, true),
         };
         let scope = Scope { node, only_node, highest: zone };
-        let found = self.find_in(magazine, scope, order);
-        if found.is_some() || !magazine.may_have(order) {
-            return found;
-        }
-        // A double free that the drain finds is counted; there is no caller to return it to.
-        let _ = self.drain(magazine);
-        self.find_in(magazine, scope, order)
-    }
-
-    fn find_in(&self, magazine: &Magazine, scope: Scope, order: Order) -> Option<FrameNumber> {
         let hint = Hint::new(scope);
         magazine.transfer_seq.begin();
         let found = if scope.highest == ZoneType::Low {
@@ -51,5 +55,67 @@ impl Frames {
         magazine.hint.in_flight.set(hint.in_flight.get());
         magazine.transfer_seq.end();
         found
+    }
+
+    /// Allocates from the shared allocator, as [`alloc`](Self::alloc) does, but for nothing more than the caller asks for: it caches no
+    /// frame and reserves no block.
+    ///
+    /// **Context:** as for [`alloc`](Self::alloc).
+    pub(in crate::memory) fn alloc_uncached(
+        &self,
+        magazine: &Magazine,
+        order: Order,
+        extent: Extent,
+    ) -> Option<FrameNumber> {
+        if order >= Order::BLOCK {
+            return self.alloc_blocks(magazine.hint.scope.get(), order);
+        }
+        let hint = &magazine.hint;
+        magazine.transfer_seq.begin();
+        let found = if order == Order::FRAME {
+            let mut out = [FrameNumber::new(0)];
+            let single = SingleFrames { out: AtomicFrame::from_mut(&mut out) };
+            self.search_unreserved(hint, single, extent).map(|_| out[0])
+        } else {
+            self.search_unreserved(hint, Run { order }, extent)
+        };
+        magazine.transfer_seq.end();
+        found
+    }
+
+    /// Frees a run of `order` to the shared allocator.
+    ///
+    /// **Context:** as for [`free`](Self::free).
+    ///
+    /// # Errors
+    /// [`FreeError`]. Nothing has changed then.
+    pub(crate) fn free_uncached(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            return Err(FreeError::Misaligned { frame, order });
+        }
+        if order < Order::BLOCK {
+            self.return_run(frame, order)
+        } else {
+            self.free_blocks_to_buddy(frame, order)
+        }
+    }
+
+    /// Allocates up to `out.len()` single frames as [`alloc_uncached`](Self::alloc_uncached) does, and writes them to the start of `out`;
+    /// how many.
+    ///
+    /// **Context:** as for [`alloc`](Self::alloc).
+    pub(crate) fn alloc_bulk_uncached(&self, magazine: &Magazine, out: &mut [FrameNumber]) -> usize {
+        let hint = Hint::new(Scope::from(magazine.local_node()));
+        magazine.transfer_seq.begin();
+        let mut done = 0;
+        while done < out.len() {
+            match self.take_singles(&hint, AtomicFrame::from_mut(&mut out[done..]), Extent::All) {
+                0 => break,
+                taken => done += taken,
+            }
+        }
+        self.release_all(&hint);
+        magazine.transfer_seq.end();
+        done
     }
 }

@@ -72,6 +72,8 @@ pub(in crate::memory) struct Hint {
     pub(in crate::memory) scope: Cell<Scope>,
     /// A block of which frames were in flight when the last search failed.
     pub(in crate::memory) in_flight: Cell<Option<BlockNumber>>,
+    /// By order: the block in which a search that reserves none has found something last.
+    pub(in crate::memory) last: [Cell<Option<BlockNumber>>; RESERVED],
 }
 
 impl Hint {
@@ -82,6 +84,7 @@ impl Hint {
             previous: AtomicBlock::none(),
             scope: Cell::new(scope),
             in_flight: Cell::new(None),
+            last: [const { Cell::new(None) }; RESERVED],
         }
     }
 

@@ -4,6 +4,8 @@
 //! the order, then a new block from the buddy; if the zone has few of these, the blocks that the CPU has reserved for other orders come
 //! before them; and at last every block.
 
+use core::cell::Cell;
+
 use super::allocator::Frames;
 use super::atomic_frame::AtomicFrame;
 use super::bitmap;
@@ -12,7 +14,7 @@ use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::search_target::{Ownership, Run, SearchTarget, SingleFrames};
 use super::state::{self, Kind, State};
 use super::sync::{MODELLED, Ordering, spin_loop};
-use super::zone::{Scope, ZoneRef};
+use super::zone::{LockedZone, Scope, ZoneRef};
 
 /// How many marked blocks are tried before a whole block is split. Each that has no match is marked so no longer, so a search tries a
 /// block without effect at most once for each allocation that has taken its last match.
@@ -107,9 +109,39 @@ impl Frames {
             self.search_zone(zone, hint, &mut want)
                 .or_else(|| self.break_block(zone, hint, &mut want, OwnBlocks::First))
         });
-        found
-            .or_else(|| self.search_own(hint, &mut want, |_| true))
-            .or_else(|| (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want)).flatten())
+        found.or_else(|| self.search_own(hint, &mut want, |_| true)).or_else(|| {
+            let split =
+                |zone: ZoneRef<'_>, want: &mut W| self.break_block(zone, hint, want, OwnBlocks::Tried);
+            (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want, split)).flatten()
+        })
+    }
+
+    /// Searches as [`search`](Self::search) does, and reserves no block that another CPU may need: it takes from the block that served the
+    /// last such search for this order, then from those that the summary marks, then from a new block.
+    pub(in crate::memory) fn search_unreserved<W: SearchTarget>(
+        &self,
+        hint: &Hint,
+        mut want: W,
+        extent: Extent,
+    ) -> Option<W::Output> {
+        let order = want.order();
+        let (word, last) = (&hint.reserved(order).word, &hint.last[usize::from(order.get())]);
+        hint.in_flight.set(None);
+        if let Some(block) = last.get()
+            && let Some(got) = want.try_take(self, block, Ownership::Steal, word)
+        {
+            return Some(got);
+        }
+        let found = self.find_in_zones(hint.scope.get(), |zone| {
+            let marked = self.search_marked(zone, &mut want, Ownership::Steal, word);
+            let (got, block) = marked.or_else(|| self.break_unreserved(zone, word, &mut want))?;
+            last.set(Some(block));
+            Some(got)
+        });
+        found.or_else(|| {
+            let split = |zone: ZoneRef<'_>, want: &mut W| Some(self.break_unreserved(zone, word, want)?.0);
+            (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want, split)).flatten()
+        })
     }
 
     /// [`break_block`](Self::break_block) in a zone that is short of blocks.
@@ -146,13 +178,26 @@ impl Frames {
         want: &mut W,
     ) -> Option<W::Output> {
         let order = want.order();
-        let word = &hint.reserved(order).word;
+        let (got, block) = self.search_marked(zone, want, Ownership::Reserve, &hint.reserved(order).word)?;
+        self.reserve_block(hint, block, order);
+        Some(got)
+    }
+
+    /// Tries blocks of a zone that the summary marks for the order, lowest address first. Returns what it has found, and where.
+    #[inline(always)]
+    fn search_marked<W: SearchTarget>(
+        &self,
+        zone: ZoneRef<'_>,
+        want: &mut W,
+        ownership: Ownership,
+        word: &Cell<usize>,
+    ) -> Option<(W::Output, BlockNumber)> {
+        let order = want.order();
         let mut candidates = 0;
         for span in zone.spans(self.table.all()) {
             for block in self.table.candidates(span, order) {
-                if let Some(got) = want.try_take(self, block, Ownership::Reserve, word) {
-                    self.reserve_block(hint, block, order);
-                    return Some(got);
+                if let Some(got) = want.try_take(self, block, ownership, word) {
+                    return Some((got, block));
                 }
                 if self.table.state(block).offers(order) {
                     self.lower_largest(block, order);
@@ -210,9 +255,7 @@ impl Frames {
                 drop(locked);
                 return self.break_last_block(zone, hint, want);
             }
-            let block = locked.buddy.take(&self.table, Order::BLOCK)?;
-            self.table.set(block, State::transit(Order::BLOCK));
-            block
+            self.take_block(&mut locked)?
         };
         let taken = want.frames();
         self.table.bitmap(block).reset_to_free_from(taken);
@@ -224,11 +267,43 @@ impl Frames {
         Some(want.take_fresh(block))
     }
 
-    /// Tries every block, also those that other CPUs have reserved. It finds every frame that is free during the whole call. `None` if a
+    /// Takes a whole block from the buddy of a zone, for the caller to split.
+    #[inline(always)]
+    fn take_block(&self, locked: &mut LockedZone) -> Option<BlockNumber> {
+        let block = locked.buddy.take(&self.table, Order::BLOCK)?;
+        self.table.set(block, State::transit(Order::BLOCK));
+        Some(block)
+    }
+
+    /// Takes a whole block from the buddy of a zone and splits it into frames. It offers the rest of them to all CPUs.
+    fn break_unreserved<W: SearchTarget>(
+        &self,
+        zone: ZoneRef<'_>,
+        word: &Cell<usize>,
+        want: &mut W,
+    ) -> Option<(W::Output, BlockNumber)> {
+        let block = self.take_block(&mut zone.locked.lock())?;
+        let taken = want.frames();
+        self.table.bitmap(block).reset_to_free_from(taken);
+        let state = State::whole(FRAMES_PER_BLOCK - taken);
+        state::store(self.table.cell(block), state);
+        if state.is_offered() {
+            self.table.mark_available(block, state.largest());
+        }
+        word.set(taken / bitmap::WORD_BITS);
+        Some((want.take_fresh(block), block))
+    }
+
+    /// Tries every block, also those that other CPUs have reserved; `split` takes from a block that is free as a whole. It finds every frame that is free during the whole call. `None` if a
     /// whole scan has found no match and no frame in flight, or if the bound is reached; then the hint names a block in flight.
     #[cold]
     #[inline(never)]
-    fn search_everywhere<W: SearchTarget>(&self, hint: &Hint, want: &mut W) -> Option<W::Output> {
+    fn search_everywhere<W: SearchTarget>(
+        &self,
+        hint: &Hint,
+        want: &mut W,
+        split: impl Fn(ZoneRef<'_>, &mut W) -> Option<W::Output>,
+    ) -> Option<W::Output> {
         let scan_cost = self.table.blocks() + 4;
         hint.in_flight.set(None);
         let word = &hint.reserved(want.order()).word;
@@ -260,8 +335,7 @@ impl Frames {
             seen = in_flight;
             seen?;
             spin_loop();
-            let take_fresh = self
-                .find_in_zones(hint.scope.get(), |zone| self.break_block(zone, hint, want, OwnBlocks::Tried));
+            let take_fresh = self.find_in_zones(hint.scope.get(), |zone| split(zone, want));
             if take_fresh.is_some() {
                 return take_fresh;
             }

@@ -3,8 +3,11 @@
 use super::zones::two_nodes;
 use super::{World, order};
 use crate::memory::cache::Magazine;
+use crate::memory::frames::search::Extent;
 use crate::memory::frames::zone_layout::LOW_END;
-use crate::memory::frames::{FrameNumber, FrameRequest, NodeId, Nodes, ORDERS, Order, ZoneId, ZoneType};
+use crate::memory::frames::{
+    FrameNumber, FrameRequest, Frames, NodeId, Nodes, ORDERS, Order, ZoneId, ZoneType,
+};
 use buddy_system_allocator::FrameAllocator;
 use core::cell::Cell;
 use core::ops::Range;
@@ -50,6 +53,11 @@ enum Step {
     Drain {
         cpu: usize,
     },
+    /// Drains; then the operations bypass the cache, or not.
+    Bypass {
+        cpu: usize,
+        bypasses: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -70,7 +78,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, which)| Step::FreeHalf { cpu, which }),
         2 => (cpu.clone(), 1..700usize).prop_map(|(cpu, count)| Step::AllocBulk { cpu, count }),
         2 => (cpu.clone(), 1..700usize).prop_map(|(cpu, count)| Step::FreeBulk { cpu, count }),
-        1 => cpu.prop_map(|cpu| Step::Drain { cpu }),
+        1 => cpu.clone().prop_map(|cpu| Step::Drain { cpu }),
+        1 => (cpu, any::<bool>()).prop_map(|(cpu, bypasses)| Step::Bypass { cpu, bypasses }),
     ]
 }
 
@@ -99,6 +108,8 @@ enum Zones {
 struct Model {
     world: World,
     magazines: [Magazine; CPUS],
+    /// For each CPU, whether its operations bypass its cache.
+    bypasses: [bool; CPUS],
     /// For each frame, whether it is free, that is, managed and not allocated.
     free: Vec<bool>,
     /// The allocated frames.
@@ -133,7 +144,15 @@ impl Model {
             magazine.set_local_node(NodeId((cpu % NODES) as u8));
             magazine
         });
-        Self { world, magazines, free, out: Vec::new(), oracle, oracle_out: Vec::new() }
+        Self {
+            world,
+            magazines,
+            bypasses: [false; CPUS],
+            free,
+            out: Vec::new(),
+            oracle,
+            oracle_out: Vec::new(),
+        }
     }
 
     fn drain_all(&mut self) {
@@ -178,11 +197,12 @@ impl Model {
 
     fn alloc_in(&mut self, cpu: usize, request: FrameRequest) {
         let FrameRequest { order, zone, nodes } = request;
-        let mut got = self.world.frames.alloc_in(&self.magazines[cpu], request);
+        let find = if self.bypasses[cpu] { Frames::find_in } else { Frames::alloc_in };
+        let mut got = find(&self.world.frames, &self.magazines[cpu], request);
         let only = if let Nodes::Only(node) = nodes { Some(node) } else { None };
         if got.is_none() {
             self.drain_all();
-            got = self.world.frames.alloc_in(&self.magazines[cpu], request);
+            got = find(&self.world.frames, &self.magazines[cpu], request);
             assert_eq!(got.is_some(), self.has_run_in(order, zone, only), "{request:?} after draining all");
         }
         if let Some(frame) = got {
@@ -201,14 +221,23 @@ impl Model {
         self.out.push((frame, order));
     }
 
+    fn find(&self, cpu: usize, order: Order) -> Option<FrameNumber> {
+        let (frames, magazine) = (&self.world.frames, &self.magazines[cpu]);
+        if self.bypasses[cpu] {
+            frames.alloc_uncached(magazine, order, Extent::All)
+        } else {
+            frames.alloc(magazine, order)
+        }
+    }
+
     fn alloc(&mut self, cpu: usize, order: Order) {
-        let mut got = self.world.frames.alloc(&self.magazines[cpu], order);
+        let mut got = self.find(cpu, order);
         if got.is_none() {
             if order == Order::FRAME {
                 assert_eq!(self.world.frames.free_frames(), 0, "frames in the table were not found");
             }
             self.drain_all();
-            got = self.world.frames.alloc(&self.magazines[cpu], order);
+            got = self.find(cpu, order);
             assert_eq!(got.is_some(), self.has_run(order), "{order} after draining all");
         }
         if let Some(frame) = got {
@@ -219,7 +248,12 @@ impl Model {
     fn free(&mut self, cpu: usize, frame: FrameNumber, order: Order) {
         let index = self.world.index(frame);
         self.free[index..index + order.frames()].fill(true);
-        assert_eq!(self.world.frames.free(&self.magazines[cpu], frame, order), Ok(()));
+        let freed = if self.bypasses[cpu] {
+            self.world.frames.free_uncached(frame, order)
+        } else {
+            self.world.frames.free(&self.magazines[cpu], frame, order)
+        };
+        assert_eq!(freed, Ok(()));
     }
 
     fn run(&mut self, step: &Step) {
@@ -248,7 +282,9 @@ impl Model {
             }
             Step::AllocBulk { cpu, count } => {
                 let mut frames = std::vec![FrameNumber::new(0); count];
-                let got = self.world.frames.alloc_bulk(&self.magazines[cpu], &mut frames);
+                let alloc_bulk =
+                    if self.bypasses[cpu] { Frames::alloc_bulk_uncached } else { Frames::alloc_bulk };
+                let got = alloc_bulk(&self.world.frames, &self.magazines[cpu], &mut frames);
                 assert!(got == count || self.world.frames.free_frames() == 0, "too few");
                 for &frame in &frames[..got] {
                     self.take(frame, Order::FRAME);
@@ -267,9 +303,18 @@ impl Model {
                     let index = self.world.index(frame);
                     self.free[index] = true;
                 }
-                assert_eq!(self.world.frames.free_bulk(&self.magazines[cpu], &frames), Ok(()));
+                let freed = if self.bypasses[cpu] {
+                    self.world.frames.return_singles(&frames)
+                } else {
+                    self.world.frames.free_bulk(&self.magazines[cpu], &frames)
+                };
+                assert_eq!(freed, Ok(()));
             }
             Step::Drain { cpu } => assert_eq!(self.world.frames.drain(&self.magazines[cpu]), Ok(())),
+            Step::Bypass { cpu, bypasses } => {
+                assert_eq!(self.world.frames.drain(&self.magazines[cpu]), Ok(()));
+                self.bypasses[cpu] = bypasses;
+            }
         }
     }
 
@@ -292,6 +337,9 @@ impl Model {
         let (frames, magazines) = (&self.world.frames, &self.magazines);
         assert_eq!(frames.validate(), Ok(()));
         let in_magazines: usize = magazines.iter().map(Magazine::cached_frames).sum();
+        for (magazine, bypasses) in magazines.iter().zip(self.bypasses) {
+            assert!(!bypasses || !magazine.may_have(Order::BLOCK), "it caches frames or reserves a block");
+        }
         let free = self.free.iter().filter(|&&is_free| is_free).count();
         assert_eq!(frames.free_frames() + in_magazines, free);
         assert_eq!(frames.free_by_order().iter().sum::<usize>(), frames.free_frames());

@@ -45,7 +45,8 @@ fn a_magazine_is_read_while_its_owner_changes_it() {
                     seen.fetch_add(1, Ordering::Relaxed);
                 }
                 remote.0.has_any_of(first, end);
-                let reclaimable = frames.estimate_reclaimable(Order::BLOCK, [remote.0].into_iter());
+                let reclaimable =
+                    frames.estimate_reclaimable(Order::BLOCK, [remote.0].into_iter()).reclaimable;
                 assert!(matches!(
                     reclaimable,
                     Reclaimable::Nothing | Reclaimable::Run(_) | Reclaimable::Unknown

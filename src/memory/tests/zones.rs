@@ -324,7 +324,7 @@ fn cached_frames_complete_a_run_of_one_zone_only() {
         assert_eq!(world.frames.free(&there, frames[0], Order::FRAME), Ok(()));
         // SAFETY: the magazine outlives the call, and no code writes to it meanwhile.
         let there = unsafe { RemoteMagazine::new(&raw const there) };
-        world.frames.estimate_reclaimable(order(10), [there].into_iter())
+        world.frames.estimate_reclaimable(order(10), [there].into_iter()).reclaimable
     };
     assert_eq!(after_drain(12), Reclaimable::Nothing, "of two nodes");
     assert_eq!(after_drain(14), Reclaimable::Run(at(14 * 512)..at(16 * 512)));

@@ -1,6 +1,7 @@
 extern crate std;
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering::Relaxed;
 use std::vec::Vec;
 
 use super::super::magazine::Magazine;
@@ -67,7 +68,7 @@ impl Cpus {
     }
 
     fn estimate_reclaimable(&self, order: Order) -> Reclaimable {
-        self.world.frames.estimate_reclaimable(order, self.remote())
+        self.world.frames.estimate_reclaimable(order, self.remote()).reclaimable
     }
 
     /// The CPUs that would be asked to drain.
@@ -197,22 +198,46 @@ fn the_estimate_is_unknown_while_transfers_are_made() {
         }
     });
     assert_eq!(
-        cpus.world.frames.estimate_reclaimable(Order::BLOCK, restless.map(|(_, remote)| remote)),
+        cpus.world.frames.estimate_reclaimable(Order::BLOCK, restless.map(|(_, remote)| remote)).reclaimable,
         Reclaimable::Unknown
     );
 }
 
 #[test]
 fn the_estimate_is_unknown_while_cpus_come_online() {
-    let (cpus, _) = Cpus::all_taken(1, 1 + 3 * ATTEMPTS);
+    const LOOKS: usize = 1 + 3 * ATTEMPTS;
+    let (cpus, _) = Cpus::all_taken(1, 1 + LOOKS);
     // One more at each look; none of them has moved anything yet.
     let looks = core::cell::Cell::new(0);
     let growing = core::iter::once(()).flat_map(|()| {
         looks.set(looks.get() + 1);
         cpus.remote().skip(1).take(looks.get())
     });
-    assert_eq!(cpus.world.frames.estimate_reclaimable(Order::BLOCK, growing), Reclaimable::Unknown);
-    assert_eq!(looks.get(), 3 * ATTEMPTS);
+    assert_eq!(
+        cpus.world.frames.estimate_reclaimable(Order::BLOCK, growing).reclaimable,
+        Reclaimable::Unknown
+    );
+    assert_eq!(looks.get(), LOOKS);
+}
+
+/// Also while their CPUs transfer frames past the cache.
+#[test]
+fn inactive_caches_have_nothing() {
+    let (mut cpus, all) = Cpus::all_taken(1, 2);
+    for cpu in 0..2 {
+        cpus.drain(cpu);
+        cpus.magazines[cpu].get_mut().len.store(Magazine::INACTIVE, Relaxed);
+    }
+    assert_eq!(cpus.world.frames.free_uncached(all[0], Order::FRAME), Ok(()));
+    cpus.transfer_seq(1, TransferSeq::begin);
+    for number in 0..=9 {
+        assert_eq!(cpus.estimate_reclaimable(order(number)), Reclaimable::Nothing, "order {number}");
+    }
+    cpus.transfer_seq(1, TransferSeq::end);
+    assert_eq!(cpus.remote().flat_map(RemoteMagazine::cached).count(), 0);
+    cpus.magazines[1].get_mut().len.store(0, Relaxed);
+    cpus.free(1, all[1], Order::FRAME);
+    assert_eq!(cpus.estimate_reclaimable(Order::FRAME), Reclaimable::Run(all[1]..all[2]), "one is active");
 }
 
 #[test]

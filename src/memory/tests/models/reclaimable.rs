@@ -61,7 +61,8 @@ fn assert_seen(
         let wanted = order((table.len() + kept.len()).ilog2() as u8);
         let seen = Seen::of(there);
         let thread = seen.clone().on_thread(work);
-        let reclaimable = model.frames().estimate_reclaimable(wanted, [seen.remote()].into_iter());
+        let reclaimable =
+            model.frames().estimate_reclaimable(wanted, [seen.remote()].into_iter()).reclaimable;
         assert_ne!(reclaimable, Reclaimable::Nothing);
         thread.join().expect("the thread has not panicked");
         model.end([here, Seen::end(seen)]);
@@ -103,7 +104,8 @@ fn a_failed_search_hides_no_run() {
             assert_eq!(want.try_take(cpu.model.frames(), block, Ownership::Steal, &word), Some(1));
             cpu.model.take(frame[0], Order::FRAME);
         });
-        let reclaimable = model.frames().estimate_reclaimable(order(6), [seen.remote()].into_iter());
+        let reclaimable =
+            model.frames().estimate_reclaimable(order(6), [seen.remote()].into_iter()).reclaimable;
         let found = searcher.join().expect("the thread has not panicked");
         let (beyond, ()) = join(taker);
         match found {
@@ -126,7 +128,7 @@ fn a_merge_hides_no_free_block() {
             cpu.model.give(lower, Order::BLOCK);
             assert_eq!(cpu.model.frames().free_blocks_to_buddy(lower, Order::BLOCK), Ok(()));
         });
-        let reclaimable = model.frames().estimate_reclaimable(order(3), [].into_iter());
+        let reclaimable = model.frames().estimate_reclaimable(order(3), [].into_iter()).reclaimable;
         assert_ne!(reclaimable, Reclaimable::Nothing);
         let (here, ()) = join(merger);
         model.end([here, beside]);
