@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use octopod_ci::base::Workspace;
+use octopod_ci::base::{Workspace, WorkspaceKind};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Variables by which the cargo of this test describes it; the project's own cargo sets them anew.
@@ -138,6 +138,18 @@ impl Project {
         let text = fs::read_to_string(self.folder.join(path)).unwrap();
         assert!(text.contains(old), "{path} has no {old}");
         self.write(path, &text.replace(old, new));
+    }
+}
+
+/// All projects share a target folder, where their runs would stay: each has copies of kernels.
+impl Drop for Project {
+    fn drop(&mut self) {
+        // As the launcher names it.
+        let Ok(root) = fs::canonicalize(&self.folder) else { return };
+        let target = self.target.clone();
+        let workspace = Workspace { root, target, kind: WorkspaceKind::Folder };
+        // A project that has run nothing has no folder there.
+        let _ = fs::remove_dir_all(workspace.own());
     }
 }
 
