@@ -116,7 +116,10 @@ crate::panic_context! {
     // One line, and one for each CPU that has switched: what the panic is about must stay on a screen of 25.
     "scheduler" => |out| {
         let mut separator = "";
-        for (name, count) in counts() {
+        // Without the last one where it is 0: the line has the width of a screen.
+        let last = counts().len() - 1;
+        let shown = counts().into_iter().enumerate().filter(|(index, (_, count))| *index < last || *count > 0);
+        for (_, (name, count)) in shown {
             write!(out, "{separator}{name} {count}")?;
             separator = ", ";
         }
