@@ -29,15 +29,15 @@ impl Leaving {
         self.0.store(cpu.0, Ordering::Relaxed);
     }
 
-    /// The CPU has left the set of online CPUs, or it stays online.
+    /// The CPU has left the set of online CPUs, or it stays online. Who sees the end sees that, too.
     pub(super) fn end(&self) {
-        self.0.store(NONE, Ordering::Relaxed);
+        self.0.store(NONE, Ordering::Release);
     }
 
     /// Returns whether this CPU is to go offline. **Context:** the list of the thread that is to be pinned is locked.
     #[inline]
     pub(super) fn is(&self, cpu: CpuId) -> bool {
-        self.0.load(Ordering::Relaxed) == cpu.0
+        self.0.load(Ordering::Acquire) == cpu.0
     }
 }
 
