@@ -150,21 +150,22 @@ pub(crate) fn reclaim() {
 fn reclaim_since(ended: u64) -> bool {
     // It keeps the thread on this CPU, whose number says who reclaims.
     let _stay = PreemptGuard::new();
-    match HEAP_RECLAIM.begin(current().0, ended) {
-        Turn::Begun => {
-            reclaim_all();
-            HEAP_RECLAIM.end();
-            true
+    // As long as the calls of a round may take.
+    let mut limit = Timeout::after_ms(2 * IPI_CALL_TIMEOUT_MS);
+    loop {
+        match HEAP_RECLAIM.begin(current().0, ended) {
+            Turn::Begun => {
+                reclaim_all();
+                HEAP_RECLAIM.end();
+                return true;
+            }
+            Turn::Done => return true,
+            // A part of the round may have made frames free even if it takes longer.
+            Turn::Busy if limit.wait_until(|| HEAP_RECLAIM.is_over(ended)).is_err() => return true,
+            Turn::Busy => {}
+            // The drop of a cached object needs memory, or nothing was cached since the last round.
+            Turn::Nested | Turn::NotDue => return false,
         }
-        Turn::Done => true,
-        Turn::Busy => {
-            // As long as the round's calls may take. A part of it may have made frames free even if it takes longer.
-            let has_ended = || HEAP_RECLAIM.ended() != ended;
-            let _ = Timeout::after_ms(2 * IPI_CALL_TIMEOUT_MS).wait_until(has_ended);
-            true
-        }
-        // The drop of a cached object needs memory, or nothing was cached since the last round.
-        Turn::Nested | Turn::NotDue => false,
     }
 }
 

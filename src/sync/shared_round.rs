@@ -25,7 +25,8 @@ pub(crate) enum Turn {
     Begun,
     /// A round has ended since.
     Done,
-    /// Another CPU is at work.
+    /// Another CPU is at work, or is about to find that there is nothing to do. The caller waits until the round
+    /// [is over](SharedRound::is_over), and begins again.
     Busy,
     /// The caller itself is at work.
     Nested,
@@ -86,6 +87,14 @@ impl SharedRound {
         turn
     }
 
+    /// Returns whether the caller that was [`Busy`](Turn::Busy) after `ended` rounds waits for nothing any more: a round has ended, or the
+    /// other CPU has left without one.
+    ///
+    /// **Context:** any.
+    pub(crate) fn is_over(&self, ended: u64) -> bool {
+        self.ended() != ended || self.worker.load(Ordering::Acquire) == NO_WORKER
+    }
+
     /// Ends the round that this CPU has begun.
     pub(crate) fn end(&self) {
         self.ended.fetch_add(1, Ordering::Release);
@@ -104,7 +113,9 @@ mod tests {
         round.set_due();
         assert_eq!(round.begin(0, 0), Turn::Begun);
         assert_eq!((round.begin(0, 0), round.begin(1, 0)), (Turn::Nested, Turn::Busy));
+        assert!(!round.is_over(0));
         round.end();
+        assert!(round.is_over(0) && round.is_over(1));
         assert_eq!((round.begin(1, 0), round.ended()), (Turn::Done, 1));
         assert_eq!(round.begin(1, 1), Turn::NotDue);
     }
@@ -137,22 +148,41 @@ mod models {
             if self.take() {
                 return true;
             }
-            match self.round.begin(me, ended) {
-                Turn::Begun => {
-                    let cached = self.cached.swap(0, Ordering::AcqRel);
-                    self.free.fetch_add(cached, Ordering::AcqRel);
-                    self.round.end();
-                }
-                Turn::Busy => {
-                    while self.round.ended() == ended {
-                        thread::yield_now();
+            loop {
+                match self.round.begin(me, ended) {
+                    Turn::Begun => {
+                        let cached = self.cached.swap(0, Ordering::AcqRel);
+                        self.free.fetch_add(cached, Ordering::AcqRel);
+                        self.round.end();
                     }
+                    Turn::Busy => {
+                        while !self.round.is_over(ended) {
+                            thread::yield_now();
+                        }
+                        continue;
+                    }
+                    Turn::Done => {}
+                    Turn::Nested | Turn::NotDue => return false,
                 }
-                Turn::Done => {}
-                Turn::Nested | Turn::NotDue => return false,
+                return self.take();
             }
-            self.take()
         }
+    }
+
+    /// A CPU that finds nothing to do ends no round. Another one that found it at work does not wait for that.
+    #[test]
+    fn loom_two_that_find_nothing_while_nothing_is_due_wait_for_no_end() {
+        loom::model(|| {
+            let (free, cached) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let shared = Arc::new(Shared { round: SharedRound::new(), free, cached });
+            let other = {
+                let shared = shared.clone();
+                thread::spawn(move || shared.take_or_work(1))
+            };
+            assert!(!shared.take_or_work(0));
+            assert!(!other.join().unwrap());
+            assert_eq!(shared.round.ended(), 0);
+        });
     }
 
     #[test]
