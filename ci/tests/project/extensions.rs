@@ -80,7 +80,7 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let contexts = panic["contexts"].as_array().unwrap();
     let names: BTreeSet<_> = contexts.iter().map(|context| context["name"].as_str().unwrap()).collect();
     // With those of octopod.
-    assert_eq!(names, ["ark", "queue", "scheduler", "threads", "zoo"].into());
+    assert_eq!(names, ["ark", "queue", "scheduler", "zoo"].into());
     assert!(contexts.contains(&queue), "{contexts:?}");
     assert_eq!(panic["called_from"], Value::Null);
 

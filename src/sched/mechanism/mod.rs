@@ -115,6 +115,9 @@ static BROKEN: AtomicU64 = AtomicU64::new(0);
 crate::panic_context! {
     // One line, and one for each CPU that has switched: what the panic is about must stay on a screen of 25.
     "scheduler" => |out| {
+        if smp::cpus().iter().filter_map(of).all(|cpu| cpu.counts.switches.load(Ordering::Relaxed) == 0) {
+            return Ok(());
+        }
         let mut separator = "";
         // Without the last one where it is 0: the line has the width of a screen.
         let last = counts().len() - 1;

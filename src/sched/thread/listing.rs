@@ -171,6 +171,10 @@ crate::panic_context! {
             count += 1;
             running += u32::from(thread.state.phase() == Phase::Running);
         });
+        if count <= 1 && locked == 0 {
+            // The boot's own, of which the report tells already.
+            return Ok(());
+        }
         write!(out, "{count} threads, {running} of them run")?;
         if locked > 0 {
             write!(out, ", without those of {locked} locked lists")?;
