@@ -156,6 +156,8 @@ mod models {
                         self.round.end();
                     }
                     Turn::Busy => {
+                        // First the other one runs: a load may return what is old.
+                        thread::yield_now();
                         while !self.round.is_over(ended) {
                             thread::yield_now();
                         }
