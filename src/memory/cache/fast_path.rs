@@ -46,7 +46,7 @@ pub(crate) unsafe fn magazine_of(gs_base: usize) -> RemoteMagazine {
     unsafe { RemoteMagazine::new(magazine) }
 }
 
-/// Calls `f` with the shared allocator and this CPU's magazine. The cache is active: not [`is_inactive`].
+/// Calls `f` with the shared allocator and this CPU's magazine. Where the cache is not active, `f` does not use what it caches.
 #[inline(always)]
 pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &Magazine) -> R) -> R {
     let frames = frames();

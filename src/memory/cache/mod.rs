@@ -11,7 +11,7 @@
 //! | `alloc`, `request`, `free` | allocation and free through a magazine (methods of `Frames`) |
 //! | `remote`, `reclaimable` | other CPUs' magazines, read without their cooperation |
 //! | `fast_path` | this CPU's magazine, reached through GS |
-//! | `shortage` | when the cache is bypassed, because memory is short |
+//! | `shortage`, `readiness` | when the cache is bypassed, because memory is short |
 //! | `percpu` | `alloc`, `free`: the policy, with interrupts disabled |
 //! | `counters` | per-CPU event counts |
 //!
@@ -29,6 +29,8 @@ mod free;
 pub(super) mod magazine;
 #[cfg(target_os = "none")]
 mod percpu;
+#[cfg(target_os = "none")]
+mod readiness;
 mod reclaimable;
 mod remote;
 mod request;

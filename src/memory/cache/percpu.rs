@@ -14,6 +14,7 @@ use super::fast_path::{
     activate, has_run, is_alloc_disabled, is_inactive, pop, push, put_run, take_run, with_magazine,
 };
 use super::magazine::{CAPACITY, Magazine};
+use super::readiness::{Readiness, prepare};
 use super::shortage;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
@@ -209,41 +210,6 @@ pub(crate) fn alloc_run_at_hand(order: Order) -> Option<FrameNumber> {
     Some(found)
 }
 
-/// What an operation of this CPU's slow path does with the cache.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Readiness {
-    /// It uses the cache, which is active.
-    Active,
-    /// It bypasses the cache, which is inactive.
-    Bypass,
-    /// The allocator is disabled.
-    Disabled,
-}
-
-/// Makes the cache active, unless the operation bypasses it.
-#[inline(always)]
-fn prepare(guard: &IrqGuard) -> Readiness {
-    if is_inactive() || shortage::is_new(guard) { prepare_inactive(guard) } else { Readiness::Active }
-}
-
-#[cold]
-#[inline(never)]
-fn prepare_inactive(guard: &IrqGuard) -> Readiness {
-    if is_alloc_disabled() {
-        Readiness::Disabled
-    } else if !is_inactive() {
-        // Another CPU's allocation has needed what CPUs cache.
-        drain_frames(guard);
-        shortage::learn(guard);
-        Readiness::Bypass
-    } else if shortage::bypasses(guard) {
-        Readiness::Bypass
-    } else {
-        activate(guard);
-        Readiness::Active
-    }
-}
-
 /// Allocates past the cache, which is inactive: from the shared allocator, or a run of whole blocks that another CPU caches.
 fn alloc_past_cache(
     frames: &Frames,
@@ -251,14 +217,11 @@ fn alloc_past_cache(
     order: Order,
     extent: Extent,
 ) -> Option<FrameNumber> {
-    frames.alloc_uncached(magazine, order, Extent::Marked).or_else(|| {
-        let (stolen, is_freed) = match reclaim::steal_blocks(order) {
-            Stolen::Nothing => (None, false),
-            Stolen::Freed => (None, true),
-            Stolen::Run(run) => (Some(run), false),
-        };
-        let again = extent == Extent::All || is_freed;
-        stolen.or_else(|| again.then(|| frames.alloc_uncached(magazine, order, extent)).flatten())
+    let marked = frames.alloc_uncached(magazine, order, Extent::Marked);
+    marked.or_else(|| match (reclaim::steal_blocks(order), extent) {
+        (Stolen::Run(run), _) => Some(run),
+        (Stolen::Nothing, Extent::Marked) => None,
+        (Stolen::Nothing, Extent::All) | (Stolen::Freed, _) => frames.alloc_uncached(magazine, order, extent),
     })
 }
 

@@ -67,10 +67,12 @@ impl Frames {
         order: Order,
         extent: Extent,
     ) -> Option<FrameNumber> {
-        if order >= Order::BLOCK {
-            return self.alloc_blocks(magazine.hint.scope.get(), order);
-        }
         let hint = &magazine.hint;
+        // That of an earlier search.
+        hint.in_flight.set(None);
+        if order >= Order::BLOCK {
+            return self.alloc_blocks(hint.scope.get(), order);
+        }
         magazine.transfer_seq.begin();
         let found = if order == Order::FRAME {
             let mut out = [FrameNumber::new(0)];
@@ -117,5 +119,23 @@ impl Frames {
         self.release_all(&hint);
         magazine.transfer_seq.end();
         done
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::memory::host::World;
+
+    /// Otherwise a caller that can wait would wait for frames that were in flight for an earlier search.
+    #[test]
+    fn a_search_names_no_block_of_an_earlier_one() {
+        let world = World::empty(1);
+        let magazine = Magazine::new();
+        for order in [Order::FRAME, Order::WORD, Order::BLOCK] {
+            magazine.hint.in_flight.set(Some(world.first.block()));
+            assert_eq!(world.frames.alloc_uncached(&magazine, order, Extent::All), None);
+            assert_eq!(magazine.in_flight(), None, "{order}");
+        }
     }
 }

@@ -126,7 +126,6 @@ impl Frames {
     ) -> Option<W::Output> {
         let order = want.order();
         let (word, last) = (&hint.reserved(order).word, &hint.last[usize::from(order.get())]);
-        hint.in_flight.set(None);
         if let Some(block) = last.get()
             && let Some(got) = want.try_take(self, block, Ownership::Steal, word)
         {
