@@ -187,7 +187,7 @@ impl<'a> Builder<'a> {
 
     /// Lets the thread run elsewhere while no CPU of its affinity is online, which then goes offline without it. It returns by
     /// [`return_to`].
-    pub(super) const fn may_leave(mut self) -> Self {
+    pub(crate) const fn may_leave(mut self) -> Self {
         self.how.may_leave = true;
         self
     }

@@ -38,7 +38,7 @@ pub(super) struct NoCpu;
 
 /// Returns whether a CPU on which a thread may run is online and stays so. **Context:** the thread's list is locked.
 fn check(affinity: Affinity) -> Result<(), NoCpu> {
-    let stays = |cpu: &smp::Cpu| cpu.is_online() && !LEAVING.is(cpu.id());
+    let stays = |cpu: &smp::Cpu| !LEAVING.is(cpu.id()) && cpu.is_online();
     let is_any = match affinity {
         Affinity::Any => true,
         // This CPU runs the caller, so it is online if it does not leave.
@@ -60,7 +60,10 @@ fn check(affinity: Affinity) -> Result<(), NoCpu> {
 pub(super) unsafe fn add(guard: &IrqGuard, thread: &Tcb) -> Result<(), NoCpu> {
     THREADS.with(guard, |threads| {
         let mut list = threads.lock(guard);
-        check(thread.affinity())?;
+        // One that may leave runs elsewhere while its CPU is offline.
+        if !thread.may_leave() {
+            check(thread.affinity())?;
+        }
         let links = thread.links();
         links.set_cpu(cpu::current());
         links.next.set(list.first);

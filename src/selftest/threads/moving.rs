@@ -84,6 +84,12 @@ fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
         thread::current().set_affinity(thread::Affinity::Pinned(cpu)) == Err(AffinityError::NoCpu),
         "threads: one was pinned to cpu {cpu}, which is offline"
     );
+    let leaver = pinned().may_leave().spawn(cpu::current);
+    let ran_on = leaver.map(|leaver| leaver.join_timeout(long()));
+    ensure!(
+        matches!(ran_on, Ok(Ok(on)) if on != cpu),
+        "threads: one that may leave cpu {cpu}, which is offline, was not spawned or ran there"
+    );
     // They run still.
     wait_for_turns(&TURNS)?;
     sleeper.thread().unpark();
@@ -98,7 +104,7 @@ fn pinned_to_an_offline_cpu(cpu: CpuId) -> CheckResult<u64> {
     ENDS.store(true, Ordering::Release);
     busy.into_iter().for_each(JoinHandle::join);
     hotplug::online(cpu)?;
-    Ok(THREADS + 1)
+    Ok(THREADS + 2)
 }
 
 /// Returns how many threads have lost their affinity.
