@@ -43,14 +43,16 @@ pub(in crate::sched) fn prepare_offline(cpu: CpuId, pinned: Pinned) -> Result<()
     if pinned == Pinned::Break {
         return Ok(());
     }
-    let (mut count, mut named) = (0, Vec::<PinnedThread, MOST_NAMED>::new());
+    let (mut count, mut first, mut named) = (0, None::<PinnedThread>, Vec::<PinnedThread, MOST_NAMED>::new());
     thread_list::for_each(|thread| {
         if needs(thread, cpu) {
             count += 1;
-            let _ = named.push(name_of(thread));
+            let thread = name_of(thread);
+            first = first.into_iter().chain([thread]).min_by_key(PinnedThread::id);
+            let _ = named.push(thread);
         }
     });
-    let Some(first) = named.iter().min_by_key(|thread| thread.id()).copied() else { return Ok(()) };
+    let Some(first) = first else { return Ok(()) };
     LEAVING.end();
     for thread in &named {
         log::info!("cpu {cpu} stays online: {thread} may run on no other CPU");
