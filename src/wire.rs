@@ -122,7 +122,7 @@ pub enum Record<S> {
     Warning(Warning<S>),
     /// When a description by firmware, the boot loader or the command line is wrong, and the run continues.
     Defect(Defect<S>),
-    /// Before the verdict, for each thread that has not ended, of the first [`MAX_THREADS`], and for the one that used its stack most deeply.
+    /// Before the verdict, for threads that have not ended and the one that used its stack most deeply: at most [`MAX_THREADS`].
     Thread(ThreadRow<S>),
     /// When the program has measured something.
     Figure(Figure<S>),

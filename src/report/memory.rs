@@ -218,7 +218,7 @@ fn threads() {
     log::info!("deepest stack: {deepest}");
     console::send(&Record::number("sched.stacks", "deepest_bytes", stack.used_bytes as u64));
     console::send(&Record::text("sched.stacks", "deepest_thread", deepest.name()));
-    for thread in sched::list_threads().iter().take(wire::MAX_THREADS) {
+    for thread in sched::list_threads(wire::MAX_THREADS) {
         let affinity = LineBuffer::<64>::format(format_args!("{}", thread.affinity));
         console::send(&Record::Thread(wire::ThreadRow {
             id: thread.id.0,

@@ -107,7 +107,7 @@ impl fmt::Debug for ThreadInfo {
     }
 }
 
-/// The thread that has used its stack most deeply, as `name (number), N of M KiB`.
+/// The thread and how much of its stack was used, as `thread 7 "name", N of M KiB`.
 impl fmt::Display for ThreadInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "thread {} {:?}", self.id, self.name())?;
@@ -140,10 +140,12 @@ pub fn list() -> Vec<ThreadInfo> {
 /// How many threads may be spawned between the count and the list.
 const ROOM: usize = 64;
 
-/// Returns [`list`], and the thread that has used its stack most deeply if that has ended.
-pub(crate) fn list_all() -> Vec<ThreadInfo> {
+/// Returns the first threads of [`list`], at most `most`, and the thread that has used its stack most deeply if that has ended.
+pub(crate) fn list_all(most: usize) -> Vec<ThreadInfo> {
     let mut threads = list();
-    threads.extend(deepest().filter(|thread| thread.state == ThreadState::Ended));
+    let ended = deepest().filter(|thread| thread.state == ThreadState::Ended);
+    threads.truncate(most - usize::from(ended.is_some()));
+    threads.extend(ended);
     threads
 }
 
@@ -153,11 +155,10 @@ pub(crate) fn list_all() -> Vec<ThreadInfo> {
 pub(crate) fn deepest() -> Option<ThreadInfo> {
     let mut deepest = stack::deepest_ended().map(ThreadInfo::of_ended);
     thread_list::try_for_each(|thread| {
-        let thread = ThreadInfo::of(thread);
         // What an earlier thread of the stack has used, that one was counted for.
-        let is_own = thread.stack.is_some_and(|stack| stack.is_own);
-        if is_own && deepest.is_none_or(|deepest| thread.used_bytes() > deepest.used_bytes()) {
-            deepest = Some(thread);
+        let Some(stack) = thread.stack_use().filter(|stack| stack.is_own) else { return };
+        if deepest.is_none_or(|deepest| stack.used_bytes > deepest.used_bytes()) {
+            deepest = Some(ThreadInfo { stack: Some(stack), ..ThreadInfo::of(thread) });
         }
     });
     deepest
