@@ -44,7 +44,7 @@ impl core::fmt::Display for SpawnError {
                 write!(f, "no thread was spawned: out of memory for a stack of {stack_bytes} bytes")
             }
             SpawnError::NoCpu { affinity } => {
-                write!(f, "no thread was spawned: it may run on {affinity} only, which is offline")
+                write!(f, "no thread was spawned: no CPU of its affinity ({affinity}) is online and stays so")
             }
             SpawnError::NotStarted => f.write_str("no thread was spawned: the scheduler has not started"),
         }

@@ -119,10 +119,9 @@ crate::panic_context! {
             return Ok(());
         }
         let mut separator = "";
-        // Without the last one where it is 0: the line has the width of a screen.
-        let last = counts().len() - 1;
-        let shown = counts().into_iter().enumerate().filter(|(index, (_, count))| *index < last || *count > 0);
-        for (_, (name, count)) in shown {
+        // Without this one where it is 0: the line has the width of a screen.
+        let is_shown = |name, count| name != "affinities_broken" || count > 0;
+        for (name, count) in counts().into_iter().filter(|(name, count)| is_shown(*name, *count)) {
             write!(out, "{separator}{name} {count}")?;
             separator = ", ";
         }
