@@ -3,6 +3,9 @@
 //! The affinity of a thread changes under the lock of the list that the thread is on, and only if the CPU is not leaving. A CPU that is to
 //! go offline is noted first, and then each list is locked and searched. So a change was either made before the search of its list, which
 //! finds it; or it comes after, and finds the note.
+//!
+//! The note ends when the requester returns. A CPU that has acknowledged by then and is late goes offline afterwards: its hotplug state
+//! says so, which the requester has seen before it ends the note.
 
 use crate::cpu::CpuId;
 use crate::sync::{AtomicU32, Ordering};
@@ -26,10 +29,12 @@ impl Leaving {
 
     /// Notes a CPU that is to go offline. The caller then locks and searches all lists of threads.
     pub(super) fn begin(&self, cpu: CpuId) {
-        self.0.store(cpu.0, Ordering::Relaxed);
+        // Who sees this sees what an earlier `end` comes after: a store of another CPU ends what that has released.
+        self.0.store(cpu.0, Ordering::Release);
     }
 
-    /// The CPU has left the set of online CPUs, or it stays online. Who sees the end sees that, too.
+    /// The CPU has left the set of online CPUs, or it stays online, or its hotplug state says that it goes offline by itself. Who sees the
+    /// end sees that, too.
     pub(super) fn end(&self) {
         self.0.store(NONE, Ordering::Release);
     }

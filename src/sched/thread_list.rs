@@ -36,13 +36,24 @@ pub(super) static LEAVING: Leaving = Leaving::new();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoCpu;
 
+/// Returns whether a CPU is requested to go offline, or has acknowledged that and is late. In this order: see [`leaving`](super::leaving).
+fn is_leaving(cpu: &smp::Cpu) -> bool {
+    LEAVING.is(cpu.id()) || cpu.hotplug_state().is_going_offline()
+}
+
+/// Returns whether a CPU is online and stays so. In this order: a CPU leaves the set of online CPUs before its hotplug state is `Offline`.
+pub(super) fn stays(cpu: &smp::Cpu) -> bool {
+    !is_leaving(cpu) && cpu.is_online()
+}
+
 /// Returns whether a CPU on which a thread may run is online and stays so. **Context:** the thread's list is locked.
 fn check(affinity: Affinity) -> Result<(), NoCpu> {
-    let stays = |cpu: &smp::Cpu| !LEAVING.is(cpu.id()) && cpu.is_online();
     let is_any = match affinity {
         Affinity::Any => true,
         // This CPU runs the caller, so it is online if it does not leave.
-        Affinity::Pinned(only) if only == cpu::current() => !LEAVING.is(only),
+        Affinity::Pinned(only) if only == cpu::current() => {
+            smp::cpus().get(only.index()).is_none_or(|cpu| !is_leaving(cpu))
+        }
         Affinity::Pinned(only) => smp::cpus().get(only.index()).is_some_and(stays),
         Affinity::Set(set) => smp::online().any(|cpu| set.contains(cpu.id()) && stays(cpu)),
     };

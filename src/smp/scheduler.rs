@@ -30,7 +30,7 @@ pub(crate) struct SchedulerOps {
     /// A CPU is to go offline: from now on no thread is pinned to it. Returns the threads that may run on no other, if they keep their
     /// affinity; then nothing has changed. Called by another CPU, with interrupts on.
     pub prepare_offline: fn(CpuId, Affinity) -> Result<(), PinnedThreads>,
-    /// The CPU of `prepare_offline` has gone offline, or stays online.
+    /// The CPU of `prepare_offline` has gone offline, or stays online, or has acknowledged and is late: its hotplug state says which.
     pub finish_offline: fn(CpuId),
     /// Unmaps the stacks that are kept for new threads. Returns whether there were any. Called with interrupts on or off.
     pub release_stacks: fn() -> bool,

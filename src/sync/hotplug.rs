@@ -114,6 +114,12 @@ impl HotplugState {
         HotplugState::ALL[number as usize % HotplugState::ALL.len()]
     }
 
+    /// Returns whether a CPU in this state has acknowledged the request to go offline, which cannot be withdrawn any more, and is not
+    /// offline yet.
+    pub(crate) const fn is_going_offline(self) -> bool {
+        matches!(self, Teardown | IrqsDrained | IpiClosed | Migrated)
+    }
+
     /// Returns whether a CPU in this state may be sent an NMI: it has an IDT and is not restarted while the sender holds
     /// a permit.
     const fn admits_nmi(self) -> bool {

@@ -29,11 +29,16 @@ fn is_pinned(thread: &Tcb) -> bool {
     !thread.may_leave() && thread.affinity() != Affinity::Any && thread.state.phase() != Phase::Exited
 }
 
-/// Returns whether a thread may run on no online CPU but this one.
+/// Returns whether a thread may run on no CPU that stays online but this one.
 fn needs(thread: &Tcb, cpu: CpuId) -> bool {
     let affinity = thread.affinity();
-    let others = || smp::online().map(smp::Cpu::id).filter(|other| *other != cpu);
-    is_pinned(thread) && affinity.allows(cpu) && !others().any(|other| affinity.allows(other))
+    is_pinned(thread) && affinity.allows(cpu) && !others_stay(cpu, affinity)
+}
+
+/// Returns whether a CPU other than this one, on which threads of this affinity may run, is online and stays so.
+fn others_stay(cpu: CpuId, affinity: Affinity) -> bool {
+    let mut others = smp::online().filter(|other| other.id() != cpu && affinity.allows(other.id()));
+    others.any(thread_list::stays)
 }
 
 /// See [`SchedulerOps::prepare_offline`](smp::SchedulerOps::prepare_offline).
@@ -67,7 +72,10 @@ fn name_of(thread: &Tcb) -> PinnedThread {
 
 /// See [`SchedulerOps::finish_offline`](smp::SchedulerOps::finish_offline).
 pub(in crate::sched) fn finish_offline(cpu: CpuId) {
-    if smp::cpus().get(cpu.index()).is_some_and(smp::Cpu::is_online) {
+    let target = smp::cpus().get(cpu.index());
+    // One that has acknowledged and is late goes offline by itself, though it may still be in the set of online CPUs. If it refuses after all,
+    // the threads have lost their affinity, of which the warnings tell.
+    if target.is_some_and(|target| !target.hotplug_state().is_going_offline() && target.is_online()) {
         restore(cpu);
     } else {
         check_is_empty(cpu);
@@ -101,12 +109,12 @@ fn restore(cpu: CpuId) {
     });
 }
 
-/// The CPU is offline. Some threads that may run nowhere else lose their affinity. Returns whether there may be more.
+/// The CPU is offline, or will be. Some threads that may run nowhere else lose their affinity. Returns whether there may be more.
 fn break_some(cpu: CpuId) -> bool {
     let mut lost = Vec::<(PinnedThread, Affinity), BATCH>::new();
     thread_list::for_each(|thread| {
         let affinity = thread.affinity();
-        if !lost.is_full() && is_pinned(thread) && !smp::online().any(|cpu| affinity.allows(cpu.id())) {
+        if !lost.is_full() && is_pinned(thread) && !others_stay(cpu, affinity) {
             thread.want_affinity(Affinity::Any);
             let _ = note_change(&IrqGuard::new(), thread);
             let _ = lost.push((name_of(thread), affinity));

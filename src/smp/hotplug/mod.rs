@@ -132,7 +132,8 @@ fn offline_by(
     }
 }
 
-/// While it exists, no thread is pinned to the CPU that goes offline.
+/// While it exists, no thread is pinned to the CPU that goes offline; nor afterwards while the hotplug state says that the CPU has acknowledged
+/// and is late.
 struct Pins(CpuId);
 
 impl Pins {
