@@ -30,6 +30,16 @@ fn driven<const N: usize>(uart: &mut Uart) -> Transmitter<'static> {
     transmitter
 }
 
+/// A port that sends, and its transmitter, to which a writer has left so many bytes.
+fn sending(bytes: usize) -> (Uart, Transmitter<'static>) {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(bytes)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
+    (uart, transmitter)
+}
+
 /// Calls the handler for each edge.
 fn serve(transmitter: &mut Transmitter, uart: &mut Uart, now_ns: u64) {
     while uart.edges > 0 {
@@ -54,7 +64,7 @@ fn unit_is_appended_completely_or_not_at_all_and_wraps_around() {
             uart.tick();
         }
     }
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert_eq!(uart.text(), expected);
 }
 
@@ -97,7 +107,7 @@ fn panic_in_loopback_mode_sends_on_the_line() {
     transmitter.poll_only(&mut uart);
     assert!(append(&mut transmitter, "panicked"));
     transmitter.step(&mut uart, 0);
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert_eq!(uart.text(), "panicked");
 }
 
@@ -113,7 +123,7 @@ fn panic_sends_all_committed_bytes_of_a_stopped_writer() {
     while transmitter.step(&mut uart, 0) != Step::Empty {
         uart.tick();
     }
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert_eq!(uart.text(), "x".repeat(40));
     assert!(!uart.transmit_enabled);
 }

@@ -53,6 +53,15 @@ fn a_test_that_hangs_fails() {
     in_time_of(Duration::from_millis(1), thread::park);
 }
 
+/// Adds one to both halves of a value, which differ while a thread changes it.
+#[track_caller]
+fn add_one(halves: &mut [usize; 2]) {
+    assert_eq!(halves[0], halves[1]);
+    halves[0] += 1;
+    thread::yield_now();
+    halves[1] += 1;
+}
+
 fn waiter(kind: usize) -> Waiter {
     let (_, me) = platform::begin_block("test");
     Waiter::new(platform::handle(&me), kind, kind as u64)
@@ -110,10 +119,7 @@ fn threads_use_a_mutex_one_after_the_other() {
                 scope.spawn(move || {
                     for _ in 0..ROUNDS {
                         let mut halves = mutex.lock();
-                        assert_eq!(halves[0], halves[1]);
-                        halves[0] += 1;
-                        thread::yield_now();
-                        halves[1] += 1;
+                        add_one(&mut halves);
                         if number == 0 {
                             MutexGuard::unlock_fair(halves);
                         }
@@ -220,10 +226,7 @@ fn readers_share_a_lock_and_writers_do_not() {
                 scope.spawn(move || {
                     for _ in 0..ROUNDS {
                         if number == 0 {
-                            let mut halves = lock.write();
-                            halves[0] += 1;
-                            thread::yield_now();
-                            halves[1] += 1;
+                            add_one(&mut lock.write());
                         } else {
                             let halves = lock.read();
                             assert_eq!(halves[0], halves[1]);

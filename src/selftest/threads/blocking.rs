@@ -84,12 +84,13 @@ pub(super) fn in_threads<T: Send + 'static>(
 
 /// A value whose halves differ while a thread changes it.
 #[derive(Default)]
-struct Halves(u64, u64);
+pub(super) struct Halves(pub(super) u64, pub(super) u64);
 
 impl Halves {
-    const NEW: Halves = Halves(0, 0);
+    pub(super) const NEW: Halves = Halves(0, 0);
 
-    fn add_one(&mut self, round: u64) -> bool {
+    /// Adds one to both. Returns whether they were equal before.
+    pub(super) fn add_one(&mut self, round: u64) -> bool {
         let is_whole = self.0 == self.1;
         self.0 += 1;
         if round.is_multiple_of(16) {

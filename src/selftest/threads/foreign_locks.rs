@@ -1,7 +1,7 @@
 //! Checks the locks of the crate `lock_api` on the raw locks of threads. Called by the part `threads`.
 
 use super::super::check::{CheckResult, ensure};
-use super::blocking::{SHORT, in_threads, long};
+use super::blocking::{Halves, SHORT, in_threads, long};
 use crate::thread;
 use crate::thread::sync::{RawMutex, RawRwLock};
 
@@ -18,17 +18,12 @@ pub(super) fn run() -> CheckResult<u64> {
 
 /// One thread at a time has the value, and no wait outlasts its time-out.
 fn mutex() -> CheckResult<u64> {
-    static VALUE: lock_api::Mutex<RawMutex, [u64; 2]> = lock_api::Mutex::new([0; 2]);
-    let before = VALUE.lock()[0];
+    static VALUE: lock_api::Mutex<RawMutex, Halves> = lock_api::Mutex::new(Halves::NEW);
+    let before = VALUE.lock().0;
     let whole = in_threads(THREADS, |number| {
         (0..ROUNDS).all(|round| {
             let mut halves = VALUE.lock();
-            let is_whole = halves[0] == halves[1];
-            halves[0] += 1;
-            if round.is_multiple_of(16) {
-                thread::yield_now();
-            }
-            halves[1] += 1;
+            let is_whole = halves.add_one(round);
             if number == 0 {
                 lock_api::MutexGuard::unlock_fair(halves);
             }
@@ -37,7 +32,7 @@ fn mutex() -> CheckResult<u64> {
     })?;
     ensure!(whole.into_iter().all(|is_so| is_so), "lock_api: two threads had a mutex");
     let value = VALUE.lock();
-    let added = value[0] - before;
+    let added = value.0 - before;
     ensure!(added == THREADS * ROUNDS, "lock_api: {added} additions of {}", THREADS * ROUNDS);
     ensure!(VALUE.is_locked() && VALUE.try_lock().is_none(), "lock_api: a mutex was locked twice");
     let late = thread::spawn(|| VALUE.try_lock_for(SHORT).is_none());
@@ -50,21 +45,17 @@ fn mutex() -> CheckResult<u64> {
 
 /// Readers see whole values, also from a writer that becomes a reader.
 fn rwlock() -> CheckResult<u64> {
-    static VALUE: lock_api::RwLock<RawRwLock, [u64; 2]> = lock_api::RwLock::new([0; 2]);
+    static VALUE: lock_api::RwLock<RawRwLock, Halves> = lock_api::RwLock::new(Halves::NEW);
     let whole = in_threads(THREADS, |number| {
         (0..ROUNDS).all(|round| {
             let value = if number < 2 {
                 let mut value = VALUE.write();
-                value[0] += 1;
-                if round.is_multiple_of(16) {
-                    thread::yield_now();
-                }
-                value[1] += 1;
+                value.add_one(round);
                 lock_api::RwLockWriteGuard::downgrade(value)
             } else {
                 VALUE.read()
             };
-            value[0] == value[1]
+            value.0 == value.1
         })
     })?;
     ensure!(whole.into_iter().all(|is_so| is_so), "lock_api: a reader beside a writer");

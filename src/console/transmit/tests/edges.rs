@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::uart::{Instant, Uart};
-use super::{append, driven, serve};
+use super::{append, driven, sending, serve};
 
 #[test]
 fn interrupt_sends_the_bytes_a_writer_left() {
@@ -95,11 +95,7 @@ fn no_edge_is_lost_whenever_bytes_arrive() {
         }
     }
     for at in (0..40).flat_map(|first| (first..40).map(move |second| [first, second])) {
-        let mut uart = Uart::new();
-        let mut transmitter = driven::<256>(&mut uart);
-        assert!(append(&mut transmitter, &"x".repeat(100)));
-        transmitter.step(&mut uart, 0);
-        transmitter.leave_to_interrupt(&mut uart, 0);
+        let (mut uart, mut transmitter) = sending(100);
         let mut accesses = 0;
         for _ in 0..200 {
             uart.tick();
@@ -133,11 +129,7 @@ fn cause_cleared_by_reading_all_registers_keeps_the_interrupt_in_use() {
 
 #[test]
 fn cause_that_cannot_be_cleared_disables_interrupts_and_polls() {
-    let mut uart = Uart::new();
-    let mut transmitter = driven::<64>(&mut uart);
-    assert!(append(&mut transmitter, &"x".repeat(40)));
-    transmitter.step(&mut uart, 0);
-    transmitter.leave_to_interrupt(&mut uart, 0);
+    let (mut uart, mut transmitter) = sending(40);
     (uart.is_stuck, uart.stays_stuck) = (true, true);
     uart.update();
     serve(&mut transmitter, &mut uart, 0);
@@ -171,12 +163,8 @@ fn retrigger_repeats_a_lost_receive_edge() {
 
 #[test]
 fn retrigger_repeats_a_lost_transmit_edge() {
-    let mut uart = Uart::new();
-    let mut transmitter = driven::<64>(&mut uart);
-    assert!(append(&mut transmitter, &"x".repeat(40)));
-    transmitter.step(&mut uart, 0);
-    transmitter.leave_to_interrupt(&mut uart, 0);
-    (0..16).for_each(|_| uart.tick());
+    let (mut uart, mut transmitter) = sending(40);
+    uart.send_fifo();
     // Masked: no handler is called.
     uart.edges = 0;
     transmitter.retrigger(&mut uart);

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::uart::Uart;
-use super::{append, driven, ring, serve};
+use super::{append, driven, ring, sending, serve};
 
 /// Another CPU's line is sent whole before the probe's handler gets the lock.
 #[test]
@@ -46,15 +46,15 @@ fn lost_interrupt_is_not_used_until_it_occurs_again() {
     transmitter.step(&mut uart, 0);
     transmitter.leave_to_interrupt(&mut uart, 1);
     // The CPU takes no interrupt.
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert_eq!(transmitter.step(&mut uart, LATE_NS), Step::Sent);
     assert!(transmitter.is_interrupt_driven(), "it is not late yet");
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert_eq!(transmitter.step(&mut uart, LATE_NS + 1), Step::Sent);
     assert!(!transmitter.is_interrupt_driven());
     assert_eq!(transmitter.interrupts().1, 1);
     // The CPU takes interrupts again.
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     serve(&mut transmitter, &mut uart, LATE_NS + 2);
     assert!(transmitter.is_interrupt_driven());
 }
@@ -70,7 +70,7 @@ fn bytes_are_overdue_if_no_interrupt_sends_them_in_time() {
     transmitter.step(&mut uart, 10 * LATE_NS);
     transmitter.leave_to_interrupt(&mut uart, 10 * LATE_NS);
     assert!(!transmitter.is_overdue(11 * LATE_NS - 1));
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert!(transmitter.is_overdue(11 * LATE_NS));
     assert_eq!(transmitter.step(&mut uart, 11 * LATE_NS), Step::Sent);
     assert!(!transmitter.is_interrupt_driven());
@@ -85,14 +85,10 @@ fn bytes_are_overdue_if_no_interrupt_sends_them_in_time() {
 
 /// A port whose interrupt is late, and its transmitter, after a writer has sent all 40 bytes.
 fn sent_without_the_interrupt() -> (Uart, Transmitter<'static>) {
-    let mut uart = Uart::new();
-    let mut transmitter = driven::<1024>(&mut uart);
-    assert!(append(&mut transmitter, &"x".repeat(40)));
-    transmitter.step(&mut uart, 0);
-    transmitter.leave_to_interrupt(&mut uart, 0);
+    let (mut uart, mut transmitter) = sending(40);
     // The port is ready at each step.
     while !transmitter.is_empty() {
-        (0..16).for_each(|_| uart.tick());
+        uart.send_fifo();
         transmitter.step(&mut uart, LATE_NS);
     }
     (uart, transmitter)
@@ -124,13 +120,9 @@ fn writer_enables_a_late_interrupt_again() {
 
 #[test]
 fn interrupt_is_not_late_while_the_port_is_busy() {
-    let mut uart = Uart::new();
-    let mut transmitter = driven::<1024>(&mut uart);
-    assert!(append(&mut transmitter, &"x".repeat(100)));
-    transmitter.step(&mut uart, 0);
-    transmitter.leave_to_interrupt(&mut uart, 0);
+    let (mut uart, mut transmitter) = sending(100);
     assert_eq!(transmitter.step(&mut uart, 10 * LATE_NS), Step::Busy);
-    (0..16).for_each(|_| uart.tick());
+    uart.send_fifo();
     assert_eq!(transmitter.step(&mut uart, 10 * LATE_NS + 1), Step::Sent);
     assert!(transmitter.is_interrupt_driven());
 }
@@ -138,13 +130,9 @@ fn interrupt_is_not_late_while_the_port_is_busy() {
 /// A writer clears each cause before the handler runs, and the ring never becomes empty.
 #[test]
 fn interrupt_without_bytes_to_send_is_not_late() {
-    let mut uart = Uart::new();
-    let mut transmitter = driven::<1024>(&mut uart);
-    assert!(append(&mut transmitter, &"x".repeat(400)));
-    transmitter.step(&mut uart, 0);
-    transmitter.leave_to_interrupt(&mut uart, 0);
+    let (mut uart, mut transmitter) = sending(400);
     for time in 1..20 {
-        (0..16).for_each(|_| uart.tick());
+        uart.send_fifo();
         assert_eq!(transmitter.step(&mut uart, time * (LATE_NS / 2)), Step::Sent);
         assert!(uart.edges > 0);
         serve(&mut transmitter, &mut uart, time * (LATE_NS / 2));

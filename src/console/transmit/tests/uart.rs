@@ -64,6 +64,11 @@ impl Uart {
         self.update();
     }
 
+    /// The time of a full FIFO on the line.
+    pub(super) fn send_fifo(&mut self) {
+        (0..16).for_each(|_| self.tick());
+    }
+
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.line.clone()).unwrap()
     }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::super::{RawMutex, RawRwLock};
-use super::{ROUNDS, SHORT, in_time};
+use super::{ROUNDS, SHORT, add_one, in_time};
 
 type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
@@ -18,10 +18,7 @@ fn threads_use_a_foreign_mutex_one_after_the_other() {
                 scope.spawn(move || {
                     for _ in 0..ROUNDS {
                         let mut halves = VALUE.lock();
-                        assert_eq!(halves[0], halves[1]);
-                        halves[0] += 1;
-                        thread::yield_now();
-                        halves[1] += 1;
+                        add_one(&mut halves);
                         if number == 0 {
                             lock_api::MutexGuard::unlock_fair(halves);
                         }
@@ -58,10 +55,7 @@ fn a_foreign_lock_has_one_writer_or_many_readers() {
                 scope.spawn(move || {
                     for _ in 0..ROUNDS {
                         if number % 2 == 0 {
-                            let mut halves = VALUE.write();
-                            halves[0] += 1;
-                            thread::yield_now();
-                            halves[1] += 1;
+                            add_one(&mut VALUE.write());
                         } else {
                             let halves = VALUE.read();
                             assert_eq!(halves[0], halves[1]);
