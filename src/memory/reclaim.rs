@@ -4,7 +4,7 @@
 //! The search itself is the caller's, as a closure: `cache::percpu` knows this CPU's magazine, this module does not.
 
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{Ordering, fence};
 
 use super::frames::{FrameNumber, Order, Stolen};
 use crate::config::IPI_CALL_TIMEOUT_MS;
@@ -20,20 +20,11 @@ pub(crate) struct RemoteCaches {
     /// Makes other CPUs drain their frame caches, as far as that may free a run of that order, and waits for them. Returns `false` if no
     /// CPU caches such frames. It is called with interrupts enabled.
     pub(crate) drain: fn(Order, DrainScope) -> bool,
+    /// Returns the sum of how often CPUs have filled their caches.
+    pub(crate) fills: fn() -> usize,
 }
 
 static DRAIN_HOOK: Hook<RemoteCaches> = Hook::new();
-
-/// How many times a CPU has made its cache active.
-static ACTIVATIONS: AtomicU64 = AtomicU64::new(0);
-
-/// Counts that this CPU has made its cache active: after other CPUs can see that, and before it caches a frame. A search that runs
-/// meanwhile may miss the frames that this CPU takes.
-///
-/// **Context:** any but NMI.
-pub(super) fn count_activation() {
-    ACTIVATIONS.fetch_add(1, Ordering::AcqRel);
-}
 
 /// Which CPUs drain their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +88,7 @@ pub(super) fn alloc_slow_path(
     let first = is_in_flight.then_some(None);
     for scope in first.into_iter().chain(REQUESTS.map(Some)) {
         // The search follows also if no CPU was asked: a CPU may have drained its cache for a third one since the last search.
-        let activations = ACTIVATIONS.load(Ordering::Acquire);
+        let before = fills();
         let is_last = scope.is_some_and(|scope| !drain_others(order, scope));
         loop {
             // Interrupts are enabled between two attempts.
@@ -114,7 +105,9 @@ pub(super) fn alloc_slow_path(
                 Attempt::InFlight(_) => spin_loop(),
             }
         }
-        if is_last && ACTIVATIONS.load(Ordering::Acquire) == activations {
+        // The search is over before the counts are read again. It may have missed frames with which a CPU has filled its cache.
+        fence(Ordering::Acquire);
+        if is_last && fills() == before {
             break;
         }
     }
@@ -125,4 +118,9 @@ pub(super) fn alloc_slow_path(
 fn drain_others(order: Order, scope: DrainScope) -> bool {
     trace!(DrainOthers, order.get().into());
     DRAIN_HOOK.get().is_some_and(|caches| (caches.drain)(order, scope))
+}
+
+/// Returns how often CPUs have filled their caches.
+fn fills() -> usize {
+    DRAIN_HOOK.get().map_or(0, |caches| (caches.fills)())
 }

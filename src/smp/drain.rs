@@ -11,7 +11,7 @@ use crate::memory::{DrainScope, RemoteCaches};
 
 /// Registers the hook. Once, on the BSP.
 pub(crate) fn register() {
-    memory::set_drain_hook(RemoteCaches { steal: steal_blocks, drain: drain_others });
+    memory::set_drain_hook(RemoteCaches { steal: steal_blocks, drain: drain_others, fills });
 }
 
 /// Takes whole blocks that a CPU caches, online or offline.
@@ -19,6 +19,13 @@ pub(crate) fn register() {
 /// **Context:** any but NMI, interrupts disabled.
 fn steal_blocks(order: Order) -> Stolen {
     memory::frames().steal_blocks(order, cpus().iter().filter_map(magazine))
+}
+
+/// Returns the sum of how often CPUs, online or offline, have filled their caches.
+///
+/// **Context:** any.
+fn fills() -> usize {
+    cpus().iter().filter_map(magazine).fold(0, |sum, magazine| sum.wrapping_add(magazine.fills()))
 }
 
 /// Frees the stacks that are kept for new threads and the frames of mappings that were dropped, then makes the CPUs of that scope

@@ -112,6 +112,8 @@ impl Frames {
 
     /// Refills an empty magazine with up to a batch of frames; how many.
     pub(in crate::memory) fn fill(&self, magazine: &Magazine, extent: Extent) -> usize {
+        // Before the transfer: who sees what that takes sees the count, too.
+        magazine.count_fill();
         magazine.transfer_seq.begin();
         let room = magazine.room();
         let taken = self.take_singles(&magazine.hint, room, extent);

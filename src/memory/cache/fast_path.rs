@@ -17,7 +17,7 @@ use crate::memory::frames::global::frames;
 use crate::memory::frames::hint::ReservedBlock;
 use crate::memory::frames::number::BlockNumber;
 use crate::memory::frames::{FrameNumber, Frames, Order};
-use crate::memory::{heap_slot, reclaim};
+use crate::memory::heap_slot;
 use crate::per_cpu;
 #[cfg(feature = "faults")]
 use crate::sync::Deadline;
@@ -87,7 +87,6 @@ pub(super) fn activate(guard: &IrqGuard) -> bool {
         // Visible before a frame leaves the shared allocator, because that takes a locked instruction.
         CACHE_NONEMPTY.set(1);
         set_len(guard, 0);
-        reclaim::count_activation();
     }
     true
 }

@@ -38,6 +38,8 @@ pub(crate) struct Magazine {
     pub(in crate::memory) transfer_seq: TransferSeq,
     pub(in crate::memory) hint: Hint,
     pub(in crate::memory) run_cache: RunCache,
+    /// How often it was filled from the shared allocator.
+    pub(in crate::memory) fills: AtomicUsize,
     pub(in crate::memory) frames: [AtomicFrame; CAPACITY],
 }
 
@@ -76,6 +78,7 @@ impl Magazine {
             transfer_seq: TransferSeq::of(transfer_seq),
             hint,
             run_cache: RunCache::new(),
+            fills: AtomicUsize::new(0),
             frames,
         }
     }
@@ -83,6 +86,7 @@ impl Magazine {
     /// Sets the node of the CPU. Frames that are cached, and blocks that are reserved, are used up first.
     pub(crate) fn set_local_node(&self, node: NodeId) {
         self.hint.scope.set(Scope::from(node));
+        self.hint.forget_last();
     }
 
     /// The node of the CPU; node 0 unless it was set.
@@ -182,6 +186,12 @@ impl Magazine {
     pub(in crate::memory) fn room(&self) -> &[AtomicFrame; BATCH] {
         debug_assert!(self.is_empty());
         self.frames.first_chunk().expect("a batch is less than the capacity")
+    }
+
+    /// Counts a fill, which begins. A CPU that searches the shared allocator meanwhile may miss the frames that are taken.
+    #[inline(always)]
+    pub(in crate::memory) fn count_fill(&self) {
+        self.fills.store(self.fills.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Sets the length to the `count` frames that were written to the room.

@@ -138,11 +138,9 @@ fn search_or_wait(
     let may_wait = may_wait || faults::is_armed(faults::FrameFault::BlockInIrq);
     let found = match readiness {
         Readiness::Disabled => return None,
-        // The slow path searches everywhere.
-        Readiness::Bypass => with_magazine(&guard, |frames, magazine| {
-            let extent = if may_wait { Extent::Marked } else { Extent::All };
-            alloc_past_cache(frames, magazine, order, extent)
-        }),
+        Readiness::Bypass => {
+            with_magazine(&guard, |frames, magazine| alloc_past_cache(frames, magazine, order))
+        }
         Readiness::Active => {
             #[cfg(feature = "faults")]
             enable_irqs_in_refill(&mut guard);
@@ -160,7 +158,7 @@ fn search_or_wait(
     }
     drop(guard);
     let found = if may_wait {
-        alloc_slow_path(order, |frames, magazine| alloc_past_cache(frames, magazine, order, Extent::All))
+        alloc_slow_path(order, |frames, magazine| alloc_past_cache(frames, magazine, order))
     } else {
         None
     };
@@ -178,7 +176,7 @@ pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     let found = match prepare(&guard) {
         Readiness::Disabled => return None,
         Readiness::Bypass => {
-            with_magazine(&guard, |frames, magazine| alloc_past_cache(frames, magazine, order, Extent::All))
+            with_magazine(&guard, |frames, magazine| alloc_past_cache(frames, magazine, order))
         }
         Readiness::Active => {
             with_magazine(&guard, |frames, magazine| alloc_or_steal(frames, magazine, order))
@@ -210,18 +208,12 @@ pub(crate) fn alloc_run_at_hand(order: Order) -> Option<FrameNumber> {
     Some(found)
 }
 
-/// Allocates past the cache, which is inactive: from the shared allocator, or a run of whole blocks that another CPU caches.
-fn alloc_past_cache(
-    frames: &Frames,
-    magazine: &Magazine,
-    order: Order,
-    extent: Extent,
-) -> Option<FrameNumber> {
+/// Allocates past the cache, which is inactive. As [`alloc_or_steal`], it searches everywhere last.
+fn alloc_past_cache(frames: &Frames, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
     let marked = frames.alloc_uncached(magazine, order, Extent::Marked);
-    marked.or_else(|| match (reclaim::steal_blocks(order), extent) {
-        (Stolen::Run(run), _) => Some(run),
-        (Stolen::Nothing, Extent::Marked) => None,
-        (Stolen::Nothing, Extent::All) | (Stolen::Freed, _) => frames.alloc_uncached(magazine, order, extent),
+    marked.or_else(|| match reclaim::steal_blocks(order) {
+        Stolen::Run(run) => Some(run),
+        Stolen::Nothing | Stolen::Freed => frames.alloc_uncached(magazine, order, Extent::All),
     })
 }
 

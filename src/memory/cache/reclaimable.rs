@@ -14,8 +14,9 @@
 //! If all sequence counts are even before the scan and the same after it, no frame was in flight and each stayed in its place. Then the
 //! scan has seen every free frame. Otherwise the scan is repeated a few times; after that the result is unknown, and all CPUs drain.
 //!
-//! If no CPU's cache is active, the frames are in the first two places, or in flight to one of them. A search finds those, or names the
-//! block in flight. A cache that becomes active meanwhile is counted: see `memory::reclaim`.
+//! If no CPU's cache is active, the frames are in the first two places, or in flight to one of them. A search for frames finds those, or
+//! names the block in flight. A search for whole blocks knows the buddies alone, so one scan looks for a run that is on its way there. A
+//! cache that is filled meanwhile is counted: see `memory::reclaim`.
 //!
 //! All other errors overestimate: a frame that is seen in two places at two moments counts twice, and if there are more runs than
 //! counters, several runs share one.
@@ -69,9 +70,14 @@ impl Frames {
         order: Order,
         magazines: impl Iterator<Item = RemoteMagazine> + Clone,
     ) -> Estimate {
-        let inactive = magazines.clone().map(RemoteMagazine::is_inactive);
-        if inactive.reduce(|all, is_inactive| all && is_inactive) == Some(true) {
-            return Estimate { reclaimable: Reclaimable::Nothing, repeated: false };
+        let all_inactive = |_, magazine: RemoteMagazine| magazine.is_inactive().then_some(true);
+        if magazines.clone().try_fold(false, all_inactive) == Some(true) {
+            let reclaimable = if order < Order::BLOCK {
+                Reclaimable::Nothing
+            } else {
+                self.estimate_once(order, magazines)
+            };
+            return Estimate { reclaimable, repeated: false };
         }
         for attempt in 0..ATTEMPTS {
             if let Some(before) = transfer_seq(magazines.clone()) {

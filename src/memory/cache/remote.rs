@@ -32,6 +32,12 @@ impl RemoteMagazine {
         unsafe { &(*self.0).transfer_seq }.seen()
     }
 
+    /// How often its CPU has filled it.
+    pub(crate) fn fills(self) -> usize {
+        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`.
+        unsafe { &(*self.0).fills }.load(Ordering::Relaxed)
+    }
+
     /// The cached frames and runs: single frames first, in the reverse order of their allocation.
     pub(in crate::memory) fn cached(self) -> impl Iterator<Item = (FrameNumber, Order)> {
         // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`, which lives
@@ -55,7 +61,8 @@ impl RemoteMagazine {
         // longer than this value and its copies are used, so than the iterator.
         let runs = unsafe { &(*self.0).run_cache.runs };
         let first = order.max(Order::BLOCK);
-        let entries = runs[usize::from(first.get()) - 1..].iter();
+        let runs = if self.is_inactive() { &[] } else { &runs[usize::from(first.get()) - 1..] };
+        let entries = runs.iter();
         let mut next = first.get();
         entries.filter_map(move |entry| {
             let (run, order) = (entry.get(), next);

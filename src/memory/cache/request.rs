@@ -102,8 +102,8 @@ impl Frames {
         }
     }
 
-    /// Allocates up to `out.len()` single frames as [`alloc_uncached`](Self::alloc_uncached) does, and writes them to the start of `out`;
-    /// how many.
+    /// Allocates up to `out.len()` single frames without a cache, and writes them to the start of `out`; how many. It reserves the blocks
+    /// that it takes them from until it returns.
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     pub(crate) fn alloc_bulk_uncached(&self, magazine: &Magazine, out: &mut [FrameNumber]) -> usize {

@@ -7,7 +7,9 @@
 //! waits for none.
 //!
 //! An operation past the cache costs some hundred instructions. The fast path knows nothing of this: to it, the cache is inactive. An
-//! allocation that fails while other CPUs leave their caches alone, and have nothing for it, begins no shortage.
+//! allocation that fails while other CPUs leave their caches alone, and have nothing for it, begins no shortage. Once there is one, each
+//! allocation that fails prolongs it, of whatever order. A program that tries large runs again and again, while single frames are free, uses
+//! `alloc_nowait`, which does not.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -37,6 +39,8 @@ pub(crate) fn note_shortage() {
 }
 
 /// Notes a shortage if this CPU bypasses its cache already: an allocation that finds nothing shows that the shortage goes on.
+///
+/// **Context:** any but NMI.
 pub(super) fn prolong() {
     if LEFT.get() > 0 {
         note_shortage();

@@ -94,6 +94,11 @@ impl Hint {
         &self.reserved[order.get() as usize]
     }
 
+    /// Forgets where searches without a reservation have found something.
+    pub(in crate::memory) fn forget_last(&self) {
+        self.last.iter().for_each(|last| last.set(None));
+    }
+
     /// The entries of all blocks that the CPU may have reserved.
     pub(in crate::memory) fn all_reserved(&self) -> impl Iterator<Item = &AtomicBlock> {
         self.reserved.iter().map(|reserved| &reserved.block).chain([&self.previous])
@@ -103,6 +108,7 @@ impl Hint {
     pub(in crate::memory) fn reset(&self) {
         debug_assert!(self.all_reserved().all(|block| block.get().is_none()));
         self.reserved.iter().for_each(|reserved| reserved.word.set(0));
+        self.forget_last();
         self.in_flight.set(None);
     }
 }

@@ -116,8 +116,8 @@ impl Frames {
         })
     }
 
-    /// Searches as [`search`](Self::search) does, and reserves no block that another CPU may need: it takes from the block that served the
-    /// last such search for this order, then from those that the summary marks, then from a new block.
+    /// Searches as [`search`](Self::search) does, and reserves no block that another CPU may need. First it takes from the block that served
+    /// the last such search for this order, if no nearer zone has memory; then in each zone from blocks that the summary marks, or a new one.
     pub(in crate::memory) fn search_unreserved<W: SearchTarget>(
         &self,
         hint: &Hint,
@@ -126,12 +126,13 @@ impl Frames {
     ) -> Option<W::Output> {
         let order = want.order();
         let (word, last) = (&hint.reserved(order).word, &hint.last[usize::from(order.get())]);
-        if let Some(block) = last.get()
+        let scope = hint.scope.get();
+        if let Some(block) = last.get().filter(|&block| self.is_in_first_zone(scope, block))
             && let Some(got) = want.try_take(self, block, Ownership::Steal, word)
         {
             return Some(got);
         }
-        let found = self.find_in_zones(hint.scope.get(), |zone| {
+        let found = self.find_in_zones(scope, |zone| {
             let marked = self.search_marked(zone, &mut want, Ownership::Steal, word);
             let (got, block) = marked.or_else(|| self.break_unreserved(zone, word, &mut want))?;
             last.set(Some(block));
@@ -141,6 +142,14 @@ impl Frames {
             let split = |zone: ZoneRef<'_>, want: &mut W| Some(self.break_unreserved(zone, word, want)?.0);
             (extent == Extent::All).then(|| self.search_everywhere(hint, &mut want, split)).flatten()
         })
+    }
+
+    /// Whether a block is in the nearest zone that has any.
+    #[inline(always)]
+    fn is_in_first_zone(&self, scope: Scope, block: BlockNumber) -> bool {
+        let has_block =
+            |zone: ZoneRef<'_>| zone.spans(self.table.all()).next().map(|_| zone.has(block, Order::BLOCK));
+        self.find_in_zones(scope, has_block).unwrap_or(false)
     }
 
     /// [`break_block`](Self::break_block) in a zone that is short of blocks.
@@ -286,9 +295,7 @@ impl Frames {
         self.table.bitmap(block).reset_to_free_from(taken);
         let state = State::whole(FRAMES_PER_BLOCK - taken);
         state::store(self.table.cell(block), state);
-        if state.is_offered() {
-            self.table.mark_available(block, state.largest());
-        }
+        self.table.mark_available(block, state.largest());
         word.set(taken / bitmap::WORD_BITS);
         Some((want.take_fresh(block), block))
     }
