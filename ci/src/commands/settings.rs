@@ -182,9 +182,9 @@ impl Settings<'_> {
         Error::Usage(format!("{}: {SETTINGS}{key}: {problem}", manifest.display()))
     }
 
-    /// The emulator that these settings are for, unless the words name one.
-    fn emulator(self, settings: &[(String, Value)]) -> EmulatorKind {
-        let value = settings.iter().find(|(key, _)| key == EMULATOR).map(|(_, value)| value);
+    /// The emulator that the project's settings are for.
+    fn emulator(self) -> EmulatorKind {
+        let value = self.project.options.iter().find(|(key, _)| key == EMULATOR).map(|(_, value)| value);
         let value = match value {
             Some(Value::Table(by_command)) => by_command.get(self.command.get_name()),
             value => value,
@@ -193,12 +193,12 @@ impl Settings<'_> {
         EmulatorKind::VARIANTS.iter().find(is_named).copied().unwrap_or_default()
     }
 
-    /// The words with these settings.
+    /// The words with these settings, which may be some of the project's.
     fn with(self, words: &[OsString], settings: &[(String, Value)]) -> Result<Vec<OsString>, Error> {
         let Settings { project, command, grammar, is_row } = self;
         let mut added: Vec<OsString> = Vec::new();
         let given = Given::of(words, command);
-        let is_of_other_emulator = given.emulator.is_some_and(|emulator| emulator != self.emulator(settings));
+        let is_of_other_emulator = given.emulator.is_some_and(|emulator| emulator != self.emulator());
         for (key, value) in settings {
             if is_of_other_machine(command, key) {
                 continue;

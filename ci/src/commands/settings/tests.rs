@@ -184,4 +184,10 @@ fn wrong_settings_are_refused_with_their_place() {
             "{text}"
         );
     }
+    // The setting is one of the emulator that the project's others name.
+    let wrong = read("emulator = \"bochs\"\nboot = \"nonsense\"", "boot --emulator bochs").unwrap_err();
+    assert!(
+        wrong.starts_with("/p/Cargo.toml: [package.metadata.octopod] boot: invalid value 'nonsense'"),
+        "{wrong}"
+    );
 }
