@@ -159,8 +159,9 @@ impl Cli {
             Command::Matrix(args) => runs(&|| args.execute()),
             Command::Soak(args) => runs(&|| args.execute()),
             Command::Report(args) => runs(&|| args.execute()),
+            // A signal must not leave a part of a project.
+            Command::New(args) => runs(&|| args.execute()),
             // A signal ends these at once.
-            Command::New(args) => args.execute(),
             Command::AllocTrace(args) => args.execute(),
             Command::Doctor(args) => args.execute(),
             Command::Completions(args) => args.execute(command()),
