@@ -134,20 +134,15 @@ pub struct Seen {
     pub booted_again: bool,
     /// The last step of the run that is complete.
     pub last_step: Option<Step>,
+    /// The number of steps of the run that are complete. It is bounded, so a kernel that hangs or repeats itself comes to an end of
+    /// them.
+    pub steps: usize,
 }
 
 impl Seen {
     /// Returns whether the kernel has panicked, which a report that the launcher requested is not.
     pub fn has_panicked(&self) -> bool {
         self.panic.as_ref().is_some_and(|panic| panic.message != REPORT_REQUESTED)
-    }
-
-    /// The number of steps of the run that are complete. Their number is bounded, so a kernel that hangs or repeats itself
-    /// comes to an end of them.
-    pub fn steps(&self) -> usize {
-        let once = [self.boot.is_some(), self.page_tables.is_some(), self.work.is_some()];
-        let once = once.into_iter().filter(|has_come| *has_come).count();
-        once + self.cpus.len() + self.stress.len() + self.bench.len() + self.tests.len()
     }
 
     /// Enters the records of a line. Returns the record, if there is one that counts.
@@ -182,19 +177,22 @@ impl Seen {
 
     /// Enters a record.
     pub fn take(&mut self, record: Record<String>) {
-        let (steps, step) = (self.steps(), Step::of(&record));
-        self.enter(record);
-        if self.steps() > steps {
+        let step = Step::of(&record);
+        if self.enter(record) && step.is_some() {
+            self.steps += 1;
             self.last_step = step;
         }
     }
 
-    fn enter(&mut self, record: Record<String>) {
+    /// Enters a record. Of one that can complete a step: returns whether it does, as it is no repetition and within the limit.
+    fn enter(&mut self, record: Record<String>) -> bool {
+        let mut is_kept = true;
         match record {
             Record::BringUpProgress(_) | Record::Prompt => {}
             Record::Boot(boot) => {
                 // One boot has one such record, whatever else is lost.
-                self.booted_again |= self.boot.is_some();
+                is_kept = self.boot.is_none();
+                self.booted_again |= !is_kept;
                 self.boot.get_or_insert(boot);
             }
             Record::BootStages(stages) => {
@@ -205,9 +203,7 @@ impl Seen {
             Record::Cpu(cpu) => {
                 let is_again = self.cpus.iter().any(|known| known.cpu == cpu.cpu);
                 self.once("cpu", is_again);
-                if !is_again {
-                    push(&mut self.cpus, cpu, MAX_OF_A_KIND);
-                }
+                is_kept = !is_again && keep(&mut self.cpus, cpu, MAX_OF_A_KIND);
             }
             Record::Region(region) => {
                 let is_again = self.regions.last().is_some_and(|last| last.end > region.start);
@@ -219,6 +215,7 @@ impl Seen {
             Record::PageTables(tables) => {
                 let is_again = self.page_tables.replace(tables).is_some();
                 self.once("page_tables", is_again);
+                is_kept = !is_again;
             }
             Record::Memory(memory) => {
                 let is_again = self.memory.replace(memory).is_some();
@@ -234,14 +231,14 @@ impl Seen {
             Record::HeapCpu(cpu) => push(&mut self.heap_cpus, cpu, MAX_OF_A_KIND),
             Record::HeapSite(site) => push(&mut self.heap_sites, site, MAX_RESULTS),
             // At the kernel's console the stress runs as often as it is asked to.
-            Record::Work(work) => self.work = Some(work),
+            Record::Work(work) => is_kept = self.work.replace(work).is_none(),
             Record::Progress(progress) => self.progress = Some(progress),
             Record::Stress(stress) => {
                 self.progress = None;
                 push(&mut self.shares, std::mem::take(&mut self.shares_so_far), MAX_RESULTS);
                 push(&mut self.latencies, std::mem::take(&mut self.latencies_so_far), MAX_RESULTS);
                 push(&mut self.scores, std::mem::take(&mut self.scores_so_far), MAX_RESULTS);
-                push(&mut self.stress, stress, MAX_RESULTS);
+                is_kept = keep(&mut self.stress, stress, MAX_RESULTS);
             }
             Record::StressCpu(share) => push(&mut self.shares_so_far, share, MAX_OF_A_KIND),
             Record::Latency(part) => {
@@ -258,11 +255,9 @@ impl Seen {
             Record::Bench(bench) => {
                 let is_again = self.bench.iter().any(|known| known.name == bench.name);
                 self.once("bench", is_again);
-                if !is_again {
-                    push(&mut self.bench, bench, MAX_RESULTS);
-                }
+                is_kept = !is_again && keep(&mut self.bench, bench, MAX_RESULTS);
             }
-            Record::Test(step) => push(&mut self.tests, step, MAX_OF_A_KIND),
+            Record::Test(step) => is_kept = keep(&mut self.tests, step, MAX_OF_A_KIND),
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
             Record::Defect(defect) => push(&mut self.defects, defect, MAX_OF_A_KIND),
             Record::Figure(figure) => match self.figures.iter_mut().find(|known| known.name == figure.name) {
@@ -321,6 +316,7 @@ impl Seen {
                 self.verdict.get_or_insert(verdict);
             }
         }
+        is_kept
     }
 
     fn once(&mut self, kind: &'static str, is_again: bool) {
@@ -334,6 +330,13 @@ fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
     if list.len() < limit {
         list.push(item);
     }
+}
+
+/// The same. Returns whether the limit admits the item.
+fn keep<T>(list: &mut Vec<T>, item: T, limit: usize) -> bool {
+    let is_admitted = list.len() < limit;
+    push(list, item, limit);
+    is_admitted
 }
 
 #[cfg(test)]

@@ -216,16 +216,16 @@ fn end(child: &mut Supervised, transcript: &mut Transcript<'_>) {
 
 /// Begins the time limit again if the kernel has completed another step of those that count. Returns that step.
 fn renew(clock: &mut RunClock, steps: &mut usize, is_of_each_step: bool, seen: &Seen) -> Option<Step> {
-    let (now, step) = match is_of_each_step {
-        true => (seen.steps(), seen.last_step.clone()),
-        false => (seen.tests.len(), seen.tests.last().map(|test| Step::Test(test.phase))),
-    };
+    let now = if is_of_each_step { seen.steps } else { seen.tests.len() };
     if now <= *steps {
         return None;
     }
     *steps = now;
     clock.restart();
-    step
+    match is_of_each_step {
+        true => seen.last_step.clone(),
+        false => seen.tests.last().map(|test| Step::Test(test.phase)),
+    }
 }
 
 /// Requests the kernel's report. Returns whether the machine has taken the request; the kernel may still not answer.

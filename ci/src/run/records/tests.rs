@@ -1,6 +1,6 @@
 use octopod::wire::{
     BUCKETS_IN_RECORD, BacktraceFrame, BootStage, BootStages, COUNTS_IN_RECORD, Latency, MAX_RECORD_BYTES,
-    Nonce, RecordFrame,
+    Nonce, RecordFrame, TestPhase,
 };
 
 use super::*;
@@ -219,4 +219,24 @@ fn numbers_and_kinds_tell_of_a_second_boot() {
     assert!(!seen.booted_again && seen.not_once.is_empty());
     seen.take(region(0, 1));
     assert!(seen.booted_again);
+}
+
+#[test]
+fn a_repeated_record_and_one_beyond_the_limit_complete_no_step() {
+    let work = || Record::Work(WorkStart { entry_to_work_us: 5 });
+    let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun });
+    let mut seen = Seen::default();
+    for (record, steps) in
+        [(work(), 1), (work(), 1), (Record::Prompt, 1), (test(), 2), (work(), 2), (test(), 3)]
+    {
+        seen.take(record);
+        assert_eq!(seen.steps, steps);
+    }
+    assert_eq!(seen.last_step, Some(Step::Test(TestPhase::Begun)));
+    for _ in 2..MAX_OF_A_KIND {
+        seen.take(test());
+    }
+    let steps = seen.steps;
+    seen.take(test());
+    assert_eq!((seen.steps, seen.tests.len()), (steps, MAX_OF_A_KIND));
 }
