@@ -2,7 +2,7 @@
 //! long name of an option, and its value or a table with a value for each of some commands. What the command line says, or what excludes a
 //! setting, counts instead, except that values of `append` add up.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Command};
@@ -21,6 +21,9 @@ const OF_OTHER_MACHINES: [&str; 2] = ["smp", "accel"];
 
 /// Settings whose values are those of one emulator.
 const OF_EMULATORS: [&str; 5] = ["accel", "boot", "cpu", "machine", "trace"];
+
+/// The number of CPUs. Its value may have properties of QEMU, which Bochs has not.
+const SMP: &str = "smp";
 
 /// The option that chooses the emulator.
 const EMULATOR: &str = "emulator";
@@ -82,7 +85,7 @@ fn with_variables(
         if arg.is_some_and(|arg| given.has(arg)) {
             continue;
         }
-        if let Some(why) = why_ignored(name, arg, &given) {
+        if let Some(why) = why_ignored(name, arg, &given, &value) {
             if RUN_MACHINES.contains(&name_of_command) || option(command, "smp").is_some() {
                 note(&format!("{variable} is ignored: {why}"));
             }
@@ -99,7 +102,7 @@ fn with_variables(
 }
 
 /// The reason why a setting of the environment does not concern a command.
-fn why_ignored(name: &str, arg: Option<&Arg>, given: &Given<'_>) -> Option<String> {
+fn why_ignored(name: &str, arg: Option<&Arg>, given: &Given<'_>, value: &OsStr) -> Option<String> {
     let command = given.command.get_name();
     let Some(arg) = arg else { return Some(format!("`{command}` has no --{name}")) };
     if is_of_other_machine(given.command, name) {
@@ -107,6 +110,9 @@ fn why_ignored(name: &str, arg: Option<&Arg>, given: &Given<'_>) -> Option<Strin
     }
     if name == "accel" && given.emulator == Some(EmulatorKind::Bochs) {
         return Some("Bochs has no accelerator".to_owned());
+    }
+    if name == SMP && given.emulator == Some(EmulatorKind::Bochs) && !is_number(value) {
+        return Some("Bochs takes a number".to_owned());
     }
     let other = given.excluding(arg)?;
     let other = other.get_long().map_or_else(|| other.get_id().to_string(), |long| format!("--{long}"));
@@ -227,6 +233,13 @@ impl Settings<'_> {
             {
                 continue;
             }
+            if name == SMP
+                && is_of_other_emulator
+                && given.emulator == Some(EmulatorKind::Bochs)
+                && text_of(value).is_some_and(|text| !is_number(text.as_ref()))
+            {
+                continue;
+            }
             let option = format!("--{name}");
             let at = |text: String| match PATHS.contains(&name) {
                 true => project.folder.join(text).into_os_string(),
@@ -303,6 +316,11 @@ impl<'a> Given<'a> {
         };
         self.args.iter().find(excludes).copied()
     }
+}
+
+/// Returns whether a value has digits alone.
+fn is_number(value: &OsStr) -> bool {
+    value.as_encoded_bytes().iter().all(u8::is_ascii_digit)
 }
 
 fn text_of(value: &Value) -> Option<String> {

@@ -91,6 +91,11 @@ fn settings_of_one_emulator_do_not_concern_another_that_the_words_name() {
     assert_eq!(read(bochs, "boot").unwrap(), both);
     assert_eq!(read(bochs, "boot --emulator bochs").unwrap(), both);
     assert_eq!(read(bochs, "boot --emulator qemu").unwrap(), "boot --emulator qemu");
+    // A number of CPUs suits both; QEMU's properties do not.
+    let properties = "smp = { boot = \"4,sockets=2\" }";
+    assert_eq!(read(properties, "boot --emulator bochs").unwrap(), "boot --emulator bochs");
+    assert_eq!(read(properties, "boot").unwrap(), "boot --smp 4,sockets=2");
+    assert_eq!(read("smp = 4", "boot --emulator bochs").unwrap(), "boot --smp 4 --emulator bochs");
 }
 
 #[test]
@@ -164,6 +169,17 @@ fn the_environment_counts_where_neither_the_words_nor_the_project_say_otherwise(
     for other in ["report", "completions bash", "new a", "unknown"] {
         silent(other, other);
     }
+    // Bochs takes no properties of QEMU.
+    let with_properties = |line: &str| {
+        let words = line.split(' ').map(OsString::from).collect();
+        let value_of = |variable: &str| (variable == "OCTOPOD_SMP").then(|| "4,sockets=2".into());
+        let mut notes: Vec<String> = Vec::new();
+        let words = with_variables(words, &grammar, value_of, |note| notes.push(note.to_owned())).unwrap();
+        (words.join(OsStr::new(" ")).into_string().unwrap(), notes)
+    };
+    let line = "octopod boot --emulator bochs";
+    assert_eq!(with_properties(line), (line.to_owned(), vec![smp("Bochs takes a number")]));
+    assert_eq!(with_properties("octopod boot"), ("octopod boot --smp 4,sockets=2".to_owned(), Vec::new()));
     let value_of = |variable: &str| (variable == "OCTOPOD_SMP").then(|| "two".into());
     let wrong = with_variables(vec!["octopod".into(), "boot".into()], &grammar, value_of, |_| ());
     assert!(wrong.unwrap_err().to_string().starts_with("OCTOPOD_SMP: invalid value 'two' for '--smp"));
