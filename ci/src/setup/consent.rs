@@ -4,12 +4,10 @@
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::termios::ttyname;
 
 use crate::setup::limits::{NO_INSTALL, may_install};
 
@@ -46,8 +44,10 @@ fn terminal_of_input() -> io::Result<File> {
     if fcntl_getfl(&input)?.contains(OFlags::RDWR) {
         return Ok(input.as_fd().try_clone_to_owned()?.into());
     }
-    let name = ttyname(&input, Vec::new())?;
-    File::options().write(true).open(Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())))
+    // Not by the terminal's name, which need not exist in the mount namespace of this process. The terminal must not become the
+    // controlling one.
+    let flags = OFlags::NOCTTY.bits().cast_signed();
+    File::options().write(true).custom_flags(flags).open("/proc/self/fd/0")
 }
 
 fn decide(
