@@ -39,8 +39,12 @@ pub fn configuration_files(folder: &Path) -> Vec<PathBuf> {
 /// The same, where `home` is cargo's home.
 pub fn configuration_files_in(folder: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let folders = folder.ancestors().map(|folder| folder.join(".cargo"));
-    // Where the folder lies in the user's home, the user's own file is among the others.
-    let home = home.filter(|home| !folder.ancestors().any(|folder| folder.join(".cargo") == **home));
+    // Where the folder lies in the user's home, the user's own file is among the others. The home may be named by a link.
+    let real = |folder: &Path| fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let home = home.filter(|home| {
+        let home = real(home);
+        !folder.ancestors().any(|folder| real(&folder.join(".cargo")) == home)
+    });
     let folders = folders.chain(home.map(Path::to_owned));
     // Of both names in one folder, cargo reads the first.
     let file_in = |folder: PathBuf| {
@@ -97,5 +101,9 @@ mod tests {
         // Cargo's home is one of the folders above the project: its file counts once, at that place.
         expected.pop();
         assert_eq!(files(&above), expected);
+        // Also where it is named by a link.
+        let linked = parent.path().join("linked");
+        std::os::unix::fs::symlink(parent.path().join("a"), &linked).unwrap();
+        assert_eq!(files(&linked.join(".cargo")), expected);
     }
 }
