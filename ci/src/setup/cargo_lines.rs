@@ -45,6 +45,14 @@ impl Line {
         }
     }
 
+    /// Its purpose, as a part of the machine.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Line::Target => "without it `cargo build` builds the kernel for the host",
+            Line::Runner => "without it `cargo run` starts the kernel as a program of the host",
+        }
+    }
+
     /// The variable of the environment that has the same effect.
     fn variable(self) -> &'static str {
         match self {

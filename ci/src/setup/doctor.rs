@@ -1,6 +1,5 @@
 //! Checks the installed tools and reports what is missing, and the purpose of each tool. Changes nothing.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::process::Command;
 
@@ -41,7 +40,7 @@ pub struct Part {
     /// Its version, or what is wrong.
     pub found: String,
     /// Its purpose.
-    pub purpose: Cow<'static, str>,
+    pub purpose: &'static str,
 }
 
 /// Returns whether nothing that is needed is missing.
@@ -66,8 +65,7 @@ pub fn examine_project(folder: &Path) -> Vec<Part> {
             true => (State::Missing, format!("write into .cargo/config.toml: {}", line.text())),
             false => (State::Present, line.text()),
         };
-        let purpose = format!("without it {}", line.consequence()).into();
-        Part { name: line.name(), state, found, purpose }
+        Part { name: line.name(), state, found, purpose: line.purpose() }
     };
     Line::VARIANTS.iter().map(part).collect()
 }
@@ -77,7 +75,7 @@ fn rust() -> Part {
         Ok(version) => (State::Present, version.trim().to_owned()),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "rustc", state, found, purpose: "compiles the kernel".into() }
+    Part { name: "rustc", state, found, purpose: "compiles the kernel" }
 }
 
 fn cargo_part() -> Part {
@@ -86,7 +84,7 @@ fn cargo_part() -> Part {
         Ok(answer) => (State::Missing, answer.tail(1)),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "cargo", state, found, purpose: "builds the kernel".into() }
+    Part { name: "cargo", state, found, purpose: "builds the kernel" }
 }
 
 fn kernel_target() -> Part {
@@ -95,7 +93,7 @@ fn kernel_target() -> Part {
         Ok(false) => (State::Missing, format!("rustup target add {TARGET}")),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "Rust target", state, found, purpose: "the core library that the kernel is built on".into() }
+    Part { name: "Rust target", state, found, purpose: "the core library that the kernel is built on" }
 }
 
 fn qemu_part(config: &MachineConfig) -> Part {
@@ -159,7 +157,7 @@ fn tool(
         Ok(None) => (absent, line),
         Err(error) => (absent, error.to_string()),
     };
-    Part { name, state, found, purpose: purpose.into() }
+    Part { name, state, found, purpose }
 }
 
 fn accelerator(config: &MachineConfig) -> Part {
@@ -167,7 +165,7 @@ fn accelerator(config: &MachineConfig) -> Part {
         Ok(decision) => (State::Present, format!("{}: {}", decision.accel.name(), decision.reason)),
         Err(error) => (State::Missing, error.to_string()),
     };
-    Part { name: "accelerator", state, found, purpose: "runs the guest's code".into() }
+    Part { name: "accelerator", state, found, purpose: "runs the guest's code" }
 }
 
 fn debugger() -> Part {
@@ -184,7 +182,7 @@ fn rustup() -> Part {
         }
         _ => (State::Absent, "not found".to_owned()),
     };
-    Part { name: "rustup", state, found, purpose: "adds the Rust target if it is missing".into() }
+    Part { name: "rustup", state, found, purpose: "adds the Rust target if it is missing" }
 }
 
 fn packages() -> Part {
@@ -206,6 +204,6 @@ fn packages() -> Part {
         name: "package manager",
         state,
         found,
-        purpose: "installs QEMU, or what a boot protocol needs, if it is missing".into(),
+        purpose: "installs QEMU, or what a boot protocol needs, if it is missing",
     }
 }
