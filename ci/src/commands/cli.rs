@@ -114,6 +114,12 @@ pub fn command() -> clap::Command {
     defaults::set(Cli::command())
 }
 
+/// Returns whether the command has an option `--quiet` and is given it.
+fn is_quiet(matches: &clap::ArgMatches) -> bool {
+    let options = matches.subcommand().map(|(_, options)| options);
+    options.is_some_and(|options| matches!(options.try_get_one("quiet"), Ok(Some(true))))
+}
+
 impl Cli {
     /// Reads a command line, the program first.
     ///
@@ -122,9 +128,9 @@ impl Cli {
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let words = as_tests(without_cargo(words.into_iter().collect()));
         let typed = defaults::with_command(words);
-        let mut words = typed.clone();
+        let (mut words, mut notes) = (typed.clone(), Vec::new());
         if !words.iter().any(|word| word == "--help" || word == "-h") {
-            words = settings::add(words, &command()).map_err(|error| {
+            (words, notes) = settings::add(words, &command()).map_err(|error| {
                 let kind = clap::error::ErrorKind::Io;
                 clap::Error::raw(kind, format!("{error}\n")).with_cmd(&command())
             })?;
@@ -134,6 +140,11 @@ impl Cli {
             let error = command().try_get_matches_from(&typed).err().unwrap_or(error);
             hints::add(error, &command(), &typed)
         })?;
+        if !is_quiet(&matches) {
+            for note in notes {
+                eprintln!("octopod: {note}");
+            }
+        }
         Ok(Cli { words: words[1..].to_vec(), ..Cli::from_arg_matches(&matches)? })
     }
 

@@ -52,11 +52,11 @@ const VARIABLES: [(&str, &str); 3] =
     [("OCTOPOD_SMP", "smp"), ("OCTOPOD_ACCEL", "accel"), ("OCTOPOD_OUT", "out")];
 
 /// Adds the settings of the project of this process to the words of a command line, the program first, and then those of the
-/// environment.
+/// environment. Returns the words and notes for the user, who need not see them where the words are refused or ask for silence.
 ///
 /// # Errors
 /// A setting is no option of any command, or has a value that no option takes; the project's manifest is wrong.
-pub(crate) fn add(words: Vec<OsString>, grammar: &Command) -> Result<Vec<OsString>, Error> {
+pub(crate) fn add(words: Vec<OsString>, grammar: &Command) -> Result<(Vec<OsString>, Vec<String>), Error> {
     let words = match taker(&words, grammar) {
         Some(command) => match Workspace::find_or_here()?.project() {
             Some(project) => Settings { project, command, grammar, is_row: false }.add(words)?,
@@ -64,8 +64,10 @@ pub(crate) fn add(words: Vec<OsString>, grammar: &Command) -> Result<Vec<OsStrin
         },
         None => words,
     };
-    let note = |note: &str| eprintln!("octopod: {note}");
-    with_variables(words, grammar, |variable| std::env::var_os(variable), note)
+    let mut notes = Vec::new();
+    let note = |note: &str| notes.push(note.to_owned());
+    let words = with_variables(words, grammar, |variable| std::env::var_os(variable), note)?;
+    Ok((words, notes))
 }
 
 /// Adds the settings of the environment. An empty one is none. One that a command does not take is ignored, with a note if the command

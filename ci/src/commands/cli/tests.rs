@@ -151,3 +151,17 @@ fn no_output_of_any_command_is_one_of_its_inputs() {
         check(words).unwrap();
     }
 }
+
+#[test]
+fn only_quiet_keeps_notes_from_the_user() {
+    let is_quiet = |words: &[&str]| {
+        let words = [&["octopod"], words].concat();
+        super::is_quiet(&command().try_get_matches_from(words).unwrap())
+    };
+    for words in [&["bench", "--quiet"][..], &["stress", "--host", "--quiet"], &["matrix", "--quiet"]] {
+        assert!(is_quiet(words), "{words:?}");
+    }
+    for words in [&["bench"][..], &["stress", "--host"], &["matrix"], &["completions", "bash"]] {
+        assert!(!is_quiet(words), "{words:?}");
+    }
+}
