@@ -9,7 +9,7 @@ use crate::run::{Seen, folder};
 
 /// The progress of a run, for what is done at its end in any case.
 pub struct Begun {
-    /// The checkout.
+    /// The workspace.
     pub workspace: Workspace,
     /// The files to read and write.
     pub files: Plan,

@@ -18,7 +18,7 @@ pub(super) struct Source {
     pub(super) install: String,
     /// The same, for this machine.
     pub(super) install_here: String,
-    /// As the others except `dependency`, it has no path of this machine.
+    /// Like `install`, it has no path of this machine.
     pub(super) step: String,
 }
 
