@@ -15,7 +15,7 @@
 //! scan has seen every free frame. Otherwise the scan is repeated a few times; after that the result is unknown, and all CPUs drain.
 //!
 //! If no CPU's cache is active, the frames are in the first two places, or in flight to one of them. A search for frames finds those, or
-//! names the block in flight. A search for whole blocks knows the buddies alone, so one scan looks for a run that is on its way there. A
+//! names the block in flight. A search for whole blocks knows the buddies alone, so one scan looks for a run that is in flight to them. A
 //! cache that is filled meanwhile is counted: see `memory::reclaim`.
 //!
 //! All other errors overestimate: a frame that is seen in two places at two moments counts twice, and if there are more runs than
