@@ -38,7 +38,7 @@ pub(super) struct NoCpu;
 
 /// Returns whether a CPU is requested to go offline, or has acknowledged that and is late. In this order: see [`leaving`](super::leaving).
 fn is_leaving(cpu: &smp::Cpu) -> bool {
-    LEAVING.is(cpu.id()) || cpu.hotplug_state().is_going_offline()
+    LEAVING.is(cpu.id()) || cpu.is_going_offline()
 }
 
 /// Returns whether a CPU is online and stays so. In this order: a CPU leaves the set of online CPUs before its hotplug state is `Offline`.

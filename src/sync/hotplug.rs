@@ -114,12 +114,6 @@ impl HotplugState {
         HotplugState::ALL[number as usize % HotplugState::ALL.len()]
     }
 
-    /// Returns whether a CPU in this state has acknowledged the request to go offline, which cannot be withdrawn any more, and is not
-    /// offline yet.
-    pub(crate) const fn is_going_offline(self) -> bool {
-        matches!(self, Teardown | IrqsDrained | IpiClosed | Migrated)
-    }
-
     /// Returns whether a CPU in this state may be sent an NMI: it has an IDT and is not restarted while the sender holds
     /// a permit.
     const fn admits_nmi(self) -> bool {
@@ -302,6 +296,14 @@ impl CpuHotplug {
     #[inline]
     pub(crate) fn is(&self, state: HotplugState) -> bool {
         self.0.load(Ordering::Acquire) & STATE_MASK == state as u32
+    }
+
+    /// Returns whether the CPU has acknowledged the request to go offline, which cannot be withdrawn any more, and is not offline yet: a
+    /// single comparison.
+    #[inline]
+    pub(crate) fn is_going_offline(&self) -> bool {
+        let number = self.0.load(Ordering::Acquire) & STATE_MASK;
+        (Teardown as u32..=Migrated as u32).contains(&number)
     }
 
     /// Makes a transition.

@@ -121,6 +121,9 @@ impl Frames {
     ) -> Stolen {
         let mut smallest: Option<(FrameNumber, Order)> = None;
         for magazine in magazines {
+            if magazine.is_inactive() {
+                continue;
+            }
             let is_smaller = |found: Order| smallest.is_none_or(|(_, best)| found < best);
             // The runs of a CPU come in ascending order. A run that another CPU has taken stays in the entry until its CPU uses the
             // entry.

@@ -61,8 +61,7 @@ impl RemoteMagazine {
         // longer than this value and its copies are used, so than the iterator.
         let runs = unsafe { &(*self.0).run_cache.runs };
         let first = order.max(Order::BLOCK);
-        let runs = if self.is_inactive() { &[] } else { &runs[usize::from(first.get()) - 1..] };
-        let entries = runs.iter();
+        let entries = runs[usize::from(first.get()) - 1..].iter();
         let mut next = first.get();
         entries.filter_map(move |entry| {
             let (run, order) = (entry.get(), next);

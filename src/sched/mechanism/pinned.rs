@@ -75,7 +75,7 @@ pub(in crate::sched) fn finish_offline(cpu: CpuId) {
     let target = smp::cpus().get(cpu.index());
     // One that has acknowledged and is late goes offline by itself, though it may still be in the set of online CPUs. If it refuses after all,
     // the threads have lost their affinity, of which the warnings tell.
-    if target.is_some_and(|target| !target.hotplug_state().is_going_offline() && target.is_online()) {
+    if target.is_some_and(|target| !target.is_going_offline() && target.is_online()) {
         restore(cpu);
     } else {
         check_is_empty(cpu);

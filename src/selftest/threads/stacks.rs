@@ -13,7 +13,8 @@ use crate::time::now_ns;
 
 /// Runs all checks. Returns the number of threads.
 pub(super) fn run() -> CheckResult<u64> {
-    Ok(list_has_threads()? + are_freed()? + deep_stack()?)
+    // First that they are freed: the list expects that a stack is used again.
+    Ok(are_freed()? + list_has_threads()? + deep_stack()?)
 }
 
 /// Uses so much of the stack.

@@ -277,4 +277,10 @@ impl Cpu {
     pub fn hotplug_state(&self) -> HotplugState {
         self.hotplug.state()
     }
+
+    /// Returns whether it has acknowledged the request to go offline, and is not offline yet.
+    #[inline]
+    pub(crate) fn is_going_offline(&self) -> bool {
+        self.hotplug.is_going_offline()
+    }
 }

@@ -32,6 +32,15 @@ const TRANSITIONS: &[Case] = &[
 ];
 
 #[test]
+fn a_cpu_goes_offline_from_the_acknowledgement_to_the_halt() {
+    for state in HotplugState::ALL {
+        let cpu = CpuHotplug(AtomicU32::new(StateWord { state, nmi_senders: 3 }.bits()));
+        let expected = matches!(state, Teardown | IrqsDrained | IpiClosed | Migrated);
+        assert_eq!(cpu.is_going_offline(), expected, "{state}");
+    }
+}
+
+#[test]
 fn each_transition_is_possible_from_its_states_alone() {
     for (name, transition, pairs) in TRANSITIONS {
         for state in HotplugState::ALL {
