@@ -12,7 +12,7 @@ use std::sync::Arc;
 use clap::Args;
 use libtest_mimic::{Arguments, Trial};
 
-use crate::base::files::{input, output};
+use crate::base::files::{Plan, input, output};
 use crate::base::shard::Shard;
 use crate::base::{Error, Silent, Workspace};
 use crate::commands::args::EmulatorArgs;
@@ -73,6 +73,7 @@ impl TestArgs {
         let not_a_kernel = |reason: String| Error::NotAKernel { path: self.elf.clone(), reason };
         let mut entries = registry::tests(&elf).map_err(|error| not_a_kernel(error.to_string()))?;
         let mut launch = self.common.configure(LaunchKind::Test, &self.emulator);
+        let files = launch.files();
         launch.kernel.source = KernelSource::File(self.elf.clone());
         launch.kernel.is_from_cargo = true;
         let target = Target::of(&self.elf);
@@ -102,6 +103,7 @@ impl TestArgs {
             Trial::test(entry.name().to_owned(), run).with_ignored_flag(is_ignored)
         });
         let results = self.results(&target, arguments.list)?;
+        self.files(files, results.as_ref()).check(Some(&Workspace::find_or_here()?.root))?;
         let conclusion = libtest_mimic::run(&arguments, trials.collect());
         let status = if conclusion.has_failed() { FAILED } else { 0 };
         if let Some((asked_by, path)) = results {
@@ -112,6 +114,15 @@ impl TestArgs {
             output::write(&path, text.as_bytes()).map_err(Error::unwritable(asked_by, &path))?;
         }
         Ok(status)
+    }
+
+    /// The files to read and write: those of each boot, and those of this command.
+    fn files(&self, mut files: Plan, results: Option<&(&'static str, PathBuf)>) -> Plan {
+        files.reads("ELF", &self.elf);
+        if let Some((asked_by, path)) = results {
+            files.writes(asked_by, path, JUNIT);
+        }
+        files
     }
 
     /// The file for the results, and the option or variable that asks for it. In the folder of the variable, this makes the folder of

@@ -88,6 +88,14 @@ fn a_kernel_is_never_an_output_and_is_whole_afterwards() {
             }
         }
     }
+    for named in names_of(&kernel, case.folder.path()) {
+        let ended =
+            case.run([OsStr::new("test"), named.as_os_str(), OsStr::new("--junit"), kernel.as_os_str()]);
+        let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(2), "{text}");
+        assert!(text.contains("the file of ELF"), "{text}");
+        assert!(fs::read(&kernel).unwrap() == bytes, "{named:?}");
+    }
     assert!(!case.has_started());
 }
 
@@ -160,8 +168,8 @@ fn what_cannot_be_written_is_refused_before_the_machine_starts() {
     fs::write(&file, "").unwrap();
     let fifo = case.at("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let [folder, file, missing, below] =
-        [case.folder.path(), &file, &case.at("missing/file"), &case.at("file/below")]
+    let [folder, file, kernel, missing, below] =
+        [case.folder.path(), &file, &kernel, &case.at("missing/file"), &case.at("file/below")]
             .map(|path| path.to_str().unwrap().to_owned());
     for (option, path) in [
         ("--json", &folder),
@@ -172,14 +180,16 @@ fn what_cannot_be_written_is_refused_before_the_machine_starts() {
         ("--pictures", &below),
         ("--out", &file),
     ] {
-        let ended = case.run(["boot", "--kernel", kernel.to_str().unwrap(), option, path]);
+        let ended = case.run(["boot", "--kernel", &kernel, option, path]);
         let text = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert_eq!(ended.status.code(), Some(2), "{option} {path}: {text}");
         assert!(text.lines().last().unwrap().starts_with("ERROR") && text.contains(option), "{text}");
     }
     for (option, path) in [("--junit", &"/dev/full".to_owned()), ("--junit", &folder), ("--json", &missing)] {
-        let ended = case.run(["matrix", option, path]);
-        assert_eq!(ended.status.code(), Some(2), "{option} {path}: {ended:?}");
+        for words in [&["matrix", option, path][..], &["test", &kernel, option, path]] {
+            let ended = case.run(words);
+            assert_eq!(ended.status.code(), Some(2), "{words:?}: {ended:?}");
+        }
     }
     assert!(!case.has_started());
     assert_eq!(fs::read_to_string(&file).unwrap(), "");
