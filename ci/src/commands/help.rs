@@ -36,7 +36,7 @@ pub(crate) fn after_help(launcher: &str) -> String {
 
 /// The variables of the environment that the launcher reads for itself, each with its value and its meaning. A test of the documentation
 /// compares them with the code.
-const VARIABLES: [(&str, &str); 13] = [
+const VARIABLES: [(&str, &str); 14] = [
     ("OCTOPOD_QEMU=PATH", "as --qemu"),
     ("OCTOPOD_BOCHS=PATH", "as --bochs"),
     ("OCTOPOD_OVMF=DIR", "the folder of the UEFI firmware, for --boot uefi"),
@@ -46,6 +46,7 @@ const VARIABLES: [(&str, &str); 13] = [
     ("OCTOPOD_SMP=N", "as --smp, where neither the command line nor the project says it"),
     ("OCTOPOD_ACCEL=ACCEL", "as --accel, in the same way"),
     ("OCTOPOD_OUT=DIR", "as --out, in the same way"),
+    ("OCTOPOD_TIMEOUT=SECONDS", "as --timeout, in the same way"),
     ("OCTOPOD_SHARD=K/N", "as --shard of `test`, for `cargo test`"),
     ("OCTOPOD_JUNIT=DIR", "the folder of the results of `cargo test` as JUnit XML"),
     ("NO_COLOR=1", "no colours"),

@@ -48,8 +48,15 @@ const OF_MATRIX: [&str; 9] =
 const OTHER_NAMES: [(&str, &str); 2] = [("memory", "mem"), ("machines", "rows")];
 
 /// Variables of the environment with the option that they stand for, where neither the command line nor the project says it.
-const VARIABLES: [(&str, &str); 3] =
-    [("OCTOPOD_SMP", "smp"), ("OCTOPOD_ACCEL", "accel"), ("OCTOPOD_OUT", "out")];
+const VARIABLES: [(&str, &str); 4] = [
+    ("OCTOPOD_SMP", "smp"),
+    ("OCTOPOD_ACCEL", "accel"),
+    ("OCTOPOD_OUT", "out"),
+    ("OCTOPOD_TIMEOUT", TIMEOUT),
+];
+
+/// The limit of a run. Rows have longer ones of their own, so that no note tells that it does not concern them.
+const TIMEOUT: &str = "timeout";
 
 /// Adds the settings of the project of this process to the words of a command line, the program first, and then those of the
 /// environment. Returns the words and notes for the user, who need not see them where the words are refused or ask for silence.
@@ -88,7 +95,9 @@ fn with_variables(
             continue;
         }
         if let Some(why) = why_ignored(name, arg, &given, &value) {
-            if RUN_MACHINES.contains(&name_of_command) || option(command, "smp").is_some() {
+            if name != TIMEOUT
+                && (RUN_MACHINES.contains(&name_of_command) || option(command, "smp").is_some())
+            {
                 note(&format!("{variable} is ignored: {why}"));
             }
             continue;

@@ -159,6 +159,8 @@ pub(crate) fn outside(program: &Path) -> Command {
     for name in OF_OUTER_CARGO {
         command.env_remove(name);
     }
+    // The machine may be busy with other tests, and with anything else.
+    command.env("OCTOPOD_TIMEOUT", "1800");
     command
 }
 

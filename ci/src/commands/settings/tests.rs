@@ -169,6 +169,17 @@ fn the_environment_counts_where_neither_the_words_nor_the_project_say_otherwise(
     for other in ["report", "completions bash", "new a", "unknown"] {
         silent(other, other);
     }
+    // A time limit concerns runs that have no longer one of their own.
+    let with_limit = |line: &str| {
+        let words = line.split(' ').map(OsString::from).collect();
+        let value_of = |variable: &str| (variable == "OCTOPOD_TIMEOUT").then(|| "600".into());
+        let note = |note: &str| panic!("{note}");
+        with_variables(words, &grammar, value_of, note).unwrap().join(OsStr::new(" ")).into_string().unwrap()
+    };
+    assert_eq!(with_limit("octopod boot"), "octopod boot --timeout 600");
+    for line in ["octopod boot --timeout 5", "octopod matrix one", "octopod soak boots"] {
+        assert_eq!(with_limit(line), line);
+    }
     // Bochs takes no properties of QEMU.
     let with_properties = |line: &str| {
         let words = line.split(' ').map(OsString::from).collect();
