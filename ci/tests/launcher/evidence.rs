@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use octopod::wire::ExitCode;
 use rustix::process::{Pid, Signal, kill_process};
@@ -219,7 +221,7 @@ fn a_slow_reader_does_not_change_the_verdict() {
     let report = fake.out().join("report.json");
     // The test reads only when the run is over.
     while !report.exists() {
-        std::thread::yield_now();
+        thread::yield_now();
         assert!(child.try_wait().unwrap().is_none(), "the launcher ends before all is read");
     }
     let mut stdout = String::new();
@@ -229,6 +231,27 @@ fn a_slow_reader_does_not_change_the_verdict() {
     for line in ["line 0 of very many", "line 39999 of very many"] {
         assert!(stdout.contains(line), "{line}");
     }
+}
+
+#[test]
+fn a_stop_of_the_launcher_beyond_its_limit_does_not_change_the_verdict() {
+    const LIMIT_S: u64 = 4;
+    // The machine goes on while the launcher is stopped, and has ended when that continues.
+    let script = say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"));
+    let fake =
+        Fake::new(&format!("echo 'octopod: up'; until [ -e \"$0.go\" ]; do sleep 0.1; done\n{script}"));
+    let alive = fake.watch();
+    let mut started = fake.start(&["boot", "--timeout", &LIMIT_S.to_string()]);
+    started.wait_for_line("octopod: up");
+    let pid = Pid::from_child(&started.child);
+    kill_process(pid, Signal::STOP).unwrap();
+    // Not less than the limit: that of a user who types Ctrl-Z, and returns.
+    thread::sleep(Duration::from_secs(2 * LIMIT_S));
+    fs::write(fake.program().with_extension("go"), "").unwrap();
+    alive.all_gone();
+    kill_process(pid, Signal::CONT).unwrap();
+    let ended = started.end();
+    assert_eq!(ended.status, Some(0), "{ended:#?}");
 }
 
 #[test]
@@ -243,7 +266,7 @@ fn the_second_signal_ends_the_launcher_at_once() {
     // Signals of one kind that wait become one.
     while started.child.try_wait().unwrap().is_none() {
         let _ = kill_process(pid, Signal::INT);
-        std::thread::yield_now();
+        thread::yield_now();
     }
     let ended = started.end();
     assert_eq!(ended.status, Some(130), "{ended:#?}");
