@@ -83,5 +83,5 @@ pub(crate) fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Fin
         return Err(Finding::Frames { taken, usable });
     }
     let cpus = smp::cpus().len();
-    memory::audit_live(map, cpus, features.pages_1g).map_err(Finding::Mapping)
+    memory::audit_live(map, cpus, features.pages_1g, smp::trampoline_code()).map_err(Finding::Mapping)
 }

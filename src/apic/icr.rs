@@ -13,7 +13,7 @@
 //!   may be between the two writes, but never continues.
 //! - An IPI to the CPU itself uses the shorthand, which requires only the low half.
 //!
-//! The two functions that write the pair are private to this module.
+//! Only the functions of `registers` that the module `apic` sees write the pair, and of that module only this file calls them.
 //!
 //! An xAPIC's ICR must not be written while it is *busy*, that is, while the last message has not been accepted. Each
 //! send waits for that, at most [`IPI_DELIVERY_MS`] for one message or for all messages of a [`Batch`], and then returns

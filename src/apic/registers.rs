@@ -38,7 +38,6 @@ pub(crate) enum Register {
     InService0 = 0x100,
     Request0 = 0x200,
     ErrorStatus = 0x280,
-    IcrLow = 0x300,
     LvtTimer = 0x320,
     Lint0 = 0x350,
     Lint1 = 0x360,
@@ -72,6 +71,8 @@ pub(crate) const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
 pub(crate) const ICR_INIT: u32 = ICR_ASSERT | (0b101 << 8);
 /// Start-up delivery; the page number is in the low byte.
 pub(crate) const ICR_START_UP: u32 = ICR_ASSERT | (0b110 << 8);
+/// Not a [`Register`], so that [`write`] sends nothing.
+const ICR_LOW_OFFSET: u64 = 0x300;
 const ICR_HIGH_OFFSET: u64 = 0x310;
 
 /// The virtual address of the xAPIC registers; 0 means x2APIC.
@@ -167,7 +168,7 @@ static_call! {
         => write_icr_self_x2apic, if |features| features.x2apic;
 }
 
-pub(super) extern "C" fn end_of_interrupt_xapic() {
+extern "C" fn end_of_interrupt_xapic() {
     // SAFETY: this implementation is called in xAPIC mode only (`static_call!` in `apic`): `BASE` is the registers' page,
     // which `apic::init` has mapped as device memory and nothing unmaps.
     unsafe {
@@ -175,35 +176,35 @@ pub(super) extern "C" fn end_of_interrupt_xapic() {
     };
 }
 
-pub(crate) extern "C" fn end_of_interrupt_x2apic() {
+extern "C" fn end_of_interrupt_x2apic() {
     // SAFETY: this implementation is called in x2APIC mode only (`static_call!` in `apic`). The MSR exists there and
     // accepts only 0.
     unsafe { Msr::new(0x80b).write(0) };
 }
 
-pub(crate) extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
+extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
     let base = BASE.load(Ordering::Relaxed);
     // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps.
     unsafe { ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(to.0 << 24) };
     // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. This write sends; the destination is set.
-    unsafe { ((base + Register::IcrLow as u64) as *mut u32).write_volatile(command) };
+    unsafe { ((base + ICR_LOW_OFFSET) as *mut u32).write_volatile(command) };
 }
 
-pub(crate) extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
+extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
     fence_before_wrmsr();
     // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
 }
 
-pub(crate) extern "C" fn write_icr_self_xapic(command: u32) {
+extern "C" fn write_icr_self_xapic(command: u32) {
     // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. A shorthand requires only the low half
     // of the ICR.
     unsafe {
-        ((BASE.load(Ordering::Relaxed) + Register::IcrLow as u64) as *mut u32).write_volatile(command);
+        ((BASE.load(Ordering::Relaxed) + ICR_LOW_OFFSET) as *mut u32).write_volatile(command);
     }
 }
 
-pub(crate) extern "C" fn write_icr_self_x2apic(command: u32) {
+extern "C" fn write_icr_self_x2apic(command: u32) {
     fence_before_wrmsr();
     // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(command)) };
@@ -217,7 +218,7 @@ pub(crate) fn icr_is_idle() -> bool {
         base => {
             // SAFETY: a base other than 0 is that of the registers' page, which `apic::init` has mapped as device memory and
             // nothing unmaps; reading the ICR has no effect.
-            let low = unsafe { ((base + Register::IcrLow as u64) as *const u32).read_volatile() };
+            let low = unsafe { ((base + ICR_LOW_OFFSET) as *const u32).read_volatile() };
             low & ICR_PENDING == 0
         }
     }

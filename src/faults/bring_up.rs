@@ -12,8 +12,9 @@ use super::redirects::is_armed;
 use crate::acpi::NmiPin;
 use crate::config::AP_BRINGUP_TIMEOUT_MS;
 use crate::cpu::{self, ApicId, IrqGuard};
+use crate::memory::{MapError, TrampolineTables};
 use crate::smp::Stage;
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 use crate::{apic, smp, static_call};
 
 /// The stage at whose end the last AP is held.
@@ -35,6 +36,8 @@ static_call! {
     cpu::initial_apic_id() -> ApicId => change_id, if |_| is_armed(Fault::WrongCpuidIds);
     smp::bringup_complete() => release_late_ap, if |_| is_armed(Fault::LateAtStage);
     smp::fill_pages(pages: &mut [u8; BYTES]) => overrun_pages, if |_| is_armed(Fault::OverrunTrampoline);
+    smp::protect_code(tables: &TrampolineTables, result: &mut Result<(), MapError>)
+        => leave_writable, if |_| is_armed(Fault::WritableTrampoline);
     apic::enable(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) => enable_after_firmware,
         if |_| is_armed(Fault::FirmwareX2Apic);
 }
@@ -65,8 +68,12 @@ extern "C" fn enter_and_wait(slot: &ApSlot, stage: Stage) {
 /// Releases the held AP when its slot was given up.
 extern "C" fn release_late_ap() {
     smp::release_ap();
-    let came = Deadline::after_ms(AP_BRINGUP_TIMEOUT_MS).wait_until(|| smp::late_aps() > 0);
+    let came = Timeout::after_ms(AP_BRINGUP_TIMEOUT_MS).wait_until(|| smp::late_aps() > 0);
     came.expect("the released AP arrives and is parked");
+}
+
+extern "C" fn leave_writable(_: &TrampolineTables, result: &mut Result<(), MapError>) {
+    *result = Ok(());
 }
 
 extern "C" fn overrun_pages(pages: &mut [u8; BYTES]) {

@@ -160,6 +160,8 @@ sched_faults! { heap_faults! { frame_faults! {
         TscDrifts = "tsc_drifts",
         /// The kernel's code has a second, writable mapping.
         WritableText = "writable_text",
+        /// The code with which APs start stays writable in the direct map.
+        WritableTrampoline = "writable_trampoline",
         /// Only the BSP sets its page attribute table.
         StalePat = "stale_pat",
         /// A redirected function is shorter than the jump.

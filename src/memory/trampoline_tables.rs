@@ -4,8 +4,6 @@
 //! The first page has the code. [`TrampolineTables::protect_code`] makes it read-only in the direct map before any AP starts; from then on
 //! no mapping of it is writable. The second page has the data, which no mapping makes executable.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use x86_64::VirtAddr;
 
 use super::paging::entry::{ENTRIES, LEVELS, span};
@@ -28,15 +26,6 @@ pub(crate) struct LowMemory {
 
 /// The trampoline's pages: code, then data.
 const PAGES: u64 = 2;
-
-/// The page of code once it is protected; 0 before.
-static PROTECTED_CODE: AtomicU64 = AtomicU64::new(0);
-
-/// The trampoline's page of code, physical, once no mapping of it may be writable; empty before.
-pub(super) fn protected_code() -> PhysRange {
-    let page = PROTECTED_CODE.load(Ordering::Acquire);
-    PhysRange::new(page, if page == 0 { 0 } else { page + FRAME_BYTES })
-}
 
 /// Pages on either side of the trampoline that are reserved with it. With fault injection the tests check that they do not change.
 const NEIGHBOURS: u64 = cfg!(feature = "faults") as u64;
@@ -112,8 +101,12 @@ impl TrampolineTables {
             return Err(MapError::Occupied { address });
         }
         x86_64::instructions::tlb::flush(VirtAddr::new(address));
-        PROTECTED_CODE.store(self.low.page, Ordering::Release);
         Ok(())
+    }
+
+    /// The page of code, physical.
+    pub(crate) fn code(&self) -> PhysRange {
+        PhysRange::new(self.low.page, self.low.page + FRAME_BYTES)
     }
 
     /// The physical address of the root table, below 4 GiB, as CR3 takes it.

@@ -33,9 +33,10 @@ pub use ap_trampoline::Stage;
 pub use bring_up::BringUp;
 #[cfg(feature = "faults")]
 pub(crate) use bring_up::{
-    before_resume, bringup_complete, enter_stage, fill_pages, held_ap, release_ap, wait_while_held,
+    before_resume, bringup_complete, enter_stage, fill_pages, held_ap, protect_code, release_ap,
+    wait_while_held,
 };
-pub(crate) use bring_up::{late_aps, nmis};
+pub(crate) use bring_up::{late_aps, nmis, trampoline_code};
 pub use call::{Function, all_online, call, call_async, other_online};
 pub(crate) use call::{answered, call_timeouts, open as open_calls};
 pub use call_error::{CallError, MAX_DEPTH as CALL_DEPTH};

@@ -256,6 +256,7 @@ pub(crate) const HOOKS: &[Hook] = &[
     patchable("smp::bring_up::ap_state", "before_resume"),
     patchable("smp::bring_up::ap_state", "enter_stage"),
     patchable("smp::bring_up::trampoline", "fill_pages"),
+    patchable("smp::bring_up::trampoline", "protect_code"),
     patchable("smp::bring_up::trampoline", "held_ap"),
     patchable("smp::hotplug::teardown", "close"),
     patchable("smp::hotplug::teardown", "is_offline_requested"),

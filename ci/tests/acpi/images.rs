@@ -231,9 +231,15 @@ fn generic_address(space: u8, bits: u8, address: u64) -> Vec<u8> {
     [&[space, bits, 0, 3][..], &le!(address)].concat()
 }
 
-pub(crate) fn hpet_in(space: u8, address: u64) -> Vec<u8> {
-    let body = [&le!(0x8086_a201u32)[..], &generic_address(space, 64, address), &[0, 100, 0, 0]].concat();
+/// The HPET with its address space and with the least number of its ticks between two interrupts.
+pub(crate) fn hpet_of(space: u8, address: u64, minimum_tick: u16) -> Vec<u8> {
+    let [low, high] = minimum_tick.to_le_bytes();
+    let body = [&le!(0x8086_a201u32)[..], &generic_address(space, 64, address), &[0, low, high, 0]].concat();
     table(b"HPET", &body, SOUND)
+}
+
+pub(crate) fn hpet_in(space: u8, address: u64) -> Vec<u8> {
+    hpet_of(space, address, 100)
 }
 
 pub(crate) fn hpet(address: u64) -> Vec<u8> {

@@ -4,19 +4,24 @@ use super::inventory::Inventory;
 use super::policy::MappingPolicy;
 use super::rule::{Rule, Violation};
 use super::scan::audit;
-use crate::boot::memory_map::MemoryMap;
+use crate::boot::memory_map::{MemoryMap, PhysRange};
 use crate::boot::{direct_map, image};
 use crate::memory::paging::kernel::with_live_tables;
-use crate::memory::{mappings, mmio, stacks, trampoline_tables};
+use crate::memory::{mappings, mmio, stacks};
 
 /// Audits the page tables that this CPU uses. `cpus` CPUs have stacks. The memory map is as [`init`](crate::memory::init()) has left
-/// it.
+/// it. `trampoline` is the physical page of the APs' first code, if there is one; no mapping of it may be writable.
 ///
 /// **Context:** thread context; holds the lock of the page tables for a time that grows with their number.
 ///
 /// # Errors
 /// The violation at the lowest address.
-pub(crate) fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
+pub(crate) fn audit_live(
+    map: &MemoryMap,
+    cpus: usize,
+    pages_1g: bool,
+    trampoline: Option<PhysRange>,
+) -> Result<Inventory, Violation> {
     with_live_tables(|root, pat, read_entry| {
         let io_regions = mmio::io_regions().lock();
         let policy = MappingPolicy {
@@ -27,7 +32,7 @@ pub(crate) fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result
             constants: image::constants(),
             read_only: &[
                 (image::interrupt_tables(), Rule::InterruptTableWritable),
-                (trampoline_tables::protected_code(), Rule::TrampolineWritable),
+                (trampoline.unwrap_or(PhysRange::new(0, 0)), Rule::TrampolineWritable),
             ],
             regions: map.regions(),
             io_regions: &io_regions,

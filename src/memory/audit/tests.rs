@@ -30,6 +30,8 @@ const TEXT: PhysRange = PhysRange::new(0x10_0000, 0x10_4000);
 const CONSTANTS: PhysRange = PhysRange::new(0x10_4000, 0x10_6000);
 /// The interrupt descriptor table: read-only memory behind variables.
 const IDT: PhysRange = PhysRange::new(0x10_7000, 0x10_8000);
+/// The code with which APs start, in low memory.
+const TRAMPOLINE: PhysRange = PhysRange::new(0x9_e000, 0x9_f000);
 const BOOT_GUARD: u64 = 0x10_8000;
 /// Where the machine's memory ends; its last frame is the root table.
 const END: u64 = 2 << 30;
@@ -81,7 +83,9 @@ impl TestTables {
     /// A kernel's tree, in order.
     fn in_order(pages_1g: bool) -> TestTables {
         let mut tables = TestTables::blank(pages_1g);
-        tables.direct(PhysRange::new(PAGE, 0xa_0000), RW);
+        tables.direct(PhysRange::new(PAGE, TRAMPOLINE.start), RW);
+        tables.direct(TRAMPOLINE, RO);
+        tables.direct(PhysRange::new(TRAMPOLINE.end, 0xa_0000), RW);
         tables.direct(ACPI, RO);
         tables.direct(TEXT, RX);
         tables.direct(CONSTANTS, RO);
@@ -139,7 +143,7 @@ impl TestTables {
             mappings: MAPPINGS,
             text: TEXT,
             constants: CONSTANTS,
-            read_only: &[(IDT, Rule::InterruptTableWritable)],
+            read_only: &[(IDT, Rule::InterruptTableWritable), (TRAMPOLINE, Rule::TrampolineWritable)],
             regions: self.map.regions(),
             io_regions: &self.io_regions,
             pat,
@@ -166,9 +170,9 @@ fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut TestTables)) {
 fn tables_in_order_are_counted() {
     let found = TestTables::in_order(true).audit().unwrap();
     assert_eq!(found.text.by_size, [4, 0, 0]);
-    assert_eq!(found.constants.by_size, [2 + 1 + 16, 0, 0]);
+    assert_eq!(found.constants.by_size, [2 + 1 + 16 + 1, 0, 0]);
     // Page 0, text, constants, the interrupt table, the guard and the BIOS have no part in the first 2 MiB that is data.
-    assert_eq!(found.data.by_size, [159 + 256 - 4 - 2 - 1 - 1 + 2, 511, 1]);
+    assert_eq!(found.data.by_size, [158 + 256 - 4 - 2 - 1 - 1 + 2, 511, 1]);
     assert_eq!(found.device.by_size, [1, 0, 0]);
     // The root; from the second level on, tables for the direct map's first and fourth GiB, and for the stacks.
     assert_eq!(found.tables, 1 + 5 + 3);
@@ -231,6 +235,14 @@ fn interrupt_tables_are_read_only_wherever_they_are_mapped() {
     assert_found(address, Rule::InterruptTableWritable, |tables| *tables.entry(address, 1) |= WRITABLE);
     let alias = MAPPINGS.0 + 5 * PAGE;
     assert_found(alias, Rule::InterruptTableWritable, |tables| tables.set(alias, 1, IDT.start | RW));
+}
+
+#[test]
+fn the_first_code_of_aps_is_read_only_wherever_it_is_mapped() {
+    let address = BASE + TRAMPOLINE.start;
+    assert_found(address, Rule::TrampolineWritable, |tables| *tables.entry(address, 1) |= WRITABLE);
+    let alias = MAPPINGS.0 + 5 * PAGE;
+    assert_found(alias, Rule::TrampolineWritable, |tables| tables.set(alias, 1, TRAMPOLINE.start | RW));
 }
 
 #[test]

@@ -36,8 +36,9 @@ pub(crate) use ap_state::{
 };
 use init_sipi::InitSipiSequence;
 use trampoline::Trampoline;
+pub(crate) use trampoline::trampoline_code;
 #[cfg(feature = "faults")]
-pub(crate) use trampoline::{fill_pages, held_ap, release_ap, wait_while_held};
+pub(crate) use trampoline::{fill_pages, held_ap, protect_code, release_ap, wait_while_held};
 
 /// Why bring-up could not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use x86_64::registers::control::{Cr0, Cr4};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 
 use super::ap_state;
+use crate::boot::memory_map::PhysRange;
 use crate::boot::{self, direct_map};
 use crate::cpu::ApicId;
 use crate::interrupts;
@@ -44,8 +45,9 @@ pub(crate) fn prepare(
     TRAMPOLINE.try_call_once(|| {
         let trampoline = Trampoline { tables, slots, skip_init_delay };
         trampoline.fill();
-        trampoline.tables.protect_code()?;
-        Ok(trampoline)
+        let mut is_protected = Ok(());
+        protect_code(&trampoline.tables, &mut is_protected);
+        is_protected.map(|()| trampoline)
     })
 }
 
@@ -54,7 +56,17 @@ pub(crate) fn ready() -> Option<&'static Trampoline> {
     TRAMPOLINE.get()
 }
 
+/// Returns the physical page of the APs' first code, if there is one.
+pub(crate) fn trampoline_code() -> Option<PhysRange> {
+    ready().map(|trampoline| trampoline.tables.code())
+}
+
 patchable! {
+    /// Sets the result of [`TrampolineTables::protect_code`].
+    pub(crate) fn protect_code(tables: &TrampolineTables, result: &mut Result<(), MapError>) {
+        *result = tables.protect_code();
+    }
+
     /// Fills the pages: the first with an instruction that traps stray execution, the second with zeros.
     pub(crate) fn fill_pages(pages: &mut [u8; BYTES]) {
         pages[..PAGE_BYTES].fill(FILLER);

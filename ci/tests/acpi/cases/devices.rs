@@ -112,6 +112,8 @@ pub(super) fn timers() -> Vec<Case> {
     let mut cases = vec![
         case("hpet-truncated", with_hpet(table(b"HPET", &[0; 8], SOUND))).warns(&["HPET"]),
         case("hpet-by-ports", with_hpet(hpet_in(1, 0xfed0_0000))).warns(&["HPET"]),
+        // Nothing uses the number.
+        case("hpet-without-a-minimum-tick", with_hpet(hpet_of(0, 0xfed0_0000, 0))),
         case("hpet-in-a-hole", with_hpet(hpet(0xd000_0000))).probes(&["HPET"]),
         case("hpet-in-the-firmwares-memory", with_hpet(hpet(0x7fe_0000))).probes(&["HPET"]),
         case("hpet-in-a-hole-asked-for", with_hpet(hpet(0xd000_0000)))
