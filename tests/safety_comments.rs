@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with Rust sources, relative to the package's.
-const FOLDERS: &[&str] = &["src", "ap_trampoline", "unpacker", "ci", "examples", "tests", "config"];
+const FOLDERS: &[&str] = &["src", "ap_trampoline", "unpacker", "ci", "examples", "tests", "config", "macros"];
 
 /// Phrases that refer elsewhere, in lower case.
 const PHRASES: &[&str] = &[
@@ -24,6 +24,9 @@ const PHRASES: &[&str] = &[
     "caller's condition",
     "conditions of the call",
 ];
+
+/// What says whose obligation it is. A comment that says nothing else names no obligation.
+const BY_CALLER: &str = "guaranteed by the caller";
 
 /// A SAFETY comment: its line, from 1, and its text.
 type Comment = (usize, String);
@@ -63,11 +66,17 @@ fn comments_are_read_whole_and_checked() {
     assert_eq!(comments[0].1, "the pointer is valid, as above.");
     let judged: Vec<_> = comments.iter().map(|(_, words)| points_elsewhere(words)).collect();
     assert_eq!(judged, [Some("as above"), None, Some("likewise"), None]);
+    assert_eq!(points_elsewhere("guaranteed by the caller (see # Safety)."), Some(BY_CALLER));
+    assert_eq!(points_elsewhere("this is guaranteed by the caller (see # Safety there)."), Some(BY_CALLER));
 }
 
 fn points_elsewhere(words: &str) -> Option<&'static str> {
     // A phrase begins at a word: "was in use" does not match.
     let words = format!(" {}", words.to_lowercase());
+    let others = words.split_once(BY_CALLER).map(|(before, _)| before.split_whitespace().count());
+    if others.is_some_and(|others| others < 3) {
+        return Some(BY_CALLER);
+    }
     PHRASES.iter().copied().find(|phrase| words.contains(&format!(" {phrase}")))
 }
 

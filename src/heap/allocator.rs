@@ -161,7 +161,7 @@ impl<B: Backing> Heap<B> {
         layout: Layout,
     ) -> Result<(), Misuse> {
         let Some(class) = SizeClass::of(layout) else {
-            // SAFETY: guaranteed by the caller (see # Safety).
+            // SAFETY: the object is one of this heap for this layout that nothing uses any more, guaranteed by the caller (see # Safety).
             return unsafe { self.dealloc_large(object, layout) };
         };
         if !self.map.has_object(class, object.addr().get()) || !self.mark_free(object) {
@@ -224,7 +224,7 @@ impl<B: Backing> Heap<B> {
                 Ok(new == Some(old))
             }
             (None, Some(_)) => Ok(false),
-            // SAFETY: guaranteed by the caller (see # Safety).
+            // SAFETY: the object is one of this heap for this layout, guaranteed by the caller (see # Safety).
             (None, None) => unsafe { self.resize_large(object, layout, new) },
         }
     }

@@ -10,7 +10,7 @@
 use core::alloc::Layout;
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::allocator::Heap;
 use super::backing::Backing;
@@ -172,9 +172,9 @@ unsafe fn first_other((start, bytes): (NonNull<u8>, usize), byte: u8) -> Option<
     (0..bytes).find(|offset| {
         // SAFETY: the byte is one of those that are valid for reads, guaranteed by the caller (see # Safety).
         let at = unsafe { start.add(*offset) };
-        // A program that misuses its objects may write meanwhile: a volatile read has some value then.
+        // A program that misuses its objects may write meanwhile, so this is no plain read.
         // SAFETY: the byte is valid for reads and was written, guaranteed by the caller (see # Safety).
-        unsafe { at.read_volatile() != byte }
+        unsafe { AtomicU8::from_ptr(at.as_ptr()) }.load(Ordering::Relaxed) != byte
     })
 }
 

@@ -224,7 +224,7 @@ pub(crate) fn validate() -> Result<(), Inconsistent> {
 /// As for [`Heap::dealloc`].
 #[cfg(feature = "selftest")]
 pub(crate) unsafe fn try_dealloc(object: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the object is one of the heap for this layout that nothing uses any more, guaranteed by the caller (see # Safety).
     unsafe { dealloc_from_heap(object, layout) }.map_err(|found| found.misuse)
 }
 
@@ -339,7 +339,7 @@ unsafe fn dealloc_from_heap(object: NonNull<u8>, layout: Layout) -> Result<(), F
     }
     let (block, layout) = if checked::is_on() {
         // Outside the guard: it takes a time that grows with the object's size.
-        // SAFETY: guaranteed by the caller (see # Safety).
+        // SAFETY: the object is one of the heap for this layout that nothing uses any more, guaranteed by the caller (see # Safety).
         unsafe { checked::retire(object, layout) }?
     } else {
         (object, layout)
@@ -401,17 +401,20 @@ unsafe impl GlobalAlloc for KernelHeap {
         {
             // A NOP, or a jump in a checked heap, whose objects move.
             static_key!(crate::heap::CHECKED_KEY, {
-                // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+                // SAFETY: the object is one of the heap for this layout, guaranteed by the caller (see `GlobalAlloc::realloc`).
                 return unsafe { realloc_slow(object, layout, new) };
             });
             return object.as_ptr();
         }
-        // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+        // SAFETY: the object is one of the heap for this layout, guaranteed by the caller (see `GlobalAlloc::realloc`).
         unsafe { realloc_slow(object, layout, new) }
     }
 }
 
 /// [`KernelHeap::realloc`] to another class, of a large object, or of the arena.
+///
+/// # Safety
+/// As for `GlobalAlloc::realloc`: the object is one of the heap for this layout that only the caller uses, and the new size is not 0.
 #[cold]
 #[inline(never)]
 unsafe fn realloc_slow(object: NonNull<u8>, layout: Layout, new: Layout) -> *mut u8 {
@@ -419,12 +422,12 @@ unsafe fn realloc_slow(object: NonNull<u8>, layout: Layout, new: Layout) -> *mut
         // It moves.
     } else if checked::is_on() {
         // It moves, so that pointers to its old place are found. The check comes before its content is read.
-        // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+        // SAFETY: the object is one of the heap for this layout, guaranteed by the caller (see # Safety).
         if let Err(found) = unsafe { checked::check(object, layout) } {
             checked::refuse(found);
         }
     } else {
-        // SAFETY: guaranteed by the caller (see `GlobalAlloc::realloc`).
+        // SAFETY: the object is one of the heap for this layout, guaranteed by the caller (see # Safety).
         match unsafe { HEAP.resize(object, layout, new) } {
             Ok(true) => return object.as_ptr(),
             Ok(false) => {}
@@ -437,7 +440,7 @@ unsafe fn realloc_slow(object: NonNull<u8>, layout: Layout, new: Layout) -> *mut
         let bytes = layout.size().min(new.size());
         // SAFETY: both are valid for so many bytes, and disjoint: the old one is not freed yet.
         unsafe { moved.copy_from_nonoverlapping(object.as_ptr(), bytes) };
-        // SAFETY: guaranteed by the caller: the object is its own, with this layout.
+        // SAFETY: the object is one of the heap for this layout, and its content was moved, guaranteed by the caller (see # Safety).
         unsafe { GlobalAlloc::dealloc(&KernelHeap, object.as_ptr(), layout) };
     }
     moved
@@ -452,7 +455,7 @@ unsafe impl HeapSource for KernelHeap {
 
     /// A free that is refused panics.
     unsafe fn dealloc(&self, object: NonNull<u8>, layout: Layout) -> Result<(), HeapError> {
-        // SAFETY: guaranteed by the caller (see `HeapSource::dealloc`).
+        // SAFETY: the object is one of this heap for this layout that nothing uses any more, guaranteed by the caller (see `HeapSource::dealloc`).
         unsafe { GlobalAlloc::dealloc(self, object.as_ptr(), layout) };
         Ok(())
     }
@@ -463,7 +466,7 @@ unsafe impl HeapSource for KernelHeap {
         layout: Layout,
         new_size: usize,
     ) -> Result<NonNull<u8>, HeapError> {
-        // SAFETY: guaranteed by the caller (see `HeapSource::realloc`).
+        // SAFETY: the object is one of this heap for this layout, guaranteed by the caller (see `HeapSource::realloc`).
         let moved = unsafe { GlobalAlloc::realloc(self, object.as_ptr(), layout, new_size) };
         NonNull::new(moved).ok_or(HeapError::OutOfMemory)
     }

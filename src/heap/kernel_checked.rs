@@ -74,9 +74,9 @@ fn call_site() -> SiteId {
 /// # Safety
 /// [`is_on`], and as for that.
 pub(super) unsafe fn set_up(block: NonNull<u8>, shape: Shape) -> NonNull<u8> {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the heap is checked, guaranteed by the caller (see # Safety).
     let checks = unsafe { checks() };
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the block is a new one of the heap, guaranteed by the caller (see # Safety).
     unsafe { checks.set_up(block, shape, call_site()) }.unwrap_or_else(|found| refuse(found))
 }
 
@@ -88,9 +88,9 @@ pub(super) unsafe fn set_up(block: NonNull<u8>, shape: Shape) -> NonNull<u8> {
 /// # Safety
 /// [`is_on`], and as for that.
 pub(super) unsafe fn retire(object: NonNull<u8>, layout: Layout) -> Result<(NonNull<u8>, Layout), Found> {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the heap is checked, guaranteed by the caller (see # Safety).
     let checks = unsafe { checks() };
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the object was allocated for this layout, and nothing uses it any more, guaranteed by the caller (see # Safety).
     unsafe { checks.retire(object, layout, call_site()) }
 }
 
@@ -102,9 +102,9 @@ pub(super) unsafe fn retire(object: NonNull<u8>, layout: Layout) -> Result<(NonN
 /// # Safety
 /// [`is_on`], and as for that.
 pub(super) unsafe fn check(object: NonNull<u8>, layout: Layout) -> Result<(), Found> {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the heap is checked, guaranteed by the caller (see # Safety).
     let checks = unsafe { checks() };
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the object was allocated for this layout, guaranteed by the caller (see # Safety).
     unsafe { checks.check(object, layout) }
 }
 

@@ -5,14 +5,28 @@ use core::ptr::NonNull;
 /// What a checked heap fills the free memory of slabs with, but for the marks.
 pub(super) const FREE_BYTE: u8 = 0xdf;
 
-/// Whether the first word of an object is this one. The object may be partly uninitialised.
+/// Whether the first word of an object is this one. The object may be partly uninitialised, so the compiler must not see the read.
 ///
 /// # Safety
 /// The object is valid for reads of 8 bytes and aligned to 8.
 pub(super) unsafe fn has_word(object: NonNull<u8>, word: u64) -> bool {
-    // Miri does not know what an uninitialised word is. A second free is then found when the object returns to its slab.
-    // SAFETY: the word is readable, guaranteed by the caller (see # Safety). A volatile read has some value.
-    !cfg!(miri) && unsafe { object.cast::<u64>().read_volatile() } == word
+    // Miri runs no assembly, and knows an uninitialised word. A second free is then found when the object returns to its slab.
+    #[cfg(miri)]
+    let found = {
+        let _ = object;
+        !word
+    };
+    #[cfg(not(miri))]
+    let found = {
+        let found: u64;
+        // SAFETY: the word is readable, guaranteed by the caller (see # Safety). The assembly reads it and changes `found` only.
+        unsafe {
+            core::arch::asm!("mov {found}, qword ptr [{object}]", object = in(reg) object.as_ptr(), found = lateout(reg) found,
+                options(nostack, readonly, preserves_flags));
+        }
+        found
+    };
+    found == word
 }
 
 /// Writes the first word of an object, unless it is this one already; whether it was not. The object may be partly uninitialised, so the
@@ -30,7 +44,7 @@ pub(super) unsafe fn replace_word(object: NonNull<u8>, word: u64) -> bool {
     }
     #[cfg(not(target_os = "none"))]
     {
-        // SAFETY: guaranteed by the caller (see # Safety).
+        // SAFETY: the word is readable and aligned, guaranteed by the caller (see # Safety).
         if unsafe { has_word(object, word) } {
             return false;
         }

@@ -39,6 +39,7 @@ pub(super) unsafe fn prepare(
 /// caller expects to continue on any CPU whose code loads this context, and GS base is that CPU's.
 #[inline(always)]
 pub(super) unsafe fn switch_context(_: &IrqGuard, save: *mut u64, load: u64) {
-    // SAFETY: guaranteed by the caller (see # Safety). The function keeps the registers that the ABI has it keep.
+    // SAFETY: `load` is a saved context that nothing has loaded since, guaranteed by the caller (see # Safety). The function keeps the
+    // registers that the ABI has it keep.
     unsafe { octopod_switch_context(save, load) };
 }

@@ -222,7 +222,7 @@ impl<'a> Builder<'a> {
         T: Send,
         E: FnOnce() + Send,
     {
-        // SAFETY: guaranteed by the caller (see # Safety).
+        // SAFETY: what the function and its result borrow lives until `ended` is called, guaranteed by the caller (see # Safety).
         let spawned = unsafe { spawn::spawn(self.name, &self.how, function, ended) };
         spawned.map(|(thread, result)| JoinHandle {
             thread: Some(Thread(thread)),

@@ -17,7 +17,7 @@ use crate::heap::{self, CacheBox, KernelHeap};
 use crate::memory::{self, ZeroedSlice};
 use crate::per_cpu;
 use crate::smp::{self, Cpu, hotplug};
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 
 /// Objects of each size that a CPU passes to the next one.
 const OBJECTS: usize = 40;
@@ -125,7 +125,7 @@ fn alloc(size: usize) -> *mut u8 {
 /// # Safety
 /// [`alloc`] returned it for this size, and nothing uses it any more.
 unsafe fn free(object: *mut u8, size: usize) {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the object is one of `alloc` for this size that nothing uses any more, guaranteed by the caller (see # Safety).
     unsafe { KernelHeap.dealloc(object, layout(size)) }
 }
 
@@ -141,7 +141,6 @@ fn alloc_and_free() {
 /// Each CPU allocates and frees while the BSP sends it NMIs, in which an allocation must fail.
 fn in_nmis() -> CheckResult {
     nmis::with_handler(on_nmi, || {
-        let limit = Deadline::after_ms(STRESS_GRACE_MS / 2);
         let is_over = AtomicU64::new(0);
         on_all_cpus(STRESS_GRACE_MS, &|cpu| {
             if cpu.id() != CpuId::BSP {
@@ -150,6 +149,7 @@ fn in_nmis() -> CheckResult {
                 }
                 return Ok(());
             }
+            let mut limit = Timeout::after_ms(STRESS_GRACE_MS / 2);
             let is_incomplete = |cpu: &&Cpu| handled(cpu) < NMIS;
             while let Some(cpu) = smp::online().find(is_incomplete).filter(|_| !limit.has_passed()) {
                 if nmis::is_idle(cpu) {

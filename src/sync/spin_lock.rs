@@ -204,7 +204,7 @@ impl<T> SpinLockIrq<T> {
     /// # Safety
     /// As for [`SpinLock::force_unlock`].
     pub unsafe fn force_unlock(&self) {
-        // SAFETY: guaranteed by the caller (see # Safety).
+        // SAFETY: the holder does not use the value any more, guaranteed by the caller (see # Safety).
         unsafe { self.0.force_unlock() }
     }
 

@@ -138,7 +138,7 @@ pub(crate) fn misused_at(panicked_at: Option<&Location<'_>>) -> Option<&'static 
 /// # Safety
 /// As for [`PerCpu::of`].
 pub(crate) unsafe fn wait_of(cpu: CpuId, gs_base: usize) -> Option<LockWait> {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: the GS base is that of a CPU whose area lives, guaranteed by the caller (see # Safety).
     let wait = unsafe { WAIT.of(gs_base) }.get()?;
     Some(LockWait::of(cpu, &wait))
 }

@@ -21,7 +21,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 /// The caller owns the slot and gives it up. Nothing refers to its pages any more.
 #[inline(always)]
 pub(super) unsafe fn unmap_lazily(slot: Slot) {
-    // SAFETY: guaranteed by the caller (see # Safety).
+    // SAFETY: nothing refers to the pages of the slot, which this owns, guaranteed by the caller (see # Safety).
     unsafe { hide(slot) };
     let stale = if slot.is_large() { stale_with(slot) } else { Stale::Pages };
     // SAFETY: `hide` has unmapped the slot, which the caller gives up (see # Safety).

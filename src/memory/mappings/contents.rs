@@ -347,7 +347,7 @@ pub(super) unsafe fn change_flags(slot: Slot, clear: Flags, set: Flags) {
 #[inline(always)]
 pub(super) unsafe fn hide(slot: Slot) {
     if slot.is_large() {
-        // SAFETY: guaranteed by the caller (see # Safety).
+        // SAFETY: nothing refers to the pages of the slot, which this owns, guaranteed by the caller (see # Safety).
         unsafe { hide_large(slot) };
         return;
     }
@@ -409,7 +409,7 @@ pub(super) unsafe fn remove_frames(slot: Slot, freed: &mut Freed) -> u32 {
         }
         slot.pages
     } else {
-        // SAFETY: guaranteed by the caller (see # Safety).
+        // SAFETY: every CPU has flushed the entries of the slot, which this owns, guaranteed by the caller (see # Safety).
         unsafe { remove_pages(slot, freed) }
     }
 }
