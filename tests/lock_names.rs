@@ -52,6 +52,35 @@ fn every_static_lock_of_the_kernel_has_a_name() {
     assert!(nameless.is_empty(), "give them names by `name_lock!`:\n{}", nameless.join("\n"));
 }
 
+/// Sources that may use the spin locks of the crate `spin`, which have no name and no report, and the reason.
+const OTHER_LOCKS: &[(&str, &str)] = &[
+    ("src/boot/collect.rs", "taken once, before any other CPU runs"),
+    ("src/boot/command_line/registered.rs", "on the host alone"),
+    ("src/memory/frames/sync.rs", "on the host alone"),
+    ("src/shell/session.rs", "taken by the one thread of the console, which keeps it"),
+    ("src/stress/failure.rs", "on the host alone"),
+    ("src/stress/heap/foreign/buddy.rs", "the lock that users of this heap have"),
+    ("src/stress/heap/foreign/linked_list.rs", "the lock that users of this heap have"),
+    ("src/stress/heap/foreign/talc.rs", "the lock that users of this heap have"),
+];
+
+#[test]
+fn no_other_spin_locks_are_used() {
+    let (package, mut files) = (package(), Vec::new());
+    sources(&package.join("src"), &mut files);
+    let is_one = |line: &str| {
+        let code = line.split("//").next().unwrap_or_default();
+        ["spin::Mutex", "spin::mutex", "SpinMutex", "spin::RwLock"].iter().any(|lock| code.contains(lock))
+            || code.contains("use spin::{") && (code.contains("Mutex") || code.contains("RwLock"))
+    };
+    let has_one = |file: &&PathBuf| fs::read_to_string(file).unwrap().lines().any(is_one);
+    let name = |file: &PathBuf| file.strip_prefix(&package).unwrap().to_str().unwrap().to_owned();
+    let mut found: Vec<String> = files.iter().filter(has_one).map(name).collect();
+    found.sort();
+    let listed: Vec<&str> = OTHER_LOCKS.iter().map(|(file, _)| *file).collect();
+    assert_eq!(found, listed, "a wait for such a lock is in no report: use `SpinLock` or `SpinLockIrq`");
+}
+
 #[test]
 fn a_lock_without_a_name_is_found() {
     let source = "pub static A: SpinLockIrq<u8> = x;\ncrate::name_lock!(A);\nstatic B: SpinLockIrq<u8> = x;\n\

@@ -1,4 +1,4 @@
-//! Two rules of `docs/invariants.md` that the compiler cannot check.
+//! Rules of `docs/invariants.md` that the compiler cannot check.
 //!
 //! I1: only `src/cpu/irq_guard.rs` changes RFLAGS.IF, as its per-CPU count must agree with the flag. No other source of the
 //! kernel has an instruction that changes IF, or calls a function of another crate that does.
@@ -65,30 +65,63 @@ const VOLATILE: &[(&str, &str)] = &[
     ("src/console/screen/pixels.rs", "the frame buffer"),
     ("src/console/screen/vga.rs", "VGA's text memory"),
     ("src/cpu/static_key.rs", "code that boot patches"),
-    ("src/heap/checked.rs", "red zones and free objects, which a program may write to"),
-    ("src/heap/mark.rs", "free objects, which may be uninitialised"),
     ("src/panic/record.rs", "a block that a debugger reads"),
     ("src/shell/reset.rs", "the reset register"),
     ("src/time/reference.rs", "device registers"),
 ];
 
+/// Sources that name `Deadline`, and what waits with it. A host may stop the machine for longer: what waits for another CPU uses
+/// `Timeout`, which counts no such time.
+const DEADLINES: &[(&str, &str)] = &[
+    ("src/apic/timer.rs", "its own APIC, whose register is read once more at the end"),
+    ("src/faults/remap.rs", "an IPI that may never come"),
+    ("src/faults/serial.rs", "a device"),
+    ("src/faults/spins.rs", "nothing: a pause"),
+    ("src/memory/cache/fast_path.rs", "nothing: a pause of a fault"),
+    ("src/selftest/threads/staying.rs", "what must not happen"),
+    ("src/shell/reset.rs", "a device"),
+    ("src/smp/bring_up/init_sipi.rs", "pauses of the start-up sequence, after which the APs have a time-out"),
+    ("src/smp/bring_up/mod.rs", "nothing: the rate of a record"),
+    ("src/smp/call.rs", "nothing: a short spin before a wait with a time-out"),
+    ("src/stress/barrier.rs", "pieces of a wait that counts progress"),
+    ("src/stress/kernel.rs", "the time of a workload"),
+    ("src/stress/run.rs", "the time of a workload"),
+    ("src/stress/workloads/mappings.rs", "nothing: a pause"),
+    ("src/sync/deadline.rs", "the type"),
+    ("src/sync/mod.rs", "the type"),
+    ("src/time/clocksource.rs", "nothing: a pause"),
+    ("src/time/wait.rs", "the waits of both types"),
+    ("src/time/warp.rs", "a sample that may be missing"),
+];
+
+#[test]
+fn what_waits_for_other_cpus_has_a_time_out() {
+    let found = sources_with(&["Deadline::after_", "sync::Deadline", "{Deadline", "struct Deadline"]);
+    let listed: Vec<&str> = DEADLINES.iter().map(|(file, _)| *file).collect();
+    assert_eq!(found, listed, "a `Deadline` ends a wait although the host stopped the machine");
+}
+
 #[test]
 fn only_devices_are_accessed_by_volatile() {
+    let found = sources_with(&["read_volatile", "write_volatile"]);
+    let listed: Vec<&str> = VOLATILE.iter().map(|(file, _)| *file).collect();
+    assert_eq!(found, listed, "volatile is for devices: memory that other CPUs write is accessed by atomics");
+}
+
+/// Returns the kernel's sources with code that has one of these texts, in order.
+fn sources_with(texts: &[&str]) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     collect(&root.join("src"), &mut sources);
     let has = |path: &PathBuf| {
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().any(|line| {
-            let code = line.split("//").next().unwrap_or_default();
-            code.contains("read_volatile") || code.contains("write_volatile")
-        })
+        let source = fs::read_to_string(path).unwrap();
+        let mut code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+        code.any(|code| texts.iter().any(|text| code.contains(text)))
     };
     let name = |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
     let mut found: Vec<String> = sources.iter().filter(|path| has(path)).map(name).collect();
     found.sort();
-    let listed: Vec<&str> = VOLATILE.iter().map(|(file, _)| *file).collect();
-    assert_eq!(found, listed, "volatile is for devices: memory that other CPUs write is accessed by atomics");
+    found
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::interrupts::{self, TrapFrame, Vector};
 use crate::memory::OwnedFrame;
 use crate::smp::hotplug;
 use crate::smp::{Cpu, Stage};
-use crate::sync::{Deadline, STEP_NS, Timeout};
+use crate::sync::{STEP_NS, Timeout};
 use crate::wire::Record;
 use crate::{console, smp, static_call, time};
 
@@ -104,7 +104,7 @@ fn restart_in_nmi() {
     hotplug::offline(last.id()).expect("the last CPU goes offline");
     let handler = interrupts::replace(Vector::NMI, stay_in_nmi);
     apic::send(&IrqGuard::new(), last.entry.apic_id, Message::Nmi).expect("an NMI can be sent");
-    let is_in_nmi = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| IS_IN_NMI.load(Ordering::Acquire));
+    let is_in_nmi = Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(|| IS_IN_NMI.load(Ordering::Acquire));
     is_in_nmi.expect("a CPU that is offline takes an NMI");
     interrupts::replace(Vector::NMI, handler);
     hotplug::online(last.id()).expect("INIT ends the handler");
@@ -118,9 +118,7 @@ fn restart_in_nmi() {
     };
     smp::call(&CpuSet::of(last.id()), &work).expect("a CPU that is back takes calls");
     let has_called = || HAS_CALLED_ITSELF.load(Ordering::Acquire);
-    Deadline::after_ms(FAULT_TIMEOUT_MS)
-        .wait_until(has_called)
-        .expect("a CPU that is back runs its own call");
+    Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(has_called).expect("a CPU that is back runs its own call");
     let place = smp::backtrace_of(last).map(|_| ());
     place.expect("a CPU that is back answers an NMI");
     log::info!("cpu {} works after a restart out of an NMI handler", last.id());

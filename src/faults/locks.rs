@@ -10,7 +10,7 @@ use super::redirects::is_armed;
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::PreemptGuard;
-use crate::sync::{self, Deadline, SpinLockIrq};
+use crate::sync::{self, SpinLockIrq, Timeout};
 use crate::thread;
 use crate::thread::sync::{RawMutex, Semaphore};
 use crate::time::timer;
@@ -79,7 +79,7 @@ fn hold_console_a_while() {
             console::with_lock(|| {
                 IS_HELD.store(true, Ordering::Release);
                 // If a CPU has not stalled by then, the log shows it.
-                let _ = Deadline::after_ms(LOCK_TIMEOUT_MS * 3 / 4).wait_until(have_stalled);
+                let _ = Timeout::after_ms(LOCK_TIMEOUT_MS * 3 / 4).wait_until(have_stalled);
             });
         } else {
             wait_until_held();
@@ -177,6 +177,6 @@ fn wait_for_lock() {
 }
 
 fn wait_until_held() {
-    let is_held = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| IS_HELD.load(Ordering::Acquire));
+    let is_held = Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(|| IS_HELD.load(Ordering::Acquire));
     is_held.expect("the last CPU runs");
 }

@@ -8,7 +8,7 @@ use super::names::Fault;
 use super::redirects::is_armed;
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::panic::{self, Panicking};
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 use crate::{console, smp, static_call};
 
 pub(super) const INJECTIONS: &[Injection] = &[
@@ -42,7 +42,7 @@ fn panic_everywhere() {
     on_all(&|cpu| {
         let _guard = IrqGuard::new();
         HERE.fetch_add(1, Ordering::AcqRel);
-        let _ = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
+        let _ = Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
         panic!("the injected fault panic_everywhere, on cpu {}", cpu.id())
     });
 }
@@ -56,7 +56,7 @@ extern "C" fn stop_panicked(panicking: &Panicking) {
     let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
     let have_panicked =
         || others().filter_map(|cpu| cpu.get(panic::CRASH_STATE)).all(panic::CpuCrashState::has_panicked);
-    let _ = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(have_panicked);
+    let _ = Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(have_panicked);
     smp::stop_others::original(panicking);
 }
 

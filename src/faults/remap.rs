@@ -11,7 +11,7 @@ use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::FrameNumber;
 use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};
 use crate::smp::hotplug;
-use crate::sync::{Deadline, SpinLockIrq};
+use crate::sync::{Deadline, SpinLockIrq, Timeout};
 use crate::time::timer;
 use crate::wire::Record;
 use crate::{apic, console, smp, static_call};
@@ -64,7 +64,7 @@ fn remap_in_teardown() {
         smp::call(&CpuSet::of(OTHER), &replace).expect("a CPU that is online takes calls");
         hotplug::offline(last).expect("the last CPU goes offline");
         let is_written =
-            Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| WRITTEN_BY.load(Ordering::Acquire) != 0);
+            Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(|| WRITTEN_BY.load(Ordering::Acquire) != 0);
         is_written.expect("the call or the timer runs");
         let by = WRITTEN_BY.load(Ordering::Acquire) - 1;
         let read = word().load(Ordering::Relaxed);

@@ -8,7 +8,7 @@ use super::names::Fault;
 use crate::config::{TIMER_CALLBACK_MS, WATCHDOG_MS};
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::smp;
-use crate::sync::Deadline;
+use crate::sync::{Deadline, Timeout};
 use crate::time::timer::{self, Expiry};
 
 pub(super) const INJECTIONS: &[Injection] = &[
@@ -46,6 +46,6 @@ fn spin_in_timer() {
     let armed = timer::after(Duration::from_millis(1), spin_in_callback, 0);
     armed.expect("the first timers of a CPU need no memory");
     let has_returned =
-        Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| HAS_RETURNED.load(Ordering::Acquire));
+        Timeout::after_ms(FAULT_TIMEOUT_MS).wait_until(|| HAS_RETURNED.load(Ordering::Acquire));
     has_returned.expect("the timer expires");
 }

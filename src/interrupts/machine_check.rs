@@ -7,7 +7,7 @@ use crate::config::MACHINE_CHECK_MS;
 use crate::console::{self, LineBuffer};
 use crate::cpu::machine_check::{self, BankError, GlobalStatus, worst};
 use crate::panic::{self, PanicCause};
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 use crate::wire::{self, Record};
 use crate::{boot, cpu};
 
@@ -60,7 +60,7 @@ pub(super) fn handle(frame: &mut TrapFrame) {
     let found = worst(machine_check::errors());
     if found.is_none() {
         // On a timeout no CPU has an error in its banks, and this CPU reports that.
-        let _ = Deadline::after_ms(MACHINE_CHECK_MS).wait_until(panic::is_panicking);
+        let _ = Timeout::after_ms(MACHINE_CHECK_MS).wait_until(panic::is_panicking);
     }
     panic::panic_now(&PanicCause {
         message: format_args!("machine check: {}", Findings { found, global }),

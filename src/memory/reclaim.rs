@@ -8,7 +8,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use super::frames::{FrameNumber, Order, Stolen};
 use crate::config::IPI_CALL_TIMEOUT_MS;
-use crate::sync::{Deadline, Hook};
+use crate::sync::{Hook, Timeout};
 use crate::trace;
 
 /// Access to the frame caches of other CPUs.
@@ -84,7 +84,7 @@ pub(super) fn alloc_slow_path(
     is_in_flight: bool,
     mut attempt: impl FnMut() -> Attempt,
 ) -> Option<FrameNumber> {
-    let deadline = Deadline::after_ms(IPI_CALL_TIMEOUT_MS);
+    let mut in_flight = Timeout::after_ms(IPI_CALL_TIMEOUT_MS);
     let first = is_in_flight.then_some(None);
     for scope in first.into_iter().chain(REQUESTS.map(Some)) {
         // The search follows also if no CPU was asked: a CPU may have drained its cache for a third one since the last search.
@@ -96,7 +96,7 @@ pub(super) fn alloc_slow_path(
                 Attempt::Found(frame) => return Some(frame),
                 Attempt::Disabled => return None,
                 Attempt::Nothing => break,
-                Attempt::InFlight(block) if deadline.has_passed() => {
+                Attempt::InFlight(block) if in_flight.has_passed() => {
                     log::warn!(
                         "out of memory: frames in flight for {IPI_CALL_TIMEOUT_MS} ms in the 2 MiB block at {block}"
                     );

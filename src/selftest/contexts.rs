@@ -21,7 +21,7 @@ use crate::memory::cache::end_shortage;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::memory::{FrameRange, OwnedFrame};
 use crate::smp::{self, Cpu};
-use crate::sync::Deadline;
+use crate::sync::Timeout;
 use crate::{memory, per_cpu};
 
 /// NMIs to each CPU while it allocates and frees frames.
@@ -89,9 +89,9 @@ fn in_nmis() -> CheckResult {
 }
 
 fn send_to_all() -> CheckResult {
-    let limit = Deadline::after_ms(STRESS_GRACE_MS / 2);
+    let mut limit = Timeout::after_ms(STRESS_GRACE_MS / 2);
     // The first NMI interrupts no allocation: if it is granted a frame, a later one might never return.
-    send_nmi(&smp::cpus()[CpuId::BSP.index()], &limit, || {})?;
+    send_nmi(&smp::cpus()[CpuId::BSP.index()], &mut limit, || {})?;
     let granted = GRANTED.get();
     ensure!(granted == 0, "cpu {}: {granted} allocations or frees in NMIs did not fail", CpuId::BSP);
     let is_over = AtomicBool::new(false);
@@ -102,7 +102,7 @@ fn send_to_all() -> CheckResult {
             }
             return Ok(());
         }
-        let sent = send_nmi_all(&limit);
+        let sent = send_nmi_all();
         is_over.store(true, Ordering::Release);
         sent
     })
@@ -112,16 +112,17 @@ fn handled(cpu: &Cpu) -> u64 {
     cpu.get(HANDLED).map_or(0, |handled| handled.load(Ordering::Acquire))
 }
 
-fn send_nmi_all(limit: &Deadline) -> CheckResult {
+fn send_nmi_all() -> CheckResult {
+    let mut limit = Timeout::after_ms(STRESS_GRACE_MS / 2);
     let is_incomplete = |cpu: &&Cpu| handled(cpu) < NMIS;
     while let Some(cpu) = smp::online().find(is_incomplete).filter(|_| !limit.has_passed()) {
-        send_nmi(cpu, limit, alloc_and_free)?;
+        send_nmi(cpu, &mut limit, alloc_and_free)?;
     }
     Ok(())
 }
 
 /// Sends an NMI, and calls `meanwhile` until it has been handled.
-fn send_nmi(cpu: &Cpu, limit: &Deadline, meanwhile: impl Fn()) -> CheckResult {
+fn send_nmi(cpu: &Cpu, limit: &mut Timeout, meanwhile: impl Fn()) -> CheckResult {
     nmis::send(cpu).map_err(|error| failed(format_args!("no NMI to cpu {}: {error}", cpu.id())))?;
     while !nmis::is_idle(cpu) && !limit.has_passed() {
         meanwhile();

@@ -15,9 +15,9 @@ use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Counts, Vector};
 use crate::stress::histogram::{Histogram, summarise};
-use crate::sync::{Deadline, SpinLockIrq};
+use crate::sync::{SpinLockIrq, Timeout};
 use crate::time::timer::{self, Expiry, TimerId};
-use crate::time::{self, halt_until};
+use crate::time::{self, halt_for};
 use crate::wire::{self, Record};
 use crate::{console, interrupts, memory, per_cpu, smp};
 
@@ -100,14 +100,13 @@ pub(crate) fn run(_: u32) -> CheckResult {
     };
     PROBES.call_once(|| table);
     let histograms = &*histograms;
-    let deadline = Deadline::after_ms(STRESS_GRACE_MS);
     let each = |step: &(dyn Fn(CpuId, usize) -> CheckResult + Sync)| {
         on_all_cpus(2 * STRESS_GRACE_MS, &|cpu| cpu.rank().map_or(Ok(()), |rank| step(cpu.id(), rank)))
     };
-    each(&|cpu, rank| expire_all(cpu, rank, &histograms[rank], &deadline))?;
+    each(&|cpu, rank| expire_all(cpu, rank, &histograms[rank]))?;
     report(histograms);
     each(&|_, rank| arm_for_race(rank))?;
-    each(&|cpu, rank| race(cpu, rank, cpus, &deadline))?;
+    each(&|cpu, rank| race(cpu, rank, cpus))?;
     each(&|cpu, rank| check_cancel_race(cpu, rank))?;
     stay_idle()
 }
@@ -117,7 +116,7 @@ fn random(rank: usize) -> Rng {
     Rng::with_seed(rank as u64)
 }
 
-fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadline) -> CheckResult {
+fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram) -> CheckResult {
     let mut random = random(rank);
     let own = probes(rank);
     // Timers of the kernel, such as the clock's.
@@ -133,7 +132,7 @@ fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadlin
         timer::after(Duration::from_nanos(length_ns), expired, rank * TIMERS + number)?;
     }
     let all = || EXPIRED.get() >= TIMERS as u64;
-    let has_ended = halt_until(deadline, all).is_ok();
+    let has_ended = halt_for(&mut Timeout::after_ms(STRESS_GRACE_MS), all, || {}).is_ok();
     ensure!(has_ended, "cpu {cpu}: {} timers did not expire", TIMERS as u64 - EXPIRED.get());
     // The wait's own timer may be counted as well.
     let (expired, counted) = (EXPIRED.get(), counted() - counted_before);
@@ -212,7 +211,7 @@ fn arm_for_race(rank: usize) -> CheckResult {
 }
 
 /// Cancels about half of this CPU's timers and half of the next CPU's while they expire; both CPUs cancel some of them.
-fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> CheckResult {
+fn race(cpu: CpuId, rank: usize, cpus: usize) -> CheckResult {
     let mut random = random(rank + cpus);
     let (own, next) = (probes(rank), probes((rank + 1) % cpus));
     for _ in 0..TIMERS {
@@ -226,7 +225,7 @@ fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> CheckResul
     // The CPU that owns a cancelled timer may wait for its last timer.
     smp::wake_others_or_warn();
     let remaining = || own.iter().filter(|probe| !probe.has_ended()).count();
-    let has_ended = halt_until(deadline, || remaining() == 0).is_ok();
+    let has_ended = halt_for(&mut Timeout::after_ms(STRESS_GRACE_MS), || remaining() == 0, || {}).is_ok();
     ensure!(has_ended, "cpu {cpu}: {} timers did not expire", remaining());
     Ok(())
 }

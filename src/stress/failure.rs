@@ -3,18 +3,21 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use spin::Mutex;
+#[cfg(not(target_os = "none"))]
+use spin::Mutex as Lock;
 
 use super::marks::ObjectViolation;
 use super::owners::OwnershipViolation;
 use super::source::uninterrupted;
 use crate::heap::source::HeapError;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
+#[cfg(target_os = "none")]
+use crate::sync::SpinLockIrq as Lock;
 
 /// The failures of a workload: the first in full, the others as a count.
 pub struct FailureLog {
     ownership_violations: AtomicU64,
-    first: Mutex<Option<Failure>>,
+    first: Lock<Option<Failure>>,
 }
 
 /// A failed check of a workload.
@@ -129,7 +132,7 @@ impl fmt::Display for Failure {
 impl FailureLog {
     /// An empty log.
     pub const fn new() -> FailureLog {
-        FailureLog { ownership_violations: AtomicU64::new(0), first: Mutex::new(None) }
+        FailureLog { ownership_violations: AtomicU64::new(0), first: Lock::new(None) }
     }
 
     /// The number of frames, or objects of a heap, that were allocated twice, or freed by a CPU that did not own them.

@@ -21,7 +21,7 @@ use super::{fallback, now, timer};
 use crate::config::{CALIBRATION_MS, IPI_CALL_TIMEOUT_MS};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
-use crate::sync::Deadline;
+use crate::sync::{Deadline, Timeout};
 
 /// By how much the TSC's rate may differ from the calibrated one, in parts per million. Frequency scaling changes it by several
 /// per cent; a host that stops the emulator between two readings changes it by far less than one per cent.
@@ -114,7 +114,7 @@ pub(super) fn start_drift_check(reference: Option<ReferenceTimer>) {
 /// **Context:** the BSP, once, thread context, interrupts enabled, after [`sample_skew`](super::sample_skew) with each online
 /// CPU and before any of these depends on the time. Spins for several milliseconds.
 pub(crate) fn select_clocksource(features: &Features, clock: &Clock, choice: ClockChoice) -> Clocksource {
-    let warp = warp::result(&Deadline::after_ms(IPI_CALL_TIMEOUT_MS));
+    let warp = warp::result(Timeout::after_ms(IPI_CALL_TIMEOUT_MS));
     let drift_ppm = REFERENCE.get().map(|check| drift_ppm(check, clock.tsc_hz));
     let is_trusted = features.invariant_tsc && matches!(clock.source, FrequencySource::Measured(_));
     let unstable_reason = if warp.skew_cycles > 0 {

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::now::read_counter;
 use crate::cpu::IrqGuard;
-use crate::sync::Deadline;
+use crate::sync::{Deadline, Timeout};
 
 /// How many samples a CPU takes, and how many suffice. A sample is a reading of another CPU between two readings of this CPU.
 /// (An AP always gets one: the BSP's last reading.)
@@ -137,12 +137,12 @@ fn alternate(limit_us: u64, is_done: impl Fn(u32) -> bool) -> u32 {
     samples
 }
 
-/// Waits until all APs have finished, at most until the deadline, and returns the result.
+/// Waits until all APs have finished, at most for that time, and returns the result.
 ///
 /// **Context:** the BSP.
-pub(super) fn result(deadline: &Deadline) -> Warp {
+pub(super) fn result(mut timeout: Timeout) -> Warp {
     let is_done = || FINISHED.load(Ordering::Acquire) >= REQUESTED.load(Ordering::Relaxed);
-    if deadline.wait_until(is_done).is_err() {
+    if timeout.wait_until(is_done).is_err() {
         log::warn!("TSC sync check incomplete: not all CPUs have sampled their TSC");
     }
     // A TSC that is ahead is detected only by a later reading of another CPU, and the last AP may have finished after

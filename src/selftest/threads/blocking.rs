@@ -24,16 +24,16 @@ pub(super) const SHORT: Duration = Duration::from_micros(200);
 
 /// Returns a time-out that does not pass: longer than any host delays a machine. Where a fault is injected that makes it pass, it is short.
 pub(super) fn long() -> Duration {
-    Duration::from_secs(if is_faulty() { 10 } else { 600 })
+    Duration::from_secs(if may_hang() { 10 } else { 600 })
 }
 
 #[cfg(feature = "faults")]
-fn is_faulty() -> bool {
-    crate::sched::faults::is_any_armed()
+fn may_hang() -> bool {
+    crate::sched::faults::may_hang()
 }
 
 #[cfg(not(feature = "faults"))]
-const fn is_faulty() -> bool {
+const fn may_hang() -> bool {
     false
 }
 
