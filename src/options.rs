@@ -8,7 +8,7 @@ use crate::boot::command_line::{
 use crate::faults::FaultParameters;
 use crate::heap::parameters::HeapParameters;
 use crate::named;
-use crate::sched::parameters::SchedulerParameters;
+use crate::sched::parameters::{LockParameters, SchedulerParameters};
 use crate::selftest::parameters::SelfTestParameters;
 use crate::stress::parameters::StressParameters;
 use crate::testing::TestParameters;
@@ -28,6 +28,8 @@ pub struct Options {
     pub time: ClockParameters,
     /// The scheduler.
     pub scheduler: SchedulerParameters,
+    /// The locks.
+    pub locks: LockParameters,
     /// The heap.
     pub heap: HeapParameters,
     /// The stress.
@@ -71,6 +73,8 @@ pub struct BuiltIn {
     pub selftest: bool,
     /// The shell.
     pub shell: bool,
+    /// The checks of locks.
+    pub checked: bool,
 }
 
 impl BuiltIn {
@@ -79,11 +83,12 @@ impl BuiltIn {
         faults: cfg!(feature = "faults"),
         selftest: cfg!(feature = "selftest"),
         shell: cfg!(feature = "shell"),
+        checked: cfg!(feature = "checked"),
     };
     /// Everything.
-    pub const ALL: BuiltIn = BuiltIn { faults: true, selftest: true, shell: true };
+    pub const ALL: BuiltIn = BuiltIn { faults: true, selftest: true, shell: true, checked: true };
     /// Nothing.
-    pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false, shell: false };
+    pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false, shell: false, checked: false };
 }
 
 /// The work of a command line that names none.
@@ -133,6 +138,7 @@ impl Options {
             kernel: KernelParameters::default(),
             time: ClockParameters::default(),
             scheduler: SchedulerParameters::default(),
+            locks: LockParameters::new(built_in.checked),
             heap: HeapParameters::default(),
             stress: StressParameters::default(),
             bench: BenchParameters::default(),
@@ -163,7 +169,7 @@ impl Options {
     }
 
     /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
-    fn sets(&mut self) -> [&mut dyn ParameterSet; 10] {
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 11] {
         [
             &mut self.work,
             &mut self.stress,
@@ -172,6 +178,7 @@ impl Options {
             &mut self.kernel,
             &mut self.time,
             &mut self.scheduler,
+            &mut self.locks,
             &mut self.heap,
             &mut self.faults,
             &mut self.tests,

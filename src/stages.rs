@@ -23,6 +23,8 @@ use crate::memory::{self, LowMemory};
 use crate::options::{BuiltIn, Options};
 use crate::program::Machine;
 use crate::report::{self, Reason};
+#[cfg(feature = "checked")]
+use crate::sched::parameters::LockChecks;
 use crate::smp::{self, BringUp};
 use crate::sync;
 use crate::time::{self, Clock};
@@ -163,6 +165,11 @@ fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
         TraceLevel::All | TraceLevel::On => TraceClass::Hot as u32,
     };
     trace::init(guard, level);
+    #[cfg(feature = "checked")]
+    {
+        sync::lock_order::check_orders(options.locks.checked == LockChecks::On);
+        sched::sync::check_waits(options.locks.checked != LockChecks::Off);
+    }
     report::trace::set_wanted(wanted == TraceLevel::On);
     panic::set_exit_hook(report::trace::send);
     let is_wanted = |class: u32| match class {

@@ -11,8 +11,8 @@ use crate::config::LOCK_TIMEOUT_MS;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::PreemptGuard;
 use crate::sync::{self, SpinLockIrq, Timeout};
-use crate::thread;
-use crate::thread::sync::{RawMutex, Semaphore};
+use crate::thread::sync::{Barrier, Mutex, RawMutex, Semaphore};
+use crate::thread::{self, JoinHandle};
 use crate::time::timer;
 use crate::{console, smp, static_call};
 
@@ -24,6 +24,9 @@ pub(super) const INJECTIONS: &[Injection] = &[
     Injection(Point::BeforeWork, Fault::HoldConsole, hold_console),
     Injection(Point::BeforeWork, Fault::HoldConsoleAWhile, hold_console_a_while),
     Injection(Point::BeforeWork, Fault::LockTwice, lock_twice),
+    Injection(Point::BeforeWork, Fault::InvertMutexes, invert_mutexes),
+    Injection(Point::BeforeWork, Fault::InvertSpinLocks, invert_spin_locks),
+    Injection(Point::BeforeWork, Fault::Deadlock, deadlock),
     Injection(Point::BeforeWork, Fault::SwitchWithLock, switch_with_lock),
     Injection(Point::BeforeWork, Fault::SwitchWithGuard, switch_with_guard),
     Injection(Point::BeforeWork, Fault::LockWithGuard, lock_with_guard),
@@ -42,6 +45,9 @@ extern "C" fn ten_minutes_in_ms() -> u64 {
 
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(LOCK);
+
+static OTHER_LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
+crate::name_lock!(OTHER_LOCK);
 
 /// Whether the last CPU holds the lock.
 static IS_HELD: AtomicBool = AtomicBool::new(false);
@@ -87,6 +93,46 @@ fn hold_console_a_while() {
         }
     };
     smp::on_each_cpu(2 * LOCK_TIMEOUT_MS, &fault).expect("all CPUs run the fault");
+}
+
+static FIRST: Mutex<()> = Mutex::new(());
+static SECOND: Mutex<()> = Mutex::new(());
+static THIRD: Mutex<()> = Mutex::new(());
+static MUTEXES: [&Mutex<()>; 3] = [&FIRST, &SECOND, &THIRD];
+
+/// Starts a thread that takes one of the mutexes and then another one.
+fn take_in_thread(name: &str, first: usize, then: usize, between: &'static Barrier) -> JoinHandle<()> {
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        let _first = MUTEXES[first].lock();
+        between.wait();
+        drop(MUTEXES[then].lock());
+    });
+    thread.expect("there is memory for a thread")
+}
+
+/// Takes two mutexes in one thread, and, when that has ended, in the other order in another.
+fn invert_mutexes() {
+    static ALONE: Barrier = Barrier::new(1);
+    take_in_thread("forward", 0, 1, &ALONE).join();
+    take_in_thread("backward", 1, 0, &ALONE).join();
+}
+
+/// Makes three threads wait for each other's mutexes.
+fn deadlock() {
+    static ALL_HAVE_ONE: Barrier = Barrier::new(3);
+    let names = ["left", "middle", "right"];
+    let threads = [0, 1, 2].map(|first| take_in_thread(names[first], first, (first + 1) % 3, &ALL_HAVE_ONE));
+    threads.into_iter().for_each(JoinHandle::join);
+}
+
+/// Takes two spin locks on the last CPU, and, when that has released them, in the other order on this one.
+fn invert_spin_locks() {
+    on_last_cpu(&|| {
+        let _first = LOCK.lock();
+        drop(OTHER_LOCK.lock());
+    });
+    let _first = OTHER_LOCK.lock();
+    drop(LOCK.lock());
 }
 
 /// A permit that no thread gives.

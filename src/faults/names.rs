@@ -88,6 +88,12 @@ sched_faults! { heap_faults! { frame_faults! {
         PanicWithFullRing = "panic_with_full_ring",
         /// The last CPU waits for a spin lock that it holds.
         LockTwice = "lock_twice",
+        /// Two threads take two mutexes in different orders, one after the other.
+        InvertMutexes = "invert_mutexes",
+        /// Two CPUs take two spin locks in different orders, one after the other.
+        InvertSpinLocks = "invert_spin_locks",
+        /// Three threads wait for each other's mutexes.
+        Deadlock = "deadlock",
         /// A thread blocks while it holds a spin lock.
         SwitchWithLock = "switch_with_lock",
         /// A thread blocks with a `PreemptGuard`.

@@ -350,7 +350,7 @@ proptest! {
 
     #[test]
     fn any_bytes_give_options_or_an_error(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
-        if let Err(error) = Options::parse(&line, BuiltIn { faults, selftest: faults, shell: faults }) {
+        if let Err(error) = Options::parse(&line, BuiltIn { faults, selftest: faults, shell: faults, checked: faults }) {
             prop_assert!(is_a_line(&error), "{:?}", error.to_string());
         }
     }

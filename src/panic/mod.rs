@@ -55,6 +55,8 @@ pub(crate) fn is_reporting() -> bool {
 /// **Context:** any.
 pub(crate) fn panic_now(cause: &PanicCause) -> ! {
     irq_guard::disable_forever();
+    #[cfg(feature = "checked")]
+    sync::lock_order::stop();
     let me = cpu::current();
     match PANICKING_CPU.compare_exchange(NO_CPU, me.0, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}

@@ -7,6 +7,8 @@ use crate::boot::unreported_defects;
 use crate::console::{self, LineBuffer};
 use crate::cpu::registers::exit;
 use crate::interrupts::{self, Vector};
+#[cfg(feature = "checked")]
+use crate::sync::lock_order;
 use crate::wire::{self, ExitCode, Record};
 use crate::{memory, smp};
 
@@ -63,6 +65,12 @@ fn finish(outcome: Result<(), Reason>) -> ExitCode {
     }
     frames::mapping_counts();
     frames::send_zone_counts(true);
+    #[cfg(feature = "checked")]
+    for (name, value) in
+        ["classes", "orders", "forgotten"].into_iter().zip(lock_order::totals().unwrap_or_default())
+    {
+        console::send(&Record::number("locks.order", name, value));
+    }
     let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));
     console::send(&Record::Events(wire::Events {
         invalid_frees: memory::frames().double_frees_caught() as u64,

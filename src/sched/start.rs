@@ -19,6 +19,8 @@ use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, preempt};
 use crate::smp::{self, SchedulerOps, WorkError};
+#[cfg(feature = "checked")]
+use crate::sync;
 use crate::time::timer;
 
 /// The stack of the BSP's idle loop in bytes, which also runs work for all CPUs that another CPU's thread starts.
@@ -62,6 +64,8 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
     preempt::set_switch(mechanism::switch_if_better, mechanism::interrupt_self);
     timer::set_slice_hook(mechanism::slice_ended);
     interrupts::set_thread_name(tcb::write_current_name);
+    #[cfg(feature = "checked")]
+    sync::lock_order::set_thread_namer(tcb::current_name);
     smp::set_scheduler(SchedulerOps {
         run_threads: mechanism::run_threads,
         noticed: mechanism::noticed,

@@ -19,6 +19,8 @@ use super::stack::{EndedThread, Stack, StackUse};
 use super::state::{Phase, ThreadState};
 use crate::cpu::thread::{self, Thread as Header};
 use crate::cpu::{CpuId, CpuSet, IrqGuard, ThreadName};
+#[cfg(feature = "checked")]
+use crate::sync::lock_order::HeldByThread;
 
 /// The number of the next thread. The BSP's first one is 0.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -50,6 +52,9 @@ pub(crate) struct Tcb {
     may_leave: bool,
     /// The values of its thread-local variables. The thread alone uses them.
     locals: Locals,
+    /// The locks that block which the thread holds.
+    #[cfg(feature = "checked")]
+    held: HeldByThread,
     name: ThreadName,
 }
 
@@ -87,6 +92,8 @@ impl Tcb {
             links: Links::new(),
             may_leave,
             locals: Locals::new(),
+            #[cfg(feature = "checked")]
+            held: HeldByThread::new(),
             name: ThreadName::new(name),
         }
     }
@@ -220,6 +227,12 @@ impl Tcb {
         self.fs_base
     }
 
+    /// Returns the locks that block which the thread holds. **Context:** the thread.
+    #[cfg(feature = "checked")]
+    pub(crate) fn held(&self) -> &HeldByThread {
+        &self.held
+    }
+
     pub(crate) fn id(&self) -> ThreadId {
         self.entity.id()
     }
@@ -247,6 +260,13 @@ fn word_of(affinity: Affinity) -> u64 {
 pub(super) fn write_current_name(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let guard = IrqGuard::new();
     f.write_str(Tcb::current(&guard).map_or("idle", Tcb::name))
+}
+
+/// Returns the name of the thread that runs on this CPU. **Context:** any.
+#[cfg(feature = "checked")]
+pub(super) fn current_name() -> ThreadName {
+    let guard = IrqGuard::new();
+    Tcb::current(&guard).map_or_else(|| ThreadName::new("idle"), Tcb::thread_name)
 }
 
 /// Frees a block and its stack.
@@ -321,4 +341,4 @@ impl Drop for ThreadRef {
 const _: () = assert!(align_of::<CpuSet>() > 1);
 
 // What a thread costs besides its stack.
-const _: () = assert!(size_of::<Tcb>() <= 384);
+const _: () = assert!(size_of::<Tcb>() <= if cfg!(feature = "checked") { 576 } else { 384 });

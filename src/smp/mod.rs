@@ -13,6 +13,8 @@ mod call_error;
 mod call_self;
 mod drain;
 pub mod hotplug;
+#[cfg(feature = "checked")]
+mod lock_order;
 mod lock_stall;
 mod nmi;
 mod online_set;

@@ -3,6 +3,7 @@
 use core::panic::Location;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::lock_class::LockClass;
 use super::queued::QueuedLock;
 use super::wait::Site;
 use crate::cpu::CpuId;
@@ -16,11 +17,18 @@ pub struct LockOwner {
     pub(super) lock: QueuedLock,
     /// The [`Site`] that last took the lock. The holder writes it; other CPUs read it for reports only.
     held_at: AtomicUsize,
+    pub(super) class: LockClass,
 }
 
 impl LockOwner {
+    #[cfg_attr(feature = "checked", track_caller)]
     pub(super) const fn new() -> LockOwner {
-        LockOwner { lock: QueuedLock::new(), held_at: AtomicUsize::new(0) }
+        LockOwner::of(LockClass::here())
+    }
+
+    /// That of a lock of a class.
+    pub(super) const fn of(class: LockClass) -> LockOwner {
+        LockOwner { lock: QueuedLock::new(), held_at: AtomicUsize::new(0), class }
     }
 
     /// Returns the CPU that holds the lock, if one does. **Context:** any.

@@ -9,9 +9,15 @@ pub(crate) mod call_queue;
 #[cfg(target_os = "none")]
 mod deadline;
 pub(crate) mod heartbeat;
+#[cfg(any(all(target_os = "none", feature = "checked"), all(test, not(any(loom, shuttle)))))]
+mod held_locks;
 #[cfg(target_os = "none")]
 mod hook;
 pub(crate) mod hotplug;
+#[cfg(target_os = "none")]
+mod lock_class;
+#[cfg(target_os = "none")]
+pub(crate) mod lock_order;
 #[cfg(target_os = "none")]
 mod lock_owner;
 #[cfg(loom)]
@@ -21,6 +27,8 @@ pub mod model_schedules;
 #[cfg(target_os = "none")]
 mod named;
 pub(crate) mod nmi_request;
+#[cfg(any(all(target_os = "none", feature = "checked"), all(test, not(any(loom, shuttle)))))]
+mod order_graph;
 #[cfg(any(target_os = "none", test))]
 mod queued;
 #[cfg(any(target_os = "none", test))]
@@ -48,6 +56,8 @@ pub use deadline::{Deadline, TimedOut};
 pub(crate) use deadline::{now_ns, set_clock};
 #[cfg(target_os = "none")]
 pub(crate) use hook::Hook;
+#[cfg(target_os = "none")]
+pub(crate) use lock_class::LockClass;
 #[cfg(target_os = "none")]
 pub use lock_owner::LockOwner;
 #[cfg(target_os = "none")]

@@ -13,7 +13,7 @@ use core::ops::{Deref, DerefMut};
 use core::panic::Location;
 
 use super::lock_owner::LockOwner;
-use super::waiting;
+use super::{lock_order, waiting};
 use crate::cpu::{IrqGuard, lock_word};
 
 impl LockOwner {
@@ -21,10 +21,12 @@ impl LockOwner {
     #[track_caller]
     fn acquire(&self) {
         let me = lock_word();
+        lock_order::expect_spin(self);
         if !self.lock.acquire_uncontended(me) {
             waiting::acquire(self, &self.lock, me, Location::caller());
         }
         self.record_site(Location::caller());
+        lock_order::took_spin(self);
     }
 
     #[inline(always)]
@@ -33,8 +35,15 @@ impl LockOwner {
         let is_acquired = self.lock.try_acquire(lock_word());
         if is_acquired {
             self.record_site(Location::caller());
+            lock_order::took_spin(self);
         }
         is_acquired
+    }
+
+    #[inline(always)]
+    fn release(&self) {
+        lock_order::released_spin(self);
+        self.lock.release();
     }
 }
 
@@ -59,6 +68,7 @@ pub struct SpinLockGuard<'a, T> {
 
 impl<T> SpinLock<T> {
     /// Creates a free lock.
+    #[cfg_attr(feature = "checked", track_caller)]
     pub const fn new(value: T) -> SpinLock<T> {
         SpinLock { owner: LockOwner::new(), value: UnsafeCell::new(value) }
     }
@@ -114,7 +124,7 @@ impl<T> SpinLock<T> {
     /// # Safety
     /// This CPU holds the lock, and its guard was leaked and is not used any more.
     pub(crate) unsafe fn unlock_forgotten(&self) {
-        self.owner.lock.release();
+        self.owner.release();
     }
 
     /// Returns the state of the lock.
@@ -126,7 +136,7 @@ impl<T> SpinLock<T> {
 impl<T> Drop for SpinLockGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.lock.owner.lock.release();
+        self.lock.owner.release();
     }
 }
 
@@ -163,6 +173,7 @@ pub struct SpinLockIrqGuard<'a, T> {
 
 impl<T> SpinLockIrq<T> {
     /// Creates a free lock.
+    #[cfg_attr(feature = "checked", track_caller)]
     pub const fn new(value: T) -> SpinLockIrq<T> {
         SpinLockIrq(SpinLock::new(value))
     }

@@ -101,6 +101,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "long waits for a lock are reported, with the holder's backtrace",
     },
     Hook {
+        name: "THREAD_NAMER",
+        lower: "sync::lock_order::checks",
+        set_by: "set_thread_namer",
+        setters: &["sched"],
+        purpose: "the report of an inverted order of locks names the threads",
+    },
+    Hook {
         name: "name_lock",
         lower: "sync::named",
         set_by: "name_lock",

@@ -51,6 +51,7 @@ impl LaunchArgs {
         let mut kernel = self.kernel.configure(None);
         let asked = command_line.work();
         (kernel.selftest, kernel.shell) = (asked == Some(Work::SelfTest), asked == Some(Work::Shell));
+        kernel.checked = command_line.checks_locks();
         let limit = self.time.timeout.map_or_else(|| time_limit(&machine, work), Duration::from_secs);
         Launch {
             kind,

@@ -57,6 +57,8 @@ pub struct KernelConfig {
     pub compressed: bool,
     /// True if fault injection is built in.
     pub faults: bool,
+    /// True if the checks of locks are needed.
+    pub checked: bool,
     /// True if the self-test is needed.
     pub selftest: bool,
     /// True if the console is needed.
@@ -67,7 +69,7 @@ impl KernelConfig {
     /// The name of the kernel that is built, and of its folder. Two configurations of one name build the same file.
     pub fn variant(&self) -> String {
         let parts = match self {
-            KernelConfig { faults: true, .. } => "-faults",
+            _ if self.has_faults() => "-faults",
             _ if self.has_tools() => "-tools",
             _ => "",
         };
@@ -78,7 +80,12 @@ impl KernelConfig {
 
     /// True if the self-test and the console are built in: one kernel serves both.
     fn has_tools(&self) -> bool {
-        self.selftest || self.shell || self.faults
+        self.selftest || self.shell || self.has_faults()
+    }
+
+    /// True if fault injection and the checks of locks are built in: one kernel serves both.
+    fn has_faults(&self) -> bool {
+        self.faults || self.checked
     }
 
     /// The cargo profile.
@@ -102,7 +109,7 @@ impl KernelConfig {
     /// The features of the kernel's package that it has.
     pub fn features(&self) -> Vec<&'static str> {
         let tools = self.has_tools();
-        let features = [(self.faults, "faults"), (tools, "selftest"), (tools, "shell")];
+        let features = [(self.has_faults(), "faults"), (tools, "selftest"), (tools, "shell")];
         features.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature).collect()
     }
 }
@@ -127,6 +134,8 @@ mod tests {
             (KernelConfig { selftest: true, ..default() }, KernelConfig { shell: true, ..default() });
         assert_eq!([selftest.variant(), shell.variant()], ["kernel-tools", "kernel-tools"]);
         assert_eq!(selftest.features(), shell.features());
+        let checked = KernelConfig { checked: true, ..default() };
+        assert_eq!((checked.variant().as_str(), checked.features()[0]), ("kernel-faults", "faults"));
         let source = KernelSource::Example("hello".to_owned());
         assert_eq!(KernelConfig { source, ..default() }.variant(), "kernel-hello");
     }

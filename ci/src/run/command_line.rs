@@ -5,6 +5,7 @@ use std::fmt;
 use octopod::boot::MAX_COMMAND_LINE_BYTES;
 use octopod::boot::command_line::{Named, parse_u64};
 use octopod::options::{BuiltIn, Options, Work};
+use octopod::sched::parameters::LockChecks;
 use octopod::stress::allocators::Allocator;
 use octopod::stress::heap::Heap;
 use octopod::stress::workloads::Workload;
@@ -79,6 +80,11 @@ impl CommandLine {
         has_other("stress.allocators", |name| <&Allocator>::from_name(name).is_some())
             || has_other("stress.heaps", |name| <&Heap>::from_name(name).is_some())
             || has_other("stress.workloads", |name| <&Workload>::from_name(name).is_some())
+    }
+
+    /// Returns whether the line asks for checks of locks.
+    pub fn checks_locks(&self) -> bool {
+        self.values("locks.checked").next_back().is_some_and(|value| value != LockChecks::Off.name())
     }
 
     /// Returns whether the line names workloads; if it does not, the defaults run.
@@ -174,6 +180,8 @@ mod tests {
         };
         assert_eq!(line("work=selftest").work(), Some(Work::SelfTest));
         assert_eq!(line("work=selftest work=boot").work(), Some(Work::Boot));
+        let checks = ["", "locks.checked=off", "locks.checked=waits", "locks.checked=on locks.checked=off"];
+        assert_eq!(checks.map(|words| line(words).checks_locks()), [false, false, true, false]);
         assert_eq!(line("work=selftest selftest.parts=queues").work(), Some(Work::SelfTest));
         assert_eq!(line("stress.seed=x").work(), Some(Work::Stress), "the kernel says what is wrong with it");
         assert_eq!(line("fro=1").work(), Some(Work::Stress), "a program may have registered it");

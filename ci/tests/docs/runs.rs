@@ -34,6 +34,10 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "cargo run -- run --example heap_misuse --debug --append 'heap.checked=on misuse=overrun'",
         "panics; the row heap-checked-overrun of the boot matrix",
     ),
+    (
+        "cargo run -- boot --inject invert_mutexes --append locks.checked=on",
+        "panics; the row fault-invert-mutexes of the boot matrix",
+    ),
     ("cargo run -- report", "writes the page of the checkout's newest run, whichever that is"),
     (
         "cargo run -- report --merge shards",

@@ -77,6 +77,30 @@ pub(super) fn wake(_: &Guard, handle: Handle) {
     handle.unpark();
 }
 
+/// Locks of the host have no class.
+pub(super) struct LockClass;
+
+impl LockClass {
+    pub(super) const fn here() -> LockClass {
+        LockClass
+    }
+
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) const fn of_one_lock() -> LockClass {
+        LockClass
+    }
+}
+
+pub(super) fn expect_lock<L, D>(_: &L, _: &LockClass, deadline_ns: D) -> D {
+    deadline_ns
+}
+
+pub(super) fn took_lock<L>(_: &L, _: &LockClass) {}
+
+pub(super) fn released_lock<L>(_: &L) {}
+
+pub(super) fn end_wait(_: &Guard, _: &Me) {}
+
 pub(super) fn spins(_: Guard) -> u32 {
     if cfg!(any(loom, shuttle, miri)) { 0 } else { 10 }
 }

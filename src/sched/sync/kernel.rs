@@ -1,5 +1,9 @@
 //! What the wait queue needs of the kernel.
 
+#[cfg(feature = "checked")]
+use super::deadlock;
+#[cfg(feature = "checked")]
+pub(super) use super::deadlock::MutexWait;
 pub(super) use crate::cpu::IrqGuard as Guard;
 use crate::cpu::thread;
 use crate::sched::blocking;
@@ -9,7 +13,9 @@ use crate::sched::state::Wait;
 use crate::sched::tcb::{Tcb, ThreadRef};
 use crate::smp;
 pub use crate::sync::TimedOut;
-pub(super) use crate::sync::{SpinLock, SpinLockGuard};
+#[cfg(feature = "checked")]
+use crate::sync::lock_order;
+pub(super) use crate::sync::{LockClass, SpinLock, SpinLockGuard};
 
 /// How often a held lock is tried at most: about as long as two switches take.
 const MOST_SPINS: u32 = 100;
@@ -77,4 +83,76 @@ pub(super) fn block_until(
 pub(super) fn spins(guard: Guard) -> u32 {
     let is_alone = smp::cpus().len() == 1 || mechanism::has_others(&guard);
     if is_alone { 0 } else { MOST_SPINS }
+}
+
+/// Checks the order of a lock, which is about to be waited for, to the locks that this thread holds, unless the wait has a deadline, which is
+/// returned.
+///
+/// **Context:** a thread. Only a kernel with the feature `checked` does something.
+#[inline(always)]
+#[track_caller]
+pub(super) fn expect_lock<L, D: FnOnce() -> Option<u64>>(
+    lock: &L,
+    class: &LockClass,
+    deadline_ns: D,
+) -> impl FnOnce() -> Option<u64> + use<L, D> {
+    #[cfg(feature = "checked")]
+    {
+        let deadline_ns = deadline_ns();
+        let guard = Guard::new();
+        if deadline_ns.is_none()
+            && let Some(me) = Tcb::current(&guard)
+        {
+            lock_order::expect(class, address_of(lock), me.held());
+        }
+        move || deadline_ns
+    }
+    #[cfg(not(feature = "checked"))]
+    {
+        let _ = (lock, class);
+        deadline_ns
+    }
+}
+
+/// Notes that this thread has taken a lock. **Context:** as for [`expect_lock`].
+#[inline(always)]
+#[track_caller]
+pub(super) fn took_lock<L>(lock: &L, class: &LockClass) {
+    #[cfg(feature = "checked")]
+    if let Some(me) = Tcb::current(&Guard::new()) {
+        lock_order::took(class, address_of(lock), me.held());
+    }
+    #[cfg(not(feature = "checked"))]
+    let _ = (lock, class);
+}
+
+/// Notes that this thread releases a lock. **Context:** as for [`expect_lock`].
+#[inline(always)]
+pub(super) fn released_lock<L>(lock: &L) {
+    #[cfg(feature = "checked")]
+    if let Some(me) = Tcb::current(&Guard::new()) {
+        lock_order::released(address_of(lock), me.held());
+    }
+    #[cfg(not(feature = "checked"))]
+    let _ = lock;
+}
+
+/// Notes that this thread is about to block for a mutex. **Context:** as for [`deadlock::begin_wait`].
+#[cfg(feature = "checked")]
+pub(super) fn begin_wait(guard: &Guard, me: &Me, mutex: &MutexWait<'_>) {
+    deadlock::begin_wait(guard, me.0, mutex);
+}
+
+/// Notes that this thread waits for a mutex no more. **Context:** the thread.
+#[inline(always)]
+pub(super) fn end_wait(guard: &Guard, me: &Me) {
+    #[cfg(feature = "checked")]
+    deadlock::end_wait(guard, me.0);
+    #[cfg(not(feature = "checked"))]
+    let _ = (guard, me);
+}
+
+#[cfg(feature = "checked")]
+fn address_of<L>(lock: &L) -> usize {
+    core::ptr::from_ref(lock).addr()
 }

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use lock_api::GuardNoSend;
 
-use super::platform::deadline_after;
+use super::platform::{LockClass, deadline_after};
 use super::raw_mutex::RawMutex;
 use super::raw_rwlock::Access::{Read, Write};
 use super::raw_rwlock::RawRwLock;
@@ -21,7 +21,7 @@ unsafe impl lock_api::RawMutex for RawMutex {
         clippy::declare_interior_mutable_const,
         reason = "the trait has it so: it is the first value of each mutex"
     )]
-    const INIT: RawMutex = RawMutex::new();
+    const INIT: RawMutex = RawMutex::of(LockClass::of_one_lock());
 
     type GuardMarker = GuardNoSend;
 
@@ -80,7 +80,7 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
         clippy::declare_interior_mutable_const,
         reason = "the trait has it so: it is the first value of each lock"
     )]
-    const INIT: RawRwLock = RawRwLock::new();
+    const INIT: RawRwLock = RawRwLock::of(LockClass::of_one_lock());
 
     type GuardMarker = GuardNoSend;
 

@@ -21,6 +21,8 @@
 mod barrier;
 pub mod channel;
 mod condvar;
+#[cfg(all(target_os = "none", feature = "checked"))]
+mod deadlock;
 mod event;
 pub(super) mod executing;
 mod linked_list;
@@ -32,6 +34,8 @@ mod raw_mutex;
 mod raw_rwlock;
 mod rwlock;
 mod semaphore;
+#[cfg(any(all(target_os = "none", feature = "checked"), all(test, not(any(loom, shuttle)))))]
+mod wait_graph;
 mod wait_list;
 mod wait_queue;
 mod waker_list;
@@ -47,6 +51,8 @@ mod platform;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::Condvar;
+#[cfg(all(target_os = "none", feature = "checked"))]
+pub(crate) use deadlock::check as check_waits;
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock};

@@ -45,6 +45,7 @@ unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 impl<T> Mutex<T> {
     const_fn! {
         /// Creates a free mutex.
+        #[cfg_attr(feature = "checked", track_caller)]
         pub fn new(value: T) -> Mutex<T> {
             Mutex { raw: RawMutex::new(), value: UnsafeCell::new(value) }
         }
@@ -162,6 +163,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 }
 
 impl<T: Default> Default for Mutex<T> {
+    #[cfg_attr(feature = "checked", track_caller)]
     fn default() -> Self {
         Mutex::new(T::default())
     }

@@ -15,7 +15,7 @@ use core::hint::spin_loop;
 use core::panic::Location;
 
 use super::const_fn;
-use super::platform::{self, Guard, TimedOut};
+use super::platform::{self, Guard, LockClass, TimedOut};
 use super::wait_queue::{WaitQueue, Waiting};
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
@@ -42,14 +42,24 @@ pub struct RawMutex {
     locked_at: core::sync::atomic::AtomicUsize,
     /// How often a contended lock was tried before it was free, as a moving average.
     tries: AtomicU32,
+    class: LockClass,
     queue: WaitQueue<()>,
 }
 
 impl RawMutex {
     const_fn! {
-        /// Creates a free mutex.
+        /// Creates a free mutex of the class of the caller's place.
+        #[cfg_attr(feature = "checked", track_caller)]
         pub(super) fn new() -> RawMutex {
+            RawMutex::of(LockClass::here())
+        }
+    }
+
+    const_fn! {
+        /// Creates a free mutex.
+        pub(super) fn of(class: LockClass) -> RawMutex {
             RawMutex {
+                class,
                 word: AtomicUsize::new(FREE),
                 #[cfg(target_os = "none")]
                 locked_at: core::sync::atomic::AtomicUsize::new(0),
@@ -90,10 +100,12 @@ impl RawMutex {
         what: &str,
         deadline_ns: impl FnOnce() -> Option<u64>,
     ) -> Result<(), TimedOut> {
+        let deadline_ns = platform::expect_lock(self, &self.class, deadline_ns);
         if !platform::may_block() || !self.take_free() {
             self.lock_slow(what, deadline_ns())?;
         }
         self.record_site();
+        platform::took_lock(self, &self.class);
         Ok(())
     }
 
@@ -106,6 +118,7 @@ impl RawMutex {
         let is_taken = self.take_if_free(me);
         if is_taken {
             self.record_site();
+            platform::took_lock(self, &self.class);
         }
         is_taken
     }
@@ -113,6 +126,7 @@ impl RawMutex {
     /// Unlocks the mutex, and with `hands_over` gives it to the thread that waits first. **Context:** the owner.
     #[inline(always)]
     pub(super) fn release(&self, hands_over: bool) {
+        platform::released_lock(self);
         if !self.release_uncontended() {
             self.unlock_slow(hands_over);
         }
@@ -134,6 +148,7 @@ impl RawMutex {
     #[inline(never)]
     #[track_caller]
     pub(super) fn lock_slow(&self, what: &str, deadline_ns: Option<u64>) -> Result<(), TimedOut> {
+        let at = Location::caller();
         let (guard, me) = platform::begin_block(what);
         let id = platform::current_id();
         if self.word.load(Ordering::Relaxed) & !CONTENDED == id {
@@ -152,7 +167,9 @@ impl RawMutex {
             }
             let how =
                 Waiting { kind: was_passed.into(), at_front: was_passed, ..Waiting::until(deadline_ns) };
-            match locked.wait(&me, how, |_| {}) {
+            let waited = locked.wait(&me, how, |guard| self.begin_wait(guard, &me, deadline_ns, at));
+            platform::end_wait(&guard, &me);
+            match waited {
                 Ok(HANDED_OVER) => break Ok(()),
                 Ok(_) => was_passed = true,
                 Err(_) => break Err(TimedOut),
@@ -160,6 +177,31 @@ impl RawMutex {
         };
         platform::finish(guard);
         result
+    }
+
+    /// Notes that the thread is about to block, for the report of threads that wait for each other.
+    #[inline(always)]
+    fn begin_wait(
+        &self,
+        guard: &Guard,
+        me: &platform::Me,
+        deadline_ns: Option<u64>,
+        at: &'static Location<'static>,
+    ) {
+        #[cfg(all(target_os = "none", feature = "checked"))]
+        platform::begin_wait(
+            guard,
+            me,
+            &platform::MutexWait {
+                word: &self.word,
+                locked_at: &self.locked_at,
+                made_at: self.class.place(),
+                at: crate::sync::Site::of(at),
+                is_timed: deadline_ns.is_some(),
+            },
+        );
+        #[cfg(not(all(target_os = "none", feature = "checked")))]
+        let _ = (guard, me, deadline_ns, at);
     }
 
     #[cold]
@@ -231,6 +273,7 @@ impl RawMutex {
 
     /// Unlocks the mutex. A thread that was woken runs when the caller switches.
     pub(super) fn unlock_under(&self, guard: &Guard) {
+        platform::released_lock(self);
         if !self.release_uncontended() {
             self.release_contended(guard, false);
         }

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use super::const_fn;
-use super::platform::{self, Guard, TimedOut};
+use super::platform::{self, Guard, LockClass, TimedOut};
 use super::wait_queue::{Locked, WaitQueue, Waiting};
 
 /// The outcome of a wait that has got the lock.
@@ -45,20 +45,34 @@ impl Holders {
 ///
 /// **Context:** as for [`RwLock`](super::RwLock): threads that may block; to try it, also handlers.
 pub struct RawRwLock {
+    class: LockClass,
     queue: WaitQueue<Holders>,
 }
 
 impl RawRwLock {
     const_fn! {
-        /// Creates a free lock.
+        /// Creates a free lock of the class of the caller's place.
+        #[cfg_attr(feature = "checked", track_caller)]
         pub(super) fn new() -> RawRwLock {
-            RawRwLock { queue: WaitQueue::new(Holders { readers: 0, has_writer: false }) }
+            RawRwLock::of(LockClass::here())
+        }
+    }
+
+    const_fn! {
+        /// Creates a free lock.
+        pub(super) fn of(class: LockClass) -> RawRwLock {
+            RawRwLock { class, queue: WaitQueue::new(Holders { readers: 0, has_writer: false }) }
         }
     }
 
     /// Takes the lock if it is free and no thread waits. **Context:** thread or interrupt; not NMI.
+    #[cfg_attr(feature = "checked", track_caller)]
     pub(super) fn acquire_if_free(&self, access: Access) -> bool {
-        self.queue.with(|holders| !holders.has_waiters(0) && holders.admit(access))
+        let is_taken = self.queue.with(|holders| !holders.has_waiters(0) && holders.admit(access));
+        if is_taken {
+            platform::took_lock(self, &self.class);
+        }
+        is_taken
     }
 
     /// Takes the lock; blocks while it is not free. **Context:** a thread, which may block.
@@ -69,6 +83,7 @@ impl RawRwLock {
         access: Access,
         deadline_ns: Option<u64>,
     ) -> Result<(), TimedOut> {
+        let deadline_ns = platform::expect_lock(self, &self.class, || deadline_ns)();
         let (guard, me) = platform::begin_block(what);
         let mut holders = self.queue.lock(&guard);
         let result = if !holders.has_waiters(0) && holders.admit(access) {
@@ -86,6 +101,9 @@ impl RawRwLock {
             }
         };
         platform::finish(guard);
+        if result.is_ok() {
+            platform::took_lock(self, &self.class);
+        }
         result
     }
 
@@ -102,6 +120,7 @@ impl RawRwLock {
 
     /// Releases the lock, which the caller has so. May switch to a thread that it was given to. **Context:** thread or interrupt; not NMI.
     pub(super) fn release(&self, access: Access) {
+        platform::released_lock(self);
         self.change(|holders| match access {
             Read => holders.readers -= 1,
             Write => holders.has_writer = false,

@@ -53,6 +53,7 @@ unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 impl<T> RwLock<T> {
     const_fn! {
         /// Creates a free lock.
+        #[cfg_attr(feature = "checked", track_caller)]
         pub fn new(value: T) -> RwLock<T> {
             RwLock { raw: RawRwLock::new(), value: UnsafeCell::new(value) }
         }
@@ -96,6 +97,7 @@ impl<T: ?Sized> RwLock<T> {
     /// Locks for reading if no thread writes or waits. Does not block.
     ///
     /// **Context:** thread or interrupt; not NMI.
+    #[cfg_attr(feature = "checked", track_caller)]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.raw.acquire_if_free(Read).then(|| RwLockReadGuard { lock: self, _not_send: PhantomData })
     }
@@ -131,6 +133,7 @@ impl<T: ?Sized> RwLock<T> {
     /// Locks for writing if no thread has the lock or waits. Does not block.
     ///
     /// **Context:** thread or interrupt; not NMI.
+    #[cfg_attr(feature = "checked", track_caller)]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         self.raw.acquire_if_free(Write).then(|| RwLockWriteGuard { lock: self, _not_send: PhantomData })
     }
@@ -179,6 +182,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 }
 
 impl<T: Default> Default for RwLock<T> {
+    #[cfg_attr(feature = "checked", track_caller)]
     fn default() -> Self {
         RwLock::new(T::default())
     }
