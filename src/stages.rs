@@ -20,7 +20,7 @@ use crate::faults::{self, Point};
 use crate::heap::{self, HeapChecks};
 use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
-use crate::options::{BuiltIn, Options};
+use crate::options::{BuiltIn, Options, Work};
 use crate::program::Machine;
 use crate::report::{self, Reason};
 #[cfg(feature = "checked")]
@@ -381,4 +381,8 @@ fn scheduler(audit: &Result<(), Reason>, options: &Options) {
     }
     begin(BootStage::Scheduler);
     sched::start(options.scheduler.policy).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    // Its interrupts would be counted as instructions of a benchmark.
+    if options.work() != Work::Bench {
+        sched::watch_threads();
+    }
 }

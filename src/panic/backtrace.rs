@@ -15,7 +15,20 @@ pub(crate) const MAX_FRAMES: usize = 32;
 ///
 /// **Context:** any.
 pub(crate) fn backtrace(frame_pointer: u64) -> impl Iterator<Item = u64> {
-    Backtrace { frame: frame_pointer }.take(MAX_FRAMES)
+    Backtrace { frame: frame_pointer, is_on_stack: thread::is_on_stack }.take(MAX_FRAMES)
+}
+
+/// The same for a thread that does not run, on its stack.
+///
+/// # Safety
+/// The stack is mapped. Other CPUs may write to it meanwhile: then the addresses may be wrong.
+///
+/// **Context:** any.
+pub(crate) unsafe fn backtrace_in(
+    stack: core::ops::Range<u64>,
+    frame_pointer: u64,
+) -> impl Iterator<Item = u64> {
+    Backtrace { frame: frame_pointer, is_on_stack: move |at| stack.contains(&at) }.take(MAX_FRAMES)
 }
 
 /// The same for interrupted code, which may be at an instruction of a function that has no frame yet, or none any more: the
@@ -23,7 +36,7 @@ pub(crate) fn backtrace(frame_pointer: u64) -> impl Iterator<Item = u64> {
 ///
 /// **Context:** any.
 pub(crate) fn backtrace_of(registers: &Registers) -> impl Iterator<Item = u64> {
-    let chain = Backtrace { frame: registers.rbp() };
+    let chain = Backtrace { frame: registers.rbp(), is_on_stack: thread::is_on_stack };
     caller_outside_chain(registers).into_iter().chain(chain).take(MAX_FRAMES)
 }
 
@@ -31,7 +44,7 @@ pub(crate) fn backtrace_of(registers: &Registers) -> impl Iterator<Item = u64> {
 fn caller_outside_chain(registers: &Registers) -> Option<u64> {
     let code = [0, 1, 2].map(|offset| code_byte(registers.rip().checked_add(offset)?));
     let at = registers.rsp().checked_add(8 * words_above_stack_pointer(code)?)?;
-    stack_word(at).filter(|address| image::is_text(*address))
+    stack_word(at, thread::is_on_stack).filter(|address| image::is_text(*address))
 }
 
 /// A byte of the kernel's code.
@@ -40,26 +53,29 @@ fn code_byte(address: u64) -> Option<u8> {
     image::is_text(address).then(|| unsafe { AtomicU8::from_ptr(address as *mut u8) }.load(Ordering::Relaxed))
 }
 
-/// A word on one of this CPU's stacks.
-fn stack_word(at: u64) -> Option<u64> {
-    if !at.is_multiple_of(8) || !thread::is_on_stack(at) {
+/// A word on a stack: on one of this CPU's, or on that of a caller of [`backtrace_in`].
+fn stack_word(at: u64, is_on_stack: impl Fn(u64) -> bool) -> Option<u64> {
+    if !at.is_multiple_of(8) || !is_on_stack(at) {
         return None;
     }
-    // SAFETY: `is_on_stack` above: the word lies on a stack of this CPU, which is mapped; `is_multiple_of(8)`: it is
-    // aligned. It belongs to the frame of a caller or of interrupted code, which does not run during this call.
+    // SAFETY: `is_on_stack` above: the word lies on a stack of this CPU, which is mapped, or on one that the caller of `backtrace_in`
+    // guarantees to be; `is_multiple_of(8)`: it is aligned. On this CPU's it belongs to the frame of a caller or of interrupted code, which
+    // does not run during this call; on another it may change, which one read tolerates.
     Some(unsafe { AtomicU64::from_ptr(at as *mut u64) }.load(Ordering::Relaxed))
 }
 
-struct Backtrace {
+struct Backtrace<F> {
     frame: u64,
+    is_on_stack: F,
 }
 
-impl Iterator for Backtrace {
+impl<F: Fn(u64) -> bool> Iterator for Backtrace<F> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        // A frame pointer that is unaligned or outside this CPU's stacks ends the chain.
-        let (caller, return_address) = (stack_word(self.frame)?, stack_word(self.frame.checked_add(8)?)?);
+        // A frame pointer that is unaligned or outside the stacks ends the chain.
+        let word = |at| stack_word(at, &self.is_on_stack);
+        let (caller, return_address) = (word(self.frame)?, word(self.frame.checked_add(8)?)?);
         if !image::is_text(return_address) {
             return None;
         }

@@ -63,6 +63,8 @@ mod stack;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
+mod starvation;
+#[cfg(target_os = "none")]
 mod switch;
 #[cfg(target_os = "none")]
 pub mod task;
@@ -81,6 +83,8 @@ pub(crate) use mechanism::{counts, policy};
 pub(crate) use stack::release_cached as release_stacks;
 #[cfg(target_os = "none")]
 pub(crate) use start::start;
+#[cfg(target_os = "none")]
+pub(crate) use starvation::watch as watch_threads;
 #[cfg(target_os = "none")]
 pub(crate) use thread::{deepest as deepest_thread, list_all as list_threads};
 #[cfg(all(target_os = "none", feature = "selftest"))]

@@ -72,6 +72,9 @@ const WOKEN: u32 = 1 << 9;
 /// A change of its affinity, which the CPU that runs the thread next has to make.
 const CHANGED: u32 = 1 << 10;
 
+/// The watchdog has found it on a queue, and no CPU has run it since.
+const WATCHED: u32 = 1 << 11;
+
 /// The bits of the phase.
 const PHASE: u32 = UNPARKED - 1;
 
@@ -184,7 +187,21 @@ impl ThreadState {
         // The phase before the decrement. Others have only added tokens since.
         let before = phase(word.wrapping_add(1));
         assert!(before == Queued, "a CPU takes a thread to run it that is not queued, but {before:?}");
+        if word & WATCHED != 0 {
+            self.0.fetch_and(!WATCHED, Ordering::Relaxed);
+        }
         word & CHANGED != 0
+    }
+
+    /// Marks the thread if it is on a queue. Returns whether it was marked and no CPU has run it since. **Context:** any.
+    pub(crate) fn watch(&self) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        if phase(word) != Queued || word & WATCHED != 0 {
+            return phase(word) == Queued;
+        }
+        // If it has changed meanwhile, the next call marks it.
+        let _ = self.0.compare_exchange(word, word | WATCHED, Ordering::Relaxed, Ordering::Relaxed);
+        false
     }
 
     /// Notes a change of its affinity. Returns whether a CPU runs the thread: the caller interrupts that CPU. If none does, the one that

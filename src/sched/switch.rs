@@ -32,6 +32,11 @@ pub(super) unsafe fn prepare(
     words.addr() as u64
 }
 
+/// Returns the frame pointer of a saved context: RBP and the return address are the last words that a switch to it pops.
+pub(super) fn frame_of(saved_rsp: u64) -> u64 {
+    saved_rsp.wrapping_add(8 * (FRAME_WORDS as u64 - 2))
+}
+
 /// Saves this context to `save`, and continues with the context `load`. Returns when another switch loads this one.
 ///
 /// # Safety

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::mem::offset_of;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
 use super::join::JoinWord;
@@ -17,8 +17,10 @@ use super::locals::Locals;
 use super::references::References;
 use super::stack::{EndedThread, Stack, StackUse};
 use super::state::{Phase, ThreadState};
+use super::switch;
 use crate::cpu::thread::{self, Thread as Header};
 use crate::cpu::{CpuId, CpuSet, IrqGuard, ThreadName};
+use crate::panic::backtrace_in;
 #[cfg(feature = "checked")]
 use crate::sync::lock_order::HeldByThread;
 
@@ -48,6 +50,8 @@ pub(crate) struct Tcb {
     affinity: AtomicU64,
     /// Its place on the list of threads.
     links: Links<Tcb>,
+    /// How often in a row the watchdog has found it on a queue.
+    looks: AtomicU32,
     /// Whether it may run elsewhere while no CPU of its affinity is online, and returns by itself.
     may_leave: bool,
     /// The values of its thread-local variables. The thread alone uses them.
@@ -90,6 +94,7 @@ impl Tcb {
             stack: Cell::new(stack),
             affinity: AtomicU64::new(word_of(affinity)),
             links: Links::new(),
+            looks: AtomicU32::new(0),
             may_leave,
             locals: Locals::new(),
             #[cfg(feature = "checked")]
@@ -194,6 +199,27 @@ impl Tcb {
     pub(crate) fn gs_base(&self) -> usize {
         // SAFETY: the address must be that of a header that lives: it is the block's own, or the static one of the first thread.
         unsafe { (*self.fs_base).gs_base() }
+    }
+
+    /// Returns how often in a row this was called while the thread was on a queue, since a CPU has run it. **Context:** the watchdog; the thread
+    /// is on the list of threads, which is locked.
+    pub(super) fn watch(&self) -> u32 {
+        let looks = if self.state.watch() { self.looks.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
+        self.looks.store(looks, Ordering::Relaxed);
+        looks
+    }
+
+    /// Returns the return addresses on the stack of the thread, innermost first, as far as it does not run. **Context:** any; the thread is on the
+    /// list of threads, which is locked.
+    pub(super) fn backtrace(&self) -> impl Iterator<Item = u64> {
+        let is_saved = !matches!(self.state.phase(), Phase::Running | Phase::Exited);
+        // SAFETY: the address must be that of an aligned word that lives; other CPUs write it at a switch, in one instruction.
+        let saved_rsp = unsafe { AtomicU64::from_ptr(self.saved_rsp.as_ptr()) }.load(Ordering::Relaxed);
+        // SAFETY: the address must be that of a header that lives: it is the block's own, or the static one of the first thread.
+        let stack = unsafe { (*self.fs_base).stack() };
+        let frame = if is_saved { switch::frame_of(saved_rsp) } else { 0 };
+        // SAFETY: the stack must be mapped: it is that of a thread on the list, which has not ended. No stack has the address 0.
+        unsafe { backtrace_in(stack, frame) }
     }
 
     /// Returns the thread's values of thread-local variables. **Context:** the thread.

@@ -189,6 +189,26 @@ fn an_affinity_allows_its_cpus_only() {
 }
 
 #[test]
+fn a_thread_that_no_cpu_runs_stays_marked() {
+    let state = ThreadState::new(Phase::Running);
+    assert!(!state.watch() && !state.watch(), "a CPU runs it");
+    state.set_queued();
+    assert!(!state.watch());
+    assert!(state.watch() && state.watch());
+    assert!(!state.set_running());
+    state.set_queued();
+    assert!(!state.watch(), "it has run");
+    // The mark is no wake-up, and it stays through a wait that a CPU has begun before it could clear it.
+    assert!(!state.set_running() && state.begin(Wait::Event));
+    assert_eq!(state.complete_switch(), AfterSwitch::Nothing);
+    assert!(!state.watch());
+    assert_eq!(state.wake(Wait::Event), Wake::Enqueue);
+    assert!(!state.watch() && state.watch());
+    assert!(state.request_change() || state.set_running() && state.take_change());
+    assert_eq!(state.phase(), Phase::Running);
+}
+
+#[test]
 fn a_change_of_affinity_stays_until_a_cpu_runs_the_thread() {
     let state = ThreadState::new(Phase::Running);
     assert!(!state.take_change());
