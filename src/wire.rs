@@ -47,7 +47,8 @@ pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use lock_wait::LockWait;
 pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
 pub use panic::{
-    BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicContextLine, PanicCpu, PanicFrame, PanicWait, Registers,
+    BacktraceFrame, CALLS_IN_THREAD, LOCKS_IN_RECORD, MAX_PANIC_THREADS, Panic, PanicContextLine, PanicCpu,
+    PanicFrame, PanicThread, PanicWait, Registers,
 };
 pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, panic_record_magic};
 pub use report_request::{REPORT_REQUEST, REPORT_REQUEST_PORT, REPORT_REQUESTED};
@@ -165,6 +166,8 @@ pub enum Record<S> {
     PanicEvents(PanicEvents),
     /// After these, each line that the program adds.
     PanicContextLine(PanicContextLine<S>),
+    /// After these, one for each of the newest threads, the newest first.
+    PanicThread(PanicThread<S>),
     /// The result: the last record of a run that did not panic.
     Verdict(Verdict<S>),
 }

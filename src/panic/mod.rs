@@ -2,7 +2,8 @@
 //! then the stage, registers, held locks and backtrace of each other CPU; and the message of each CPU that also panicked.
 //!
 //! The steps are ordered by their risk of failing: (1) write the [`PanicRecord`](crate::wire::PanicRecord) to memory, (2) print
-//! the message, (3) print the backtrace, (4) print the other CPUs, (5) print the program's own lines. A panic during the report
+//! the message, (3) print the backtrace, (4) print the other CPUs, (5) print the program's own lines, (6) list
+//! the threads. A panic during the report
 //! prints one more line and ends the run; one in the program's lines, after those that remain. A CPU that panics after another one saves its message and registers in its [`CpuCrashState`] and halts; the first CPU
 //! reports them.
 
@@ -12,6 +13,7 @@ mod crash_state;
 mod hooks;
 mod output;
 mod record;
+mod threads;
 
 use core::marker::PhantomData;
 use core::panic::PanicInfo;
@@ -24,6 +26,7 @@ pub(crate) use hooks::{
     CpuStatus, PanicCause, Panicking, SmpOps, set_exit_hook, set_smp_ops, set_stage, set_tsc_khz,
 };
 use hooks::{EXIT_HOOK, SMP_OPS};
+pub(crate) use threads::set_thread_lister;
 
 use crate::cpu::{self, CpuId, irq_guard, registers};
 use crate::wire::ExitCode;

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use ap_trampoline::Stage;
 
 use super::hooks::{CpuStatus, PanicCause, SMP_OPS, boot_stage, stage, tsc_khz};
-use super::{backtrace_of, context, crash_state, record};
+use super::{backtrace_of, context, crash_state, record, threads};
 use crate::boot::handoff;
 use crate::console::{LineBuffer, LockWaitSites, PanicOutput};
 use crate::cpu::CpuId;
@@ -95,6 +95,7 @@ pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause
     if IS_MESSAGE_SENT.load(Ordering::Acquire) {
         let is_whole = context::go_on_after(line, message.as_str(), location.as_str());
         if is_whole {
+            threads::print(line);
             let _ = writeln!(line, "octopod: end of the panic report of cpu{me}");
         }
         return is_whole;
@@ -164,6 +165,7 @@ fn print_cpus(line: &mut PanicOutput, me: CpuId, message: &str) {
         }
     }
     context::print(line);
+    threads::print(line);
     let _ = writeln!(line, "octopod: end of the panic report of cpu{me}: {message}");
 }
 

@@ -14,10 +14,12 @@ use super::stack::{self, Stack};
 use super::state::Phase;
 use super::switch;
 use super::tcb::{self, Tcb};
+use super::thread::newest_for_panic;
 use super::thread_list;
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, preempt};
+use crate::panic;
 use crate::smp::{self, SchedulerOps, WorkError};
 #[cfg(feature = "checked")]
 use crate::sync;
@@ -64,6 +66,7 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
     preempt::set_switch(mechanism::switch_if_better, mechanism::interrupt_self);
     timer::set_slice_hook(mechanism::slice_ended);
     interrupts::set_thread_name(tcb::write_current_name);
+    panic::set_thread_lister(newest_for_panic);
     #[cfg(feature = "checked")]
     sync::lock_order::set_thread_namer(tcb::current_name);
     smp::set_scheduler(SchedulerOps {

@@ -32,7 +32,7 @@ pub(super) unsafe fn prepare(
     words.addr() as u64
 }
 
-/// Returns the frame pointer of a saved context: RBP and the return address are the last words that a switch to it pops.
+/// Returns the frame pointer of a saved context: a switch to it pops RBP and the return address at the end.
 pub(super) fn frame_of(saved_rsp: u64) -> u64 {
     saved_rsp.wrapping_add(8 * (FRAME_WORDS as u64 - 2))
 }

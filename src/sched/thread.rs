@@ -16,7 +16,7 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 pub use listing::{ThreadInfo, ThreadState, list};
-pub(crate) use listing::{deepest, list_all};
+pub(crate) use listing::{deepest, list_all, newest_for_panic};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
 use super::blocking::{WakeTimer, begin_block, block_until, deadline_after};

@@ -71,6 +71,29 @@ pub struct PanicFrame {
     pub address: u64,
 }
 
+/// The most threads of a panic report: the newest ones.
+pub const MAX_PANIC_THREADS: usize = 64;
+
+/// The most return addresses of a thread.
+pub const CALLS_IN_THREAD: usize = 24;
+
+/// A thread at a panic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicThread<S> {
+    /// Its number.
+    pub id: u64,
+    /// Its name; may be empty.
+    pub name: S,
+    /// `running`, `ready`, `parked`, `blocked` or `ended`.
+    pub state: S,
+    /// The CPU that runs it or has run it last.
+    pub cpu: u32,
+    /// What it waits for, if that is known.
+    pub waits_for: Option<S>,
+    /// The return addresses on its stack, innermost first, if it does not run.
+    pub frames: heapless::Vec<u64, CALLS_IN_THREAD>,
+}
+
 /// A line that the program adds to the report, after everything else: see [`panic_context!`](crate::panic_context!).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PanicContextLine<S> {

@@ -136,6 +136,13 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "a panic stops the other CPUs and reports them",
     },
     Hook {
+        name: "THREADS",
+        lower: "panic::threads",
+        set_by: "set_thread_lister",
+        setters: &["sched"],
+        purpose: "a panic lists the threads",
+    },
+    Hook {
         name: "EXIT_HOOK",
         lower: "panic::hooks",
         set_by: "set_exit_hook",

@@ -1,6 +1,6 @@
 //! The panic in a report: the CPU that panicked first, and the state of every other CPU.
 
-use octopod::wire::{BootStage, LockWait, PanicCpu, Registers};
+use octopod::wire::{BootStage, LockWait, PanicCpu, PanicThread, Registers};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::StackFrame;
@@ -34,6 +34,43 @@ pub struct PanicReport {
     /// The lines that the program has added, by name.
     #[serde(default)]
     pub contexts: Vec<PanicContextReport>,
+    /// The newest threads, the newest first.
+    #[serde(default)]
+    pub threads: Vec<PanicThreadReport>,
+}
+
+/// A thread when the kernel had panicked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicThreadReport {
+    /// Its number.
+    pub id: u64,
+    /// Its name; may be empty.
+    pub name: String,
+    /// `running`, `ready`, `parked`, `blocked` or `ended`.
+    pub state: String,
+    /// The CPU that ran it or had run it last.
+    pub cpu: u32,
+    /// The mutex that it waited for, if that is known.
+    pub waits_for: Option<String>,
+    /// Its innermost call outside the scheduler, if it did not run: `FUNCTION (FILE:LINE)`.
+    pub call: Option<String>,
+    /// Its calls, innermost first, if it did not run.
+    pub backtrace: Vec<StackFrame>,
+}
+
+impl PanicThreadReport {
+    fn of(thread: &PanicThread<String>) -> PanicThreadReport {
+        let PanicThread { id, name, state, cpu, waits_for, .. } = thread.clone();
+        PanicThreadReport { id, name, state, cpu, waits_for, call: None, backtrace: Vec::new() }
+    }
+
+    /// The thread in a line.
+    pub fn in_words(&self) -> String {
+        let PanicThreadReport { id, name, state, cpu, .. } = self;
+        let waits_for = self.waits_for.as_ref().map(|it| format!(", waits for {it}")).unwrap_or_default();
+        let call = self.call.as_ref().map(|call| format!(", in {call}")).unwrap_or_default();
+        format!("thread {id} {name:?}: {state}, CPU {cpu}{waits_for}{call}")
+    }
 }
 
 /// Lines that the program has added to the panic report under one name.
@@ -99,6 +136,7 @@ impl PanicReport {
             backtrace,
             cpus: seen.panic_cpus.iter().map(|(cpu, _)| PanicCpuReport::of(cpu, seen)).collect(),
             contexts: PanicContextReport::all(seen),
+            threads: seen.panic_threads.iter().map(PanicThreadReport::of).collect(),
         })
     }
 
@@ -244,6 +282,28 @@ mod tests {
         let shown: Vec<_> =
             contexts.iter().map(|at| format!("{}: {}", at.name, at.lines.join("/"))).collect();
         assert_eq!(shown, ["queue: 3 items/full", "disk: idle"]);
+    }
+
+    #[test]
+    fn a_thread_is_shown_with_what_it_waits_for() {
+        let mut seen = Seen::default();
+        seen.take(Record::Panic(Panic::default()));
+        let thread = PanicThread {
+            id: 7,
+            name: "worker".to_owned(),
+            state: "blocked".to_owned(),
+            cpu: 1,
+            waits_for: Some("the mutex made at a.rs:1".to_owned()),
+            ..PanicThread::default()
+        };
+        seen.take(Record::PanicThread(thread));
+        let mut shown = PanicReport::of(&seen, Vec::new()).unwrap().threads.remove(0);
+        shown.call = Some("main (b.rs:2)".to_owned());
+        let text =
+            r#"thread 7 "worker": blocked, CPU 1, waits for the mutex made at a.rs:1, in main (b.rs:2)"#;
+        assert_eq!(shown.in_words(), text);
+        (shown.waits_for, shown.call) = (None, None);
+        assert_eq!(shown.in_words(), r#"thread 7 "worker": blocked, CPU 1"#);
     }
 
     #[test]

@@ -20,12 +20,12 @@ pub fn called_from(location: Option<&str>, backtrace: &[StackFrame]) -> Option<S
     Some(in_words(first))
 }
 
-/// Returns `FUNCTION (FILE:LINE)` of the program's innermost call; without one, of octopod's innermost call outside its heap.
-pub fn user_of_heap(backtrace: &[StackFrame]) -> Option<String> {
+/// Returns `FUNCTION (FILE:LINE)` of the program's innermost call; without one, of octopod's innermost call outside some of its modules.
+pub fn user_of(backtrace: &[StackFrame], modules: &[&str]) -> Option<String> {
     called_from(None, backtrace).or_else(|| {
         let is_it = |frame: &&StackFrame| {
             let function = frame.function.as_deref().unwrap_or_default();
-            crate_of(function) == Some("octopod") && !function.contains("octopod::heap::")
+            crate_of(function) == Some("octopod") && !modules.iter().any(|module| function.contains(module))
         };
         backtrace.iter().find(is_it).map(in_words)
     })
@@ -137,10 +137,10 @@ mod tests {
             vec![frame(heap, "src/heap/kernel.rs:1"), frame("alloc::alloc::alloc", "library/a.rs:2")];
         calls.push(frame("octopod::selftest::heap::run", "src/selftest/heap.rs:3"));
         let own = "octopod::selftest::heap::run (src/selftest/heap.rs:3)";
-        assert_eq!(user_of_heap(&calls).as_deref(), Some(own));
+        assert_eq!(user_of(&calls, &["octopod::heap::"]).as_deref(), Some(own));
         calls.push(frame("visitor::main", "src/main.rs:9"));
-        assert_eq!(user_of_heap(&calls).as_deref(), Some("visitor::main (src/main.rs:9)"));
-        assert_eq!(user_of_heap(&calls[..2]), None);
+        assert_eq!(user_of(&calls, &["octopod::heap::"]).as_deref(), Some("visitor::main (src/main.rs:9)"));
+        assert_eq!(user_of(&calls[..2], &["octopod::heap::"]), None);
     }
 
     #[test]

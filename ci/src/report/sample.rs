@@ -10,7 +10,7 @@ use crate::kernel::StackFrame;
 use crate::report::Judgement;
 use crate::report::document::*;
 use crate::report::heap::HeapSiteReport;
-use crate::report::panic::{PanicContextReport, PanicCpuReport, PanicReport};
+use crate::report::panic::{PanicContextReport, PanicCpuReport, PanicReport, PanicThreadReport};
 use crate::report::trace::EventReport;
 use crate::run::Seen;
 
@@ -211,6 +211,15 @@ pub fn hostile() -> Report {
         backtrace: vec![frame()],
         cpus: vec![cpu(0), cpu(1)],
         contexts: vec![PanicContextReport { name: word(), lines: vec![word()] }],
+        threads: vec![PanicThreadReport {
+            id: 7,
+            name: word(),
+            state: word(),
+            cpu: 1,
+            waits_for: Some(word()),
+            call: Some(word()),
+            backtrace: vec![frame()],
+        }],
     });
     report
 }

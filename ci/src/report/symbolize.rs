@@ -4,7 +4,7 @@ use crate::kernel::{StackFrame, Symbols};
 use crate::report::Report;
 use crate::report::event_names::EventNames;
 use crate::report::outcome::CpuPlace;
-use crate::report::program_call::user_of_heap;
+use crate::report::program_call::user_of;
 use crate::report::trace::EventReport;
 use crate::run::Seen;
 use crate::run::records::TracedWords;
@@ -16,9 +16,13 @@ pub fn add_backtraces(report: &mut Report, seen: &Seen, symbols: &Symbols) {
     }
     for (report, site) in report.heap_sites.iter_mut().zip(&seen.heap_sites) {
         report.backtrace = symbols.backtrace(&site.calls, site.slide);
-        report.call = user_of_heap(&report.backtrace);
+        report.call = user_of(&report.backtrace, &["octopod::heap::"]);
     }
     let (Some(report), Some(panic)) = (&mut report.panic, &seen.panic) else { return };
+    for (report, thread) in report.threads.iter_mut().zip(&seen.panic_threads) {
+        report.backtrace = symbols.backtrace(&thread.frames, panic.slide);
+        report.call = user_of(&report.backtrace, &["octopod::sched::"]);
+    }
     for (cpu_report, (cpu, frames)) in report.cpus.iter_mut().zip(&seen.panic_cpus) {
         if cpu_report.cpu != report.cpu {
             let rip = cpu.registers.map(|registers| registers.rip());

@@ -5,8 +5,8 @@
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Figure, Fragmentation, FrameCounts,
     Heap, HeapClass, HeapCpu, HeapSite, Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic,
-    PanicContextLine, PanicCpu, PanicWait, Progress, REPORT_REQUESTED, Record, Stress, StressCpu, TestStep,
-    ThreadRow, Timers, Verdict, Warning, WorkStart, ZoneCounts,
+    PanicContextLine, PanicCpu, PanicThread, PanicWait, Progress, REPORT_REQUESTED, Record, Stress,
+    StressCpu, TestStep, ThreadRow, Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
 pub mod framing;
@@ -116,6 +116,8 @@ pub struct Seen {
     pub panic_events: Vec<(u32, TracedWords)>,
     /// The lines that the program has added to the panic report.
     pub panic_context: Vec<PanicContextLine<String>>,
+    /// The threads when the kernel had panicked.
+    pub panic_threads: Vec<PanicThread<String>>,
     /// The run's result.
     pub verdict: Option<Verdict<String>>,
     /// True if the kernel has said that it resets the machine.
@@ -309,6 +311,7 @@ impl Seen {
                 }
             }
             Record::PanicContextLine(line) => push(&mut self.panic_context, line, MAX_RESULTS),
+            Record::PanicThread(thread) => push(&mut self.panic_threads, thread, MAX_RESULTS),
             Record::Verdict(verdict) => {
                 // The first verdict counts: a later pass does not replace a failure.
                 let is_again = self.verdict.is_some();

@@ -11,6 +11,7 @@ use heapless::Vec;
 use spin::Once;
 
 use super::wait_graph::{MAX_CYCLE, Wait, WaitGraph};
+use crate::console::LineBuffer;
 use crate::cpu::{IrqGuard, ThreadName};
 use crate::sched::entity::ThreadId;
 use crate::sched::tcb::Tcb;
@@ -163,6 +164,15 @@ pub(super) fn end_wait(guard: &IrqGuard, me: &Tcb) {
     if IS_ON.load(Ordering::Relaxed) {
         WAITS.lock(guard).leave(core::ptr::from_ref(me).addr());
     }
+}
+
+/// Returns what a thread waits for, as a report names it, if that is a mutex. **Context:** any; does not wait.
+pub(super) fn waits_for(thread: &Tcb) -> Option<LineBuffer<160>> {
+    let guard = IrqGuard::new();
+    let waits = WAITS.try_lock(&guard)?;
+    let waited = &waits.wait_of(core::ptr::from_ref(thread).addr())?.mutex;
+    let (made_at, locked_at) = (Place(waited.made_at), Place(waited.locked_at()));
+    Some(LineBuffer::format(format_args!("the mutex made{made_at}, locked{locked_at}")))
 }
 
 crate::panic_context! {

@@ -4,6 +4,7 @@
 use super::deadlock;
 #[cfg(feature = "checked")]
 pub(super) use super::deadlock::MutexWait;
+use crate::console::LineBuffer;
 pub(super) use crate::cpu::IrqGuard as Guard;
 use crate::cpu::thread;
 use crate::sched::blocking;
@@ -150,6 +151,18 @@ pub(super) fn end_wait(guard: &Guard, me: &Me) {
     deadlock::end_wait(guard, me.0);
     #[cfg(not(feature = "checked"))]
     let _ = (guard, me);
+}
+
+/// Returns what a thread waits for, as a report names it, if that is known: a mutex, in a kernel with the feature `checked` and with
+/// `locks.checked=`. **Context:** any; does not wait.
+pub(crate) fn waits_for(thread: &Tcb) -> Option<LineBuffer<160>> {
+    #[cfg(feature = "checked")]
+    return deadlock::waits_for(thread);
+    #[cfg(not(feature = "checked"))]
+    {
+        let _ = thread;
+        None
+    }
 }
 
 #[cfg(feature = "checked")]

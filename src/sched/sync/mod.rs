@@ -57,6 +57,8 @@ pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock};
 pub use platform::TimedOut;
+#[cfg(target_os = "none")]
+pub(crate) use platform::waits_for;
 pub use raw_mutex::RawMutex;
 pub use raw_rwlock::RawRwLock;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -39,6 +39,11 @@ impl<M, const N: usize> WaitGraph<M, N> {
         }
     }
 
+    /// Returns the wait of a thread, if there is one.
+    pub(super) fn wait_of(&self, waiter: usize) -> Option<&Wait<M>> {
+        self.0.iter().find(|wait| wait.waiter == waiter)
+    }
+
     /// Calls `f` with each wait of the cycle that a thread's wait closes, beginning with that one. Returns the number of its threads, or 0 if
     /// there is no cycle. `owner` returns the number of the thread that has a mutex, or 0.
     ///

@@ -3,13 +3,16 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::console::LineBuffer;
 use crate::cpu::{CpuId, ThreadName};
 use crate::sched::entity::{Affinity, ThreadId};
 use crate::sched::stack::{self, EndedThread, StackUse};
 use crate::sched::state::Phase;
+use crate::sched::sync;
 use crate::sched::tcb::Tcb;
 use crate::sched::thread_list;
 use crate::smp;
+use crate::wire::{CALLS_IN_THREAD, MAX_PANIC_THREADS, PanicThread};
 
 /// Where a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +165,44 @@ pub(crate) fn deepest() -> Option<ThreadInfo> {
         }
     });
     deepest
+}
+
+/// Calls `visit` with each of the newest threads, the newest first: at most [`MAX_PANIC_THREADS`]. Does not wait: threads of a list that
+/// another CPU has locked are left out.
+///
+/// **Context:** the CPU that reports a panic; the others have stopped.
+pub(crate) fn newest_for_panic(visit: &mut dyn FnMut(&PanicThread<&str>)) {
+    let mut last = None;
+    for _ in 0..MAX_PANIC_THREADS {
+        let mut next: Option<ThreadId> = None;
+        thread_list::try_for_each(|thread| {
+            let is_next =
+                last.is_none_or(|last| thread.id() < last) && next.is_none_or(|next| thread.id() > next);
+            next = if is_next { Some(thread.id()) } else { next };
+        });
+        let Some(id) = next else { return };
+        thread_list::try_for_each(|thread| {
+            if thread.id() == id {
+                show(thread, visit);
+            }
+        });
+        last = next;
+    }
+}
+
+/// Calls `visit` with a thread.
+fn show(thread: &Tcb, visit: &mut dyn FnMut(&PanicThread<&str>)) {
+    let waits_for = sync::waits_for(thread);
+    let gs_base = thread.gs_base();
+    let ran_on = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(gs_base));
+    visit(&PanicThread {
+        id: thread.id().0,
+        name: thread.name(),
+        state: ThreadState::of(thread.state.phase()).name(),
+        cpu: ran_on.map_or(thread.links().cpu(), smp::Cpu::id).0,
+        waits_for: waits_for.as_ref().map(LineBuffer::as_str),
+        frames: thread.backtrace().take(CALLS_IN_THREAD).collect(),
+    });
 }
 
 crate::panic_context! {

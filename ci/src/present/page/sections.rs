@@ -152,6 +152,9 @@ pub(crate) fn panic(report: &Report) -> Markup {
             p { (text(&context.name)) ":" }
             pre { @for line in &context.lines { (text(line)) "\n" } }
         }
+        @for thread in &panic.threads {
+            details { summary { (text(&thread.in_words())) } (calls(&thread.backtrace)) }
+        }
         @for (cpu, events) in panic.cpus.iter().map(|cpu| (cpu, panic.events(cpu))).filter(|(_, events)| !events.is_empty()) {
             details {
                 summary { "CPU " (cpu.cpu) ": its last events" }

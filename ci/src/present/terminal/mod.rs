@@ -33,6 +33,9 @@ const CPUS_SHOWN: usize = 16;
 /// So many call sites of the heap are shown.
 const SITES_SHOWN: usize = 10;
 
+/// The threads of a panic that are shown.
+const THREADS_SHOWN: usize = 16;
+
 /// Of a CPU that was only stopped by a panic, so many of the last events are shown.
 const EVENTS_SHOWN: usize = 4;
 
@@ -221,6 +224,13 @@ impl Console {
             self.calls(&cpu.backtrace);
             // Of several, each has its own; report.json has them.
             self.events(&panic.events(cpu), if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
+        }
+        for thread in panic.threads.iter().take(THREADS_SHOWN) {
+            self.line(&text::line(&thread.in_words()));
+        }
+        let more = panic.threads.len().saturating_sub(THREADS_SHOWN);
+        if more > 0 {
+            self.line(&format!("and {more} more threads; see the report"));
         }
         for context in &panic.contexts {
             for line in &context.lines {

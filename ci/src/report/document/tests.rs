@@ -174,7 +174,7 @@ fn panic_records_are_kept() {
     let report = assembled(VerdictKind::Panic, &Seen { panic: Some(panic), ..Seen::default() });
     let expected = json!({
         "cpu": 3, "message": "oh", "location": null, "called_from": null, "requested": false, "stage": null,
-        "backtrace": [], "cpus": [], "contexts": [],
+        "backtrace": [], "cpus": [], "contexts": [], "threads": [],
     });
     assert_eq!(report["panic"], expected);
 }

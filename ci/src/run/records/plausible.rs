@@ -128,7 +128,8 @@ fn problem(record: &Record<String>) -> Option<String> {
         | Record::PanicWait(_)
         | Record::PanicFrame(_)
         | Record::PanicEvents(_)
-        | Record::PanicContextLine(_) => None,
+        | Record::PanicContextLine(_)
+        | Record::PanicThread(_) => None,
     }
 }
 
