@@ -15,7 +15,7 @@ use crate::base::{Error, Message, Observer};
 /// No build takes longer than its limit, so a lock that one holder has for longer has lost its owner's attention.
 const LOCK_LIMIT: Duration = Duration::from_secs(31 * 60);
 
-/// How often a waiter looks whether the lock has another holder.
+/// The time between two looks of a waiter at the holder of the lock.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Takes the build lock; it ends with the file that is returned, or with this process. While one build follows another, a waiter waits
