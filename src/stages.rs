@@ -381,8 +381,6 @@ fn scheduler(audit: &Result<(), Reason>, options: &Options) {
     }
     begin(BootStage::Scheduler);
     sched::start(options.scheduler.policy).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
-    // Its interrupts would be counted as instructions of a benchmark.
-    if options.work() != Work::Bench {
-        sched::watch_threads();
-    }
+    #[cfg(feature = "checked")]
+    sched::watch_threads();
 }

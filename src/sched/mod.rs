@@ -62,7 +62,7 @@ mod spawn;
 mod stack;
 #[cfg(target_os = "none")]
 mod start;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "checked"))]
 mod starvation;
 #[cfg(target_os = "none")]
 mod switch;
@@ -83,7 +83,7 @@ pub(crate) use mechanism::{counts, policy};
 pub(crate) use stack::release_cached as release_stacks;
 #[cfg(target_os = "none")]
 pub(crate) use start::start;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "checked"))]
 pub(crate) use starvation::watch as watch_threads;
 #[cfg(target_os = "none")]
 pub(crate) use thread::{deepest as deepest_thread, list_all as list_threads};
