@@ -52,11 +52,23 @@ impl Symbols {
             .collect()
     }
 
+    /// Names the function of the instruction at `address`, into which others may have been inlined: by the table of symbols, which needs none
+    /// of the debug information.
+    pub fn function(&self, address: u64, slide: u64) -> Option<String> {
+        let name = self.loader.as_ref()?.find_symbol(self.linked(address, slide))?;
+        Some(addr2line::demangle_auto(name.into(), None).into_owned())
+    }
+
     /// Names the instruction at `address`.
     pub fn instruction(&self, address: u64, slide: u64) -> Vec<StackFrame> {
+        self.frames(address, self.linked(address, slide))
+    }
+
+    /// Returns the address at which the instruction at `address` was linked.
+    fn linked(&self, address: u64, slide: u64) -> u64 {
         let before_paging = self.loaded.iter().find(|part| part.physical.contains(&address));
         let linked = before_paging.map(|part| part.linked.wrapping_add(address - part.physical.start));
-        self.frames(address, linked.unwrap_or(address.wrapping_sub(slide)))
+        linked.unwrap_or(address.wrapping_sub(slide))
     }
 
     /// The frames of the code at `probe`, shown as `address`: the functions that were inlined there, then the one

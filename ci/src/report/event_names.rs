@@ -1,5 +1,6 @@
 //! Names for the numbers in an event: functions, vectors and stages.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use octopod::wire::{BootStage, FIRST_PROGRAM_EVENT, StagesUs, TraceEvent};
@@ -14,6 +15,8 @@ pub struct EventNames<'a> {
     slide: u64,
     vectors: HashMap<u64, String>,
     program: Vec<EventEntry>,
+    /// Those that were looked up, by their addresses: a trace has the same ones again and again.
+    functions: RefCell<HashMap<u64, String>>,
 }
 
 impl<'a> EventNames<'a> {
@@ -24,7 +27,7 @@ impl<'a> EventNames<'a> {
         vectors: impl IntoIterator<Item = (u8, String)>,
     ) -> EventNames<'a> {
         let vectors = vectors.into_iter().map(|(vector, name)| (vector.into(), name)).collect();
-        EventNames { symbols, slide, vectors, program: Vec::new() }
+        EventNames { symbols, slide, vectors, program: Vec::new(), functions: RefCell::default() }
     }
 
     /// The same, with the events that the program records.
@@ -88,9 +91,12 @@ impl<'a> EventNames<'a> {
     }
 
     fn function(&self, address: u64) -> String {
-        let frames = self.symbols.instruction(address, self.slide);
-        let name = frames.into_iter().next_back().and_then(|frame| frame.function);
-        name.unwrap_or_else(|| format!("{address:#x}"))
+        let mut known = self.functions.borrow_mut();
+        let name = known.entry(address).or_insert_with(|| {
+            let name = self.symbols.function(address, self.slide);
+            name.unwrap_or_else(|| format!("{address:#x}"))
+        });
+        name.clone()
     }
 }
 
