@@ -129,6 +129,91 @@ def connect(socket):
         time.sleep(0.05)
 
 
+# The states of a thread, in the order of `octopod::sched::state::Phase`.
+states = ("running", "runnable", "about to park", "parked", "about to block", "blocked", "ended")
+
+# The words that a switch saves (switch.S): six registers, the last one RBP, and the address where the thread continues.
+saved_words = 7
+
+
+def plain(value):
+    """A value without the cells, atomics and other structures of one field around it."""
+    while value.type.code == gdb.TYPE_CODE_STRUCT:
+        # A type parameter that is not used takes no room.
+        fields = [field for field in value.type.fields() if field.type.sizeof > 0]
+        if len(fields) != 1:
+            break
+        value = value[fields[0]]
+    return value
+
+
+def unsigned(value):
+    return int(plain(value)) & ADDRESS_BITS
+
+
+def kernel_threads():
+    """The control blocks of the threads that have not ended, by their numbers."""
+    _, lists = per_cpu_variable("THREADS")
+    bases = {gs_base() for _ in threads()} - {None}
+    blocks = {}
+    for base in bases:
+        block = plain(copy_of(lists, base)["value"])
+        while int(block) != 0:
+            blocks[unsigned(block["entity"]["id"])] = block.dereference()
+            block = plain(block["links"]["next"])
+    return sorted(blocks.items())
+
+
+def name_of(block):
+    name = block["name"]
+    data = gdb.selected_inferior().read_memory(int(name["bytes"].address), int(name["length"]))
+    return bytes(data).decode("utf-8", "replace")
+
+
+def running():
+    """gdb's thread of the CPU that runs each thread, by the address of the control block."""
+    header = gdb.lookup_type("octopod::cpu::thread::Thread").pointer()
+    found = {}
+    for thread in threads():
+        if gs_base() is not None:
+            current = gdb.Value(register("fs_base")).cast(header).dereference()
+            found[unsigned(current["scheduled"])] = thread
+    return found
+
+
+def functions_at(address):
+    """The functions of an instruction, the innermost first: those that the compiler has inlined, and the one that holds them."""
+    try:
+        block = gdb.block_for_pc(address)
+    except RuntimeError:
+        block = None
+    while block is not None and not block.is_global and not block.is_static:
+        if block.function is not None:
+            yield block.function.print_name
+        block = block.superblock
+
+
+def show_saved(block):
+    """Prints the backtrace of a thread that no CPU runs, by its frame pointers: its registers are on its stack."""
+    header = block["fs_base"].dereference()
+    bottom, top = unsigned(header["stack_bottom"]), unsigned(header["stack_top"])
+    on_stack = lambda at: at % 8 == 0 and bottom <= at <= top - 16
+    at = unsigned(block["saved_rsp"]) + 8 * (saved_words - 2)
+    number = 0
+    while number < 32 and on_stack(at):
+        frame, address = word_at(at), word_at(at + 8)
+        # The instruction before is the call.
+        line = gdb.find_pc_line(address - 1)
+        place = f" at {line.symtab.filename}:{line.line}" if line.symtab else ""
+        if address < UPPER_HALF or not line.symtab:
+            break
+        for name in list(functions_at(address - 1)) or ["?"]:
+            print(f"#{number:<2} {address:#x} in {name}{place}")
+            place = ""
+            number += 1
+        at = frame
+
+
 class Octopod(gdb.Command):
     """What gdb cannot know of octopod by itself."""
 
@@ -243,5 +328,33 @@ class Backtraces(gdb.Command):
                 gdb.execute("backtrace 32")
 
 
-for command in (Octopod, Connect, Symbols, PerCpu, Cpus, Backtraces):
+class Threads(gdb.Command):
+    """octopod threads
+
+    Lists the kernel's threads that have not ended, with their states, and prints the backtrace of each, also of those that no
+    CPU runs."""
+
+    def __init__(self):
+        super().__init__("octopod threads", gdb.COMMAND_STACK)
+
+    def invoke(self, argument, from_tty):
+        on_cpus = running()
+        for number, block in kernel_threads():
+            phase = unsigned(block["state"]) & 0xFF
+            state = states[min(phase, len(states) - 1)]
+            on_cpu = on_cpus.get(int(block.address) & ADDRESS_BITS)
+            where = f" on thread {on_cpu.num}" if on_cpu is not None else ""
+            print(f'kernel thread {number} "{name_of(block)}": {state}{where}')
+            if on_cpu is None:
+                show_saved(block)
+                continue
+            selected = gdb.selected_thread()
+            try:
+                on_cpu.switch()
+                gdb.execute("backtrace 32")
+            finally:
+                selected.switch()
+
+
+for command in (Octopod, Connect, Symbols, PerCpu, Cpus, Backtraces, Threads):
     command()

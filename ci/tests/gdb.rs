@@ -72,7 +72,11 @@ fn value_of<'a>(text: &'a str, thread: &str, name: &str) -> &'a str {
 #[test]
 fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(run) = waiting(&["--smp", "3"], folder.path()) else { return };
+    let Some(run) =
+        waiting(&["--smp", "3", "--append", "work=selftest selftest.parts=threads"], folder.path())
+    else {
+        return;
+    };
     // Readers type what is written there.
     let page = include_str!("../../docs/tracing.md");
     let (_, rest) = page.split_once("`octopod per-cpu ").unwrap();
@@ -90,6 +94,12 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
             &documented,
             "printf \"its GS base is %lu\\n\", $gs_base",
             "octopod backtraces",
+            "delete",
+            // A thread that is parked is about to be woken.
+            "break octopod::sched::mechanism::placing::wake_parked",
+            "continue",
+            "printf \"a thread is woken\\n\"",
+            "octopod threads",
             "delete",
             "octopod symbols",
             "detach",
@@ -118,6 +128,15 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     assert_ne!(of_ap, value_of(&said, "1", "octopod::cpu::per_cpu::GS_BASE"), "{said}");
     assert!(said.contains("octopod::smp::ap::entry ("), "no backtrace of an AP:\n{said}");
     assert!(said.contains("octopod::stages::rust_entry ("), "no backtrace of the BSP:\n{said}");
+
+    // Each of the kernel's threads: the one that wakes, and the one that waits in `park`.
+    let (_, listed) = said.split_once("a thread is woken\n").unwrap_or_else(|| panic!("{said}"));
+    let threads: Vec<_> = listed.split("kernel thread ").skip(1).collect();
+    assert!(threads[0].starts_with("0 \"main\": "), "{listed}");
+    let waker = threads.iter().find(|thread| thread.contains("placing::wake_parked ("));
+    assert!(waker.is_some_and(|thread| thread.contains(": running on thread ")), "{listed}");
+    let parked = threads.iter().find(|thread| thread.contains(": parked\n"));
+    assert!(parked.is_some_and(|thread| thread.contains("octopod::sched::thread::park")), "{listed}");
 
     // Once from what rt0 hands on, once from the table of gates.
     let slides: Vec<_> = said.lines().filter(|line| line.starts_with("octopod: symbols are 0x")).collect();
