@@ -21,6 +21,9 @@ pub struct StackFrame {
     pub location: Option<String>,
     /// True if the compiler put this function's body into its caller's.
     pub inlined: bool,
+    /// True if the source is that of a package from a registry, or of the standard library; not in reports.
+    #[serde(skip)]
+    pub is_library: bool,
 }
 
 /// The symbols of one kernel. Without symbols only addresses are shown.
@@ -82,39 +85,64 @@ impl Symbols {
             while let Ok(Some(frame)) = frames.next() {
                 let function =
                     frame.function.and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
-                let location = frame
-                    .location
-                    .and_then(|at| Some(format!("{}:{}", self.shorten(at.file?), at.line.unwrap_or(0))));
-                found.push(StackFrame { address: shown.clone(), function, location, inlined: true });
+                let place =
+                    frame.location.and_then(|at| Some((self.shorten(at.file?), at.line.unwrap_or(0))));
+                let is_library = place.as_ref().is_some_and(|(source, _)| source.is_library);
+                let location = place.map(|(source, line)| format!("{}:{line}", source.path));
+                found.push(StackFrame {
+                    address: shown.clone(),
+                    function,
+                    location,
+                    inlined: true,
+                    is_library,
+                });
             }
             if found.iter().all(|frame| frame.function.is_none()) {
                 let function = loader
                     .find_symbol(probe)
                     .map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
-                let location = found.pop().and_then(|frame| frame.location);
-                found = vec![StackFrame { address: shown.clone(), function, location, inlined: true }];
+                let (location, is_library) =
+                    found.pop().map_or((None, false), |frame| (frame.location, frame.is_library));
+                let address = shown.clone();
+                found = vec![StackFrame { address, function, location, inlined: true, is_library }];
             }
         }
         match found.last_mut() {
             Some(outermost) => outermost.inlined = false,
-            None => found.push(StackFrame { address: shown, function: None, location: None, inlined: false }),
+            None => found.push(StackFrame {
+                address: shown,
+                function: None,
+                location: None,
+                inlined: false,
+                is_library: false,
+            }),
         }
         found
     }
 
     /// A source path without what is this machine's own in it.
-    fn shorten(&self, file: &str) -> String {
+    fn shorten(&self, file: &str) -> SourcePath {
+        let of_program = |path: String| SourcePath { path, is_library: false };
         if let Ok(own) = Path::new(file).strip_prefix(&self.root) {
-            return own.display().to_string();
+            return of_program(own.display().to_string());
         }
         // A registry's folder is named after its host; the standard library's after its commit.
         for (before, skipped) in [("/registry/src/", 1), ("/rustc/", 1), ("/lib/rustlib/src/rust/", 0)] {
             if let Some((_, rest)) = file.split_once(before) {
-                return rest.splitn(skipped + 1, '/').last().unwrap_or(rest).to_owned();
+                let path = rest.splitn(skipped + 1, '/').last().unwrap_or(rest).to_owned();
+                return SourcePath { path, is_library: true };
             }
         }
-        file.to_owned()
+        of_program(file.to_owned())
     }
+}
+
+/// The path of a source, as it is shown.
+#[derive(Debug, PartialEq, Eq)]
+struct SourcePath {
+    path: String,
+    /// True if it is that of a package from a registry, or of the standard library.
+    is_library: bool,
 }
 
 fn loaded(elf: &[u8]) -> Option<Vec<Loaded>> {
@@ -153,14 +181,20 @@ mod tests {
     #[test]
     fn source_paths_lose_what_is_this_machines() {
         let symbols = Symbols { loader: None, loaded: Vec::new(), root: "/home/me/octopod".into() };
-        for (long, short) in [
-            ("/home/me/octopod/src/main.rs", "src/main.rs"),
-            ("/home/me/.cargo/registry/src/index-0123/spin-0.10.0/src/once.rs", "spin-0.10.0/src/once.rs"),
-            ("/rustc/0123abcd/library/core/src/panicking.rs", "library/core/src/panicking.rs"),
-            ("/x/lib/rustlib/src/rust/library/core/src/fmt.rs", "library/core/src/fmt.rs"),
-            ("src/lib.rs", "src/lib.rs"),
+        for (long, short, is_library) in [
+            ("/home/me/octopod/src/main.rs", "src/main.rs", false),
+            // A member of a workspace, whose folder looks like a package of a registry.
+            ("/home/me/octopod/queue-2/src/lib.rs", "queue-2/src/lib.rs", false),
+            (
+                "/home/me/.cargo/registry/src/index-0123/spin-0.10.0/src/once.rs",
+                "spin-0.10.0/src/once.rs",
+                true,
+            ),
+            ("/rustc/0123abcd/library/core/src/panicking.rs", "library/core/src/panicking.rs", true),
+            ("/x/lib/rustlib/src/rust/library/core/src/fmt.rs", "library/core/src/fmt.rs", true),
+            ("src/lib.rs", "src/lib.rs", false),
         ] {
-            assert_eq!(symbols.shorten(long), short);
+            assert_eq!(symbols.shorten(long), SourcePath { path: short.to_owned(), is_library });
         }
     }
 

@@ -89,6 +89,7 @@ mod tests {
             function: Some(name.to_string()),
             location: None,
             inlined: false,
+            is_library: false,
         };
         names.chars().map(frame).collect()
     }

@@ -43,7 +43,8 @@ pub fn in_words(frame: &StackFrame) -> String {
 fn is_programs(frame: &StackFrame) -> bool {
     let krate = frame.function.as_deref().and_then(crate_of);
     krate.is_some_and(|krate| !NOT_THE_PROGRAMS.contains(&krate))
-        && frame.location.as_deref().is_some_and(|location| !is_from_a_registry(location))
+        && frame.location.is_some()
+        && !frame.is_library
 }
 
 /// Returns whether the frame's source is the file of a location, which may be a longer or a shorter path to it.
@@ -54,13 +55,6 @@ fn is_in_file_of(frame: &StackFrame, location: &str) -> bool {
 
 fn file_of(location: &str) -> &Path {
     Path::new(location.rsplit_once(':').map_or(location, |(file, _)| file))
-}
-
-/// Returns whether a shortened path begins with a package's name and version, as those below a registry's folder do.
-fn is_from_a_registry(location: &str) -> bool {
-    let package = location.split('/').next().unwrap_or_default();
-    package.rsplit_once('-').is_some_and(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()))
-        || location.starts_with("library/")
 }
 
 /// Returns the crate of a function by its demangled name; of a method, the crate of its type or else of its trait. `None` for a
@@ -86,7 +80,12 @@ mod tests {
             function: Some(function.to_owned()),
             location: Some(location.to_owned()),
             inlined: false,
+            is_library: false,
         }
+    }
+
+    fn library(function: &str, location: &str) -> StackFrame {
+        StackFrame { is_library: true, ..frame(function, location) }
     }
 
     const OCTOPOD: &str = "/home/me/octopod/src/sync/waiting.rs:149";
@@ -95,10 +94,10 @@ mod tests {
     fn recorded() -> Vec<StackFrame> {
         vec![
             frame("__rustc::rust_begin_unwind", "/home/me/octopod/src/panic/mod.rs:115"),
-            frame("core::panicking::panic_fmt", "library/core/src/panicking.rs:80"),
+            library("core::panicking::panic_fmt", "library/core/src/panicking.rs:80"),
             frame("octopod::sync::waiting::acquire", OCTOPOD),
             frame("<octopod::sync::SpinLockIrq<T>>::lock", "/home/me/octopod/src/sync/spin_lock.rs:172"),
-            frame("spin::once::Once<T>::call_once", "spin-0.10.0/src/once.rs:12"),
+            library("spin::once::Once<T>::call_once", "spin-0.10.0/src/once.rs:12"),
             frame("<visitor::Queue as octopod::work::Item>::next", "src/queue.rs:31"),
             frame("visitor::main", "src/main.rs:9"),
             frame("octopod_program", "src/main.rs:6"),
@@ -111,6 +110,17 @@ mod tests {
         let expected = "<visitor::Queue as octopod::work::Item>::next (src/queue.rs:31)";
         assert_eq!(called_from(Some(OCTOPOD), &recorded()).as_deref(), Some(expected));
         assert_eq!(called_from(None, &recorded()).as_deref(), Some(expected));
+    }
+
+    /// The folder of a workspace's member may be called like a package of a registry.
+    #[test]
+    fn a_member_with_a_number_in_its_folders_name_is_the_programs() {
+        let calls = [
+            frame("octopod::sync::waiting::acquire", OCTOPOD),
+            frame("queue::push", "queue-2/src/lib.rs:8"),
+            frame("visitor::main", "src/main.rs:9"),
+        ];
+        assert_eq!(called_from(Some(OCTOPOD), &calls).as_deref(), Some("queue::push (queue-2/src/lib.rs:8)"));
     }
 
     #[test]
@@ -134,7 +144,7 @@ mod tests {
     fn the_user_of_the_heap_is_the_program_or_else_octopod() {
         let heap = "<octopod::heap::kernel::KernelHeap as core::alloc::global::GlobalAlloc>::alloc";
         let mut calls =
-            vec![frame(heap, "src/heap/kernel.rs:1"), frame("alloc::alloc::alloc", "library/a.rs:2")];
+            vec![frame(heap, "src/heap/kernel.rs:1"), library("alloc::alloc::alloc", "library/a.rs:2")];
         calls.push(frame("octopod::selftest::heap::run", "src/selftest/heap.rs:3"));
         let own = "octopod::selftest::heap::run (src/selftest/heap.rs:3)";
         assert_eq!(user_of(&calls, &["octopod::heap::"]).as_deref(), Some(own));

@@ -178,8 +178,13 @@ pub fn hostile() -> Report {
     if let Some(boot) = &mut seen.boot {
         (boot.protocol, boot.kaslr, boot.apic_mode, boot.clock_source) = (word(), word(), word(), word());
     }
-    let frame =
-        || StackFrame { address: word(), function: Some(word()), location: Some(word()), inlined: true };
+    let frame = || StackFrame {
+        address: word(),
+        function: Some(word()),
+        location: Some(word()),
+        inlined: true,
+        is_library: false,
+    };
     let mut report = report(&seen);
     (report.verdict, report.reason, report.command_line) = (VerdictKind::Panic, Some(word()), word());
     report.warnings[0].backtrace = vec![frame()];

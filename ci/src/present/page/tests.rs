@@ -86,6 +86,7 @@ fn many_warnings_do_not_hide_the_rest() {
         function: Some("octopod::smp::wait".to_owned()),
         location: Some("src/smp/mod.rs:7".to_owned()),
         inlined: true,
+        is_library: false,
     };
     let warning = crate::report::warning::WarningReport {
         cpu: 3,

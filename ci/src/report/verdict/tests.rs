@@ -279,6 +279,7 @@ fn a_panic_is_named_with_its_place_on_the_first_line() {
         function: function.map(str::to_owned),
         location: location.map(str::to_owned),
         inlined: false,
+        is_library: false,
     };
     let backtrace = [
         frame("0x0", None, None),
