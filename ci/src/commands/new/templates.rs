@@ -1,4 +1,4 @@
-//! The files of the templates.
+//! The files of the templates. Each folder is complete, so that cargo-generate takes it as well.
 
 use crate::commands::new::Template;
 
@@ -24,16 +24,16 @@ const KERNEL: &[TemplateFile] = template!("kernel":
     "README.md.liquid" as "README.md",
 );
 
-const ALLOCATOR: &[TemplateFile] = &[
-    KERNEL[1],
-    KERNEL[2],
-    KERNEL[4],
-    KERNEL[5],
-    ("Cargo.toml", include_str!("../../../templates/allocator/Cargo.toml.liquid")),
-    ("src/main.rs", include_str!("../../../templates/allocator/src/main.rs.liquid")),
-    ("src/allocator.rs", include_str!("../../../templates/allocator/src/allocator.rs")),
-    ("README.md", include_str!("../../../templates/allocator/README.md.liquid")),
-];
+const ALLOCATOR: &[TemplateFile] = template!("allocator":
+    ".cargo/config.toml",
+    "rust-toolchain.toml",
+    ".github/workflows/test.yml.liquid" as ".github/workflows/test.yml",
+    ".gitignore",
+    "Cargo.toml.liquid" as "Cargo.toml",
+    "src/main.rs.liquid" as "src/main.rs",
+    "src/allocator.rs",
+    "README.md.liquid" as "README.md",
+);
 
 impl Template {
     pub(super) fn files(self) -> &'static [TemplateFile] {

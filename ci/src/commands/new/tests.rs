@@ -154,10 +154,92 @@ fn crates_io_is_no_source() {
         assert_eq!((error.verdict().status(), folder.exists()), (2, false), "{error}");
     }
     // Neither does cargo-generate have a default.
-    let placeholders: toml::Table =
-        include_str!("../../../templates/kernel/cargo-generate.toml").parse().unwrap();
-    for (name, placeholder) in placeholders["placeholders"].as_table().unwrap() {
-        assert!(placeholder.get("default").is_none() && placeholder.get("regex").is_some(), "{name}");
+    for (_, folder) in FOLDERS {
+        let placeholders: toml::Table =
+            read(&template_folder(folder), "cargo-generate.toml").parse().unwrap();
+        for (name, placeholder) in placeholders["placeholders"].as_table().unwrap() {
+            assert!(placeholder.get("default").is_none() && placeholder.get("regex").is_some(), "{name}");
+        }
+    }
+}
+
+/// The templates, each with its folder.
+const FOLDERS: [(Template, &str); 2] = [(Template::Kernel, "kernel"), (Template::Allocator, "allocator")];
+
+/// The folder of a template in the checkout.
+fn template_folder(name: &str) -> PathBuf {
+    Workspace::find().unwrap().root.join("ci/templates").join(name)
+}
+
+/// The files below a folder, by their paths from it.
+fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => drop(files.insert(path.strip_prefix(folder).unwrap().to_owned())),
+            }
+        }
+    }
+    files
+}
+
+/// As cargo-generate expands it: `{{ NAME }}` by the value of NAME, which has to be declared.
+fn expanded(text: &str, values: &[(&str, &str)]) -> String {
+    let mut parts = text.split("{{");
+    let mut result = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("}}").unwrap();
+        let value = values.iter().find(|(known, _)| *known == name.trim());
+        result += value.unwrap_or_else(|| panic!("the template declares no {name}")).1;
+        result += rest;
+    }
+    result
+}
+
+#[test]
+fn cargo_generate_makes_the_same_projects() {
+    let parent = tempfile::tempdir().unwrap();
+    let source = Source::of(None, Some(URL), None).unwrap();
+    let values = [("octopod", &source.dependency), ("install", &source.install), ("launcher", &source.step)];
+    for (template, name) in FOLDERS {
+        let folder = template_folder(name);
+        let declared: toml::Table = read(&folder, "cargo-generate.toml").parse().unwrap();
+        let declared: BTreeSet<_> = declared["placeholders"].as_table().unwrap().keys().collect();
+        assert_eq!(
+            declared,
+            values.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>().iter().collect()
+        );
+        let mut values: Vec<(&str, &str)> =
+            values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        values.push(("project-name", name));
+        let made = parent.path().join(name);
+        NewArgs { template, ..on_git(made.clone(), URL) }.write().unwrap();
+        let mut left = files_below(&made);
+        for path in files_below(&folder) {
+            // Its own file, which is in no project.
+            if path == Path::new("cargo-generate.toml") {
+                continue;
+            }
+            let text = path.to_str().unwrap();
+            let path = text.strip_suffix(".liquid").unwrap_or(text);
+            assert_eq!(expanded(&read(&folder, text), &values), read(&made, path), "{name}: {path}");
+            left.remove(Path::new(path));
+        }
+        assert!(left.is_empty(), "{name} lacks {left:?}");
+    }
+}
+
+#[test]
+fn the_templates_share_what_is_the_same_in_every_project() {
+    let [kernel, allocator] = FOLDERS.map(|(_, name)| template_folder(name));
+    let own = ["Cargo.toml.liquid", "README.md.liquid", "src/main.rs.liquid"].map(PathBuf::from);
+    for path in files_below(&kernel).into_iter().filter(|path| !own.contains(path)) {
+        let text = |folder: &Path| read(folder, path.to_str().unwrap());
+        assert_eq!(text(&kernel), text(&allocator), "{}", path.display());
     }
 }
 
