@@ -12,6 +12,7 @@ pub(crate) mod folder;
 pub(crate) mod git;
 mod heaps;
 mod lines;
+mod registered;
 mod shards;
 
 use folder::{Project, Said, launcher};
@@ -21,6 +22,10 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     let project = Project::new("visitor", &[]);
     project.cargo(&["run"]).expect(0, &["8 CPUs are online", "hello from CPU 7", "PASS  8 CPUs"]);
     project.cargo(&["run", "--", "--smp", "2"]).expect(0, &["hello from CPU 1", "PASS  2 CPUs"]);
+    // An example of the project is a kernel as well.
+    project.write("examples/two.rs", &fs::read_to_string(project.folder.join("src/main.rs")).unwrap());
+    project.cargo(&["run", "--example", "two", "--", "--smp", "2"]).expect(0, &["PASS  2 CPUs"]);
+    fs::remove_dir_all(project.folder.join("examples")).unwrap();
     // Settings of builds do not concern the file that cargo has built.
     let builds = "debug = true\ncompressed = true\ninject = \"lose_item\"\nsmp = 8";
     project.replace("Cargo.toml", "smp = 8", builds);
@@ -218,7 +223,8 @@ fn what_a_new_project_does_not_have_is_named_with_what_to_do() {
         .octopod(&["matrix"])
         .expect(2, &[&manifest, "is not there; write rows into it", "[[row]]", "--rows FILE"]);
     project.octopod(&["soak", "boots"]).expect(2, &["this command works on a checkout of octopod"]);
-    project.octopod(&["run", "--example", "hello"]).expect(2, &["no example `hello`", "; there is none"]);
+    let example = project.octopod(&["run", "--example", "hello"]);
+    example.expect(2, &["cargo runs those of a project: cargo run --example hello"]);
     // Of the settings, nothing is shown that was not typed.
     let test = project.octopod(&["test"]);
     test.expect(2, &["tip: `cargo test` builds the file"]);

@@ -7,6 +7,9 @@
 //! To add a benchmark, write a function that repeats the operation inside `Meter::count`, and add a line to `benchmarks!` and its
 //! limit to `config/bench.toml`.
 
+#[cfg(not(target_os = "none"))]
+extern crate std;
+
 use crate::boot::command_line::Named;
 use crate::named_values;
 use crate::registry::Header;
@@ -73,6 +76,20 @@ impl Eq for BenchName {}
 #[doc(hidden)]
 pub static BENCH_NAMES: [BenchName];
 
+/// The benchmarks of a kernel's file, whose names the launcher has read.
+#[cfg(not(target_os = "none"))]
+static LEARNED: std::sync::OnceLock<std::vec::Vec<BenchName>> = std::sync::OnceLock::new();
+
+/// Makes the benchmarks of a kernel's file known by name, so that command lines can name them. Only the first call has an effect.
+#[cfg(not(target_os = "none"))]
+#[doc(hidden)]
+pub fn learn(names: impl IntoIterator<Item = std::string::String>) {
+    let name = |name: std::string::String| {
+        BenchName(std::boxed::Box::leak(std::boxed::Box::new(Header::new(name.leak(), "", "", 0))))
+    };
+    LEARNED.get_or_init(|| names.into_iter().map(name).collect());
+}
+
 impl BenchName {
     /// The name of a benchmark that a program registers, for the expansion of `bench!`.
     #[doc(hidden)]
@@ -94,6 +111,11 @@ impl Named for BenchName {
     #[cfg(target_os = "none")]
     fn registered() -> &'static [BenchName] {
         &BENCH_NAMES
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn registered() -> &'static [BenchName] {
+        LEARNED.get().map_or(&[], |learned| learned)
     }
 
     fn name(&self) -> &'static str {

@@ -32,7 +32,7 @@ pub use names::{Named, Names, Switch};
 pub use parameter::{MAX_SETS, Parameter, ParameterList, SetParameter};
 pub use registered::Setting;
 #[doc(hidden)]
-pub use registered::{PARAMETERS, registered};
+pub use registered::{PARAMETER_NAMES, PARAMETERS, registered};
 #[doc(hidden)]
 pub use set::{ParameterSet, Unknown, parse};
 pub use value::{Bounded, FromText, ParameterValue, Ranges, parse_u64};

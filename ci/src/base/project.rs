@@ -31,6 +31,8 @@ pub struct Project {
     pub program: Option<String>,
     /// The names of all its programs.
     pub programs: Vec<String>,
+    /// True if it has files of benchmarks, which are kernels of their own.
+    pub has_benches: bool,
     /// The cargo profile that its kernel is built with: the setting `profile`, or `release`.
     pub profile: String,
     /// Options that its commands have by default: the other settings, each by the option's long name.
@@ -126,6 +128,7 @@ impl Project {
             folder: manifest.parent().unwrap_or(Path::new(".")).to_owned(),
             program: text("bin")?.or(package.default_run.clone()).or(only),
             programs,
+            has_benches: package.targets.iter().any(cargo_metadata::Target::is_bench),
             profile: text("profile")?.unwrap_or_else(|| "release".to_owned()),
             options: settings.into_iter().filter(|(key, _)| !OWN_SETTINGS.contains(&key.as_str())).collect(),
         })

@@ -12,6 +12,7 @@ use crate::base::interrupt;
 use crate::commands::alloc_trace::AllocTraceArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::list::ListArgs;
 use crate::commands::matrix::MatrixArgs;
 use crate::commands::new::NewArgs;
 use crate::commands::report::ReportArgs;
@@ -55,6 +56,8 @@ pub enum Command {
     Soak(SoakArgs),
     /// Make a project with a kernel of your own.
     New(NewArgs),
+    /// List what the program registers: allocators, heaps, workloads, benchmarks, tests, faults, parameters and others. Boots nothing.
+    List(ListArgs),
     /// Draw the pages of a run again, or compare two runs: folders of runs, or their report.json.
     Report(ReportArgs),
     /// Write a trace of allocations for `stress --replay`, with the orders of a Linux.
@@ -90,6 +93,9 @@ fn without_cargo(mut words: Vec<OsString>) -> Vec<OsString> {
     words
 }
 
+/// The argument by which `cargo bench` asks for benchmarks.
+const BENCH: &str = "--bench";
+
 /// The words of a runner whose file is no program but tests or benches, in which cargo's own arguments follow the file: `cargo
 /// test` and `cargo bench` build these into a folder `deps`.
 fn as_tests(mut words: Vec<OsString>) -> Vec<OsString> {
@@ -100,9 +106,10 @@ fn as_tests(mut words: Vec<OsString>) -> Vec<OsString> {
     if words.get(1).is_none_or(|word| word != "run") || !words.get(2).is_some_and(is_in_deps) {
         return words;
     }
-    if words[3..].iter().any(|word| word == "--bench") {
-        // Of `cargo bench`, the file alone: its limits select what is compared.
-        return vec![words[0].clone(), "bench".into(), "--kernel".into(), words[2].clone()];
+    if words[3..].iter().any(|word| word == BENCH) {
+        words[1] = "bench".into();
+        words.retain(|word| word != BENCH);
+        return words;
     }
     words[1] = "test".into();
     words.insert(3, "--".into());
@@ -172,6 +179,7 @@ impl Cli {
             Command::Report(args) => runs(&|| args.execute()),
             // A signal must not leave a part of a project.
             Command::New(args) => runs(&|| args.execute()),
+            Command::List(args) => runs(&|| args.execute()),
             // A signal ends these at once.
             Command::AllocTrace(args) => args.execute(),
             Command::Doctor(args) => args.execute(),

@@ -68,7 +68,7 @@ enum Place {
 use Place::{Any, Checkout};
 
 /// The examples: the arguments, the purpose, and the workspaces.
-const EXAMPLES: [(&str, &str, Place); 21] = [
+const EXAMPLES: [(&str, &str, Place); 22] = [
     ("", "stress on eight CPUs", Any),
     ("boot --smp 64 --machine pc", "64 CPUs on an older PC", Any),
     ("boot --smp 6,sockets=2,cores=3", "sparse APIC IDs", Any),
@@ -79,6 +79,7 @@ const EXAMPLES: [(&str, &str, Place); 21] = [
     ("boot -- -d int -D int.log", "QEMU's own options after --", Any),
     ("boot --trace", "a timeline of each CPU, for Perfetto", Any),
     ("bench", "the cost of operations, in instructions", Any),
+    ("list", "what the program registers: allocators, parameters and others", Any),
     ("report OLD NEW", "compare two runs: folders, or their report.json", Any),
     ("run --example hello", "a custom kernel, from examples/", Checkout),
     ("run --kernel my-kernel.elf", "a custom kernel, from an ELF file", Any),

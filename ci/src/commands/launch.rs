@@ -98,8 +98,12 @@ pub struct Launch {
     pub kernel: KernelConfig,
     /// Its command line.
     pub command_line: CommandLine,
+    /// True if the workloads of a program's own run as well as those that the command line names.
+    pub adds_workloads: bool,
     /// The numbers of CPUs that a stress is to run on; none for the kernel's choice.
     pub cpus: Vec<u32>,
+    /// Of a file of benchmarks, what their names contain, or all without a filter; `None` for a kernel with all its benchmarks.
+    pub bench_filters: Option<Vec<String>>,
     /// Files for the kernel.
     pub modules: Vec<ModuleFile>,
     /// A trace of allocations to replay.
@@ -124,7 +128,9 @@ impl Default for Launch {
             machine,
             kernel: KernelConfig::default(),
             command_line: CommandLine::for_work("boot"),
+            adds_workloads: false,
             cpus: Vec::new(),
+            bench_filters: None,
             modules: Vec::new(),
             replay: None,
             run: RunConfig { limit, is_of_each_step: true, console: None },

@@ -8,6 +8,7 @@ use crate::base::{Error, Message, Observer, WorkspaceKind, interrupt};
 use crate::commands::launch::{Launch, LaunchKind};
 use crate::commands::launch_outcome::{Finish, outcome};
 use crate::commands::launch_report::{Begun, run_folder, with_report};
+use crate::commands::stress;
 use crate::kernel::{Kernel, KernelSource, build, image, registry};
 use crate::machine::accelerator::Host;
 use crate::machine::emulator::{Emulator, MAX_SOCKET_BYTES, QMP};
@@ -57,15 +58,13 @@ fn boot(
     let kernel = build::provide(&launch.kernel, workspace, observer)?;
     if kernel.is_users {
         let elf = input::read(&kernel.symbols, build::MOST_BYTES)?;
-        if launch.kernel.is_from_cargo && !image::has_entry(&elf) {
-            return Err(Error::NotAKernel {
-                path: kernel.symbols.clone(),
-                reason: image::NO_ENTRY.to_owned(),
-            });
+        if let Some(reason) = image::defect(&elf) {
+            return Err(Error::NotAKernel { path: kernel.symbols.clone(), reason: reason.to_owned() });
         }
         registry::learn(&elf).map_err(|error| error.of_file(&kernel.symbols))?;
         launch.command_line.check()?;
     }
+    let launch = &*stress::with_workloads_of_program(launch);
     limits::check_image(kernel.image_end, launch.machine.mem.bytes())?;
     if interrupt::requested() {
         return Err(Error::Interrupted);

@@ -17,6 +17,7 @@ pub mod launch_args;
 pub mod launch_boot;
 pub mod launch_outcome;
 pub mod launch_report;
+pub mod list;
 pub mod matrix;
 pub mod new;
 pub mod report;

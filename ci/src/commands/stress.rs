@@ -1,6 +1,7 @@
 //! `stress`: all CPUs allocate and free frames, or objects of heaps, concurrently. The kernel proves that nothing was lost or allocated
 //! twice. With `--host`, threads of the host take the role of CPUs.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,16 +32,17 @@ pub struct StressArgs {
     #[arg(long, value_name = "S", help_heading = "Stress")]
     pub seconds: Option<Seconds>,
 
-    /// The workloads to run, separated by commas [default: all].
+    /// The workloads to run, separated by commas; `list` names those of a program [default: all].
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub workloads: Vec<Word>,
 
-    /// The allocators to test, separated by commas: octopod, magazine, locked [default: octopod].
+    /// The allocators to test, separated by commas: octopod, magazine, locked, and those of a program, which `list` names
+    /// [default: octopod].
     #[arg(long = "allocator", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub allocators: Vec<Word>,
 
-    /// The heaps to test, separated by commas: octopod, talc, linked_list, buddy, wf_alloc; runs all workloads of heaps unless
-    /// --workloads names some [default: octopod].
+    /// The heaps to test, separated by commas: octopod, talc, linked_list, buddy, wf_alloc, and those of a program; runs all workloads
+    /// of heaps unless --workloads names some [default: octopod].
     #[arg(long = "heap", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub heaps: Vec<Word>,
 
@@ -90,7 +92,13 @@ impl StressArgs {
         let seconds = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
         let work = seconds + GRACE_OF_A_PART * self.compared_parts();
         let launch = self.common.configure_work(kind, &self.emulator, self.parameters(), work);
-        Launch { cpus: self.cpus.clone(), replay: self.replay.clone(), ..launch }
+        let adds_workloads = self.chooses_workloads();
+        Launch { adds_workloads, cpus: self.cpus.clone(), replay: self.replay.clone(), ..launch }
+    }
+
+    /// Returns whether heaps are named and no workloads: then those of heaps run. The kernel's default is another list.
+    fn chooses_workloads(&self) -> bool {
+        self.workloads.is_empty() && !self.heaps.is_empty()
     }
 
     /// The parameters that these options stand for.
@@ -101,7 +109,7 @@ impl StressArgs {
         let mut parameters = Vec::new();
         parameters.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
         let mut names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
-        if names.is_empty() && !self.heaps.is_empty() {
+        if self.chooses_workloads() {
             names.extend(self.workloads_of_heaps().map(|workload| workload.name.to_owned()));
         }
         let replay = REPLAY.name;
@@ -145,8 +153,27 @@ impl StressArgs {
     }
 }
 
-/// The program of a project, if the command line names an allocator, a heap or a workload of its own. It is built in any case: only its
-/// file shows whether one of them has a name of octopod's, which would be tested in its place.
+/// The command line with the workloads that the program registers, where the options ask for all workloads of heaps: its file, which
+/// [`registry::learn`](crate::kernel::registry::learn) has read, names them.
+pub(crate) fn with_workloads_of_program(launch: &Launch) -> Cow<'_, Launch> {
+    const LIST: &str = "stress.workloads=";
+    let has_allocators = launch.command_line.own.iter().any(|word| word.starts_with("stress.allocators="));
+    let registered = <&Workload>::registered().iter();
+    let names: String = registered
+        .filter(|workload| workload.is_of_heaps() || has_allocators)
+        .map(|workload| format!(",{}", workload.name))
+        .collect();
+    if !launch.adds_workloads || names.is_empty() {
+        return Cow::Borrowed(launch);
+    }
+    let mut launch = launch.clone();
+    let lists = launch.command_line.own.iter_mut().filter(|word| word.starts_with(LIST));
+    lists.for_each(|list| list.push_str(&names));
+    Cow::Owned(launch)
+}
+
+/// The program of a project, if the command line names an allocator, a heap or a workload of its own, or is to have its workloads. It is
+/// built in any case: only its file shows whether one of them has a name of octopod's, which would be tested in its place.
 fn program(
     launch: &Launch,
     project: &Project,
@@ -157,7 +184,10 @@ fn program(
         return build::for_host(project, workspace, observer).map(Some);
     }
     match build::for_host(project, workspace, &mut WithoutOutput(observer)) {
-        Ok(_) => Ok(None),
+        Ok(program) => {
+            let has_more = matches!(with_workloads_of_program(launch), Cow::Owned(_));
+            Ok(Some(program).filter(|_| has_more))
+        }
         // It has no program for the host, and what is named is octopod's.
         Err(Error::HostBuild { .. }) => {
             let text = "the program does not build for this host: only names of octopod's own are known";
@@ -186,6 +216,7 @@ pub fn launch_on_host(launch: &Launch, observer: &mut dyn Observer) -> Outcome {
             Some(project) => program(launch, project, &begun.workspace, observer)?,
             None => None,
         };
+        let launch = &*with_workloads_of_program(launch);
         let folder = run_folder(launch, &begun.workspace, &begun.files, observer)?;
         begun.folder = Some(folder.clone());
         let replay = match (&launch.replay, &program) {

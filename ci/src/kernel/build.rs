@@ -1,6 +1,7 @@
 //! Builds the kernel for its target, one launcher at a time, and keeps the file of each variant; or takes the file that the
 //! user names.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,12 @@ pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> 
     match &config.source {
         KernelSource::Built(_) => return Ok(()),
         KernelSource::File(path) => return input::open(path, MOST_BYTES).map(drop),
+        KernelSource::Example(name) if workspace.project().is_some() => {
+            let name = shlex::try_quote(name).unwrap_or(Cow::Borrowed("NAME"));
+            return Err(Error::Usage(format!(
+                "--example names an example of octopod's checkout; cargo runs those of a project: cargo run --example {name}"
+            )));
+        }
         KernelSource::Example(name) => drop(example::source(&workspace.root, name)?),
         KernelSource::Workspace => match &workspace.kind {
             WorkspaceKind::Checkout => {}
@@ -31,9 +38,8 @@ pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> 
             WorkspaceKind::Folder => return Err(Error::NoWorkspace { folder: workspace.root.clone() }),
         },
     }
-    if workspace.project().is_some() && (config.compressed || config.example().is_some()) {
-        let option = if config.compressed { "--compressed" } else { "--example" };
-        return Err(Error::Usage(format!("{option} needs a checkout of octopod")));
+    if workspace.project().is_some() && config.compressed {
+        return Err(Error::Usage("--compressed needs a checkout of octopod".to_owned()));
     }
     for (path, is_written) in [(&workspace.root, false), (&workspace.target, true)] {
         if let Some(reason) = unusable(path, is_written) {

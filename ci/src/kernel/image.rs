@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use object::elf::PT_LOAD;
+use object::elf::{NoteType, PT_LOAD};
 use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Endianness, Object, ObjectSegment};
+use object::{Endianness, Object, ObjectSection, ObjectSegment, ObjectSymbol};
 
 use crate::base::files::Scratch;
 
@@ -49,25 +49,67 @@ pub struct Image {
 }
 
 /// The reason why no loader can enter a file, and what a program of octopod lacks then.
-pub const NO_ENTRY: &str = "it has neither a PVH note nor a Multiboot header. A program of octopod names its function by \
+const NO_ENTRY: &str = "it has neither a PVH note nor a Multiboot header. A program of octopod names its function by \
                         `octopod::program!`, is built for x86_64-unknown-none, and is linked by no other script than \
                         octopod's own (no -T among its flags)";
+
+/// The reason why a program of octopod that another linker script has laid out cannot run.
+const FOREIGN_SCRIPT: &str = "another linker script than octopod's has laid it out. octopod's comes with the crate: leave out -T and \
+                              `cargo::rustc-link-arg`, and write into .cargo/config.toml: [target.x86_64-unknown-none] rustflags = \
+                              [\"-Cforce-frame-pointers=yes\"]";
 
 /// The names of sections with a PVH note, in octopod's kernels and in those of others.
 const PVH_NOTES: [&str; 2] = [".note.pvh", ".note.Xen"];
 
+/// The type of a PVH note.
+const PHYS32_ENTRY: NoteType = NoteType(18);
+
 /// The magic numbers of Multiboot 1 and 2 headers, and how far into the file loaders look for them.
 const MULTIBOOT: [(u32, usize); 2] = [(0x1bad_b002, 8 << 10), (0xe852_50d6, 32 << 10)];
 
+/// octopod's entry, which its linker script puts where the image begins.
+const ENTRY: &str = "rt0_entry";
+/// Where the image begins.
+const START: &str = "image_start";
+/// Sections of octopod's linker script that each program of octopod has.
+const SECTIONS: [&str; 4] = [".rt0", ".note.pvh", ".static_calls", ".percpu"];
+
+/// The reason why a file cannot be booted, as far as its headers, sections and symbols show it.
+pub fn defect(elf: &[u8]) -> Option<&'static str> {
+    if !has_entry(elf) {
+        return Some(NO_ENTRY);
+    }
+    let file = object::File::parse(elf).ok()?;
+    let address =
+        |name| file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address());
+    // Kernels of others, and programs without symbols, have no such entry.
+    let entry = address(ENTRY)?;
+    let is_laid_out = address(START) == Some(entry)
+        && SECTIONS.iter().all(|name| file.section_by_name(name).is_some_and(|section| section.size() > 0));
+    (!is_laid_out).then_some(FOREIGN_SCRIPT)
+}
+
 /// Returns whether a loader finds an entry point in a file: a PVH note, or a Multiboot header.
-pub fn has_entry(elf: &[u8]) -> bool {
-    let has_note = object::File::parse(elf)
+fn has_entry(elf: &[u8]) -> bool {
+    let has_section = object::File::parse(elf)
         .is_ok_and(|file| PVH_NOTES.iter().any(|name| file.section_by_name(name).is_some()));
     let has_header = |(magic, within): (u32, usize)| {
         let words = elf[..elf.len().min(within)].chunks_exact(4);
         words.into_iter().any(|word| word == magic.to_le_bytes())
     };
-    has_note || MULTIBOOT.into_iter().any(has_header)
+    has_section || has_pvh_note(elf) || MULTIBOOT.into_iter().any(has_header)
+}
+
+/// Returns whether a file's notes, which have no section of their own, name a PVH entry.
+fn has_pvh_note(elf: &[u8]) -> bool {
+    let Ok(file) = ElfFile64::<Endianness>::parse(elf) else { return false };
+    let endian = file.endian();
+    let mut notes =
+        file.elf_program_headers().iter().filter_map(|part| part.notes(endian, elf).ok().flatten());
+    notes.any(|mut notes| {
+        let next = || notes.next().ok().flatten();
+        std::iter::from_fn(next).any(|note| note.n_type(endian) == PHYS32_ENTRY)
+    })
 }
 
 impl Image {
@@ -84,5 +126,21 @@ impl Image {
             ends.max().unwrap_or_default()
         });
         Ok(Image { bytes, end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This test's own program is no kernel; a header of Multiboot in its place makes it one for a loader.
+    #[test]
+    fn a_file_that_no_loader_can_enter_is_found() {
+        let mut elf = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(defect(&elf), Some(NO_ENTRY));
+        elf[MULTIBOOT[0].1 - 4..MULTIBOOT[0].1].copy_from_slice(&MULTIBOOT[0].0.to_le_bytes());
+        assert_eq!(defect(&elf), None);
+        elf[MULTIBOOT[0].1 - 4..MULTIBOOT[0].1].copy_from_slice(&MULTIBOOT[1].0.to_le_bytes());
+        assert_eq!(defect(&elf), None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSegment};
+use octopod::bench::BenchName;
 use octopod::boot::command_line::Named;
 use octopod::faults::Fault;
 use octopod::registry::{Header, Place, Text, duplicate};
@@ -108,16 +109,9 @@ impl RegistryError {
 /// # Errors
 /// See [`RegistryError`].
 pub fn tests(elf: &[u8]) -> Result<Vec<TestEntry>, RegistryError> {
-    const LIST: &str = "TESTS";
     let image = Image::of(elf)?;
-    let bytes = image.list("linkme_TESTS");
-    let entries = bytes.chunks_exact(size_of::<Test>());
-    if !entries.remainder().is_empty() {
-        return Err(RegistryError::Size(LIST, bytes.len(), size_of::<Test>()));
-    }
     let mut tests = Vec::new();
-    for (number, at) in (0..).zip((0..bytes.len()).step_by(size_of::<Test>())) {
-        let entry = Fields { image: &image, list: LIST, section: "linkme_TESTS", at };
+    for (number, entry) in (0..).zip(image.entries(TESTS, size_of::<Test>())?) {
         let text = |offset| entry.text(offset);
         let header = offset_of!(Test, header);
         let machine = text(offset_of!(Test, machine))?;
@@ -135,7 +129,7 @@ pub fn tests(elf: &[u8]) -> Result<Vec<TestEntry>, RegistryError> {
     Ok(tests)
 }
 
-/// The lists of names that a kernel's file has, besides its tests.
+/// The lists of a kernel's file whose entries have names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameList {
     /// Allocators.
@@ -146,12 +140,31 @@ pub enum NameList {
     Workloads,
     /// Workloads of heaps.
     HeapWorkloads,
-    /// Faults.
-    Faults,
+    /// Benchmarks.
+    Benches,
     /// Parts of the self-test.
     SelfTests,
+    /// Tests.
+    Tests,
+    /// Faults.
+    Faults,
     /// Scheduling policies.
     Schedulers,
+    /// Trace events, one for each place that records it.
+    Events,
+    /// Parameters.
+    Parameters,
+    /// Lines of the panic report.
+    PanicContexts,
+}
+
+/// Where the header of an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeaderAt {
+    /// At the begin of the entry, which has so many bytes.
+    Begin(usize),
+    /// Where the entry, a pointer, points to.
+    Pointer,
 }
 
 impl NameList {
@@ -161,9 +174,24 @@ impl NameList {
             NameList::Heaps => "linkme_HEAP_NAMES",
             NameList::Workloads => "linkme_WORKLOAD_NAMES",
             NameList::HeapWorkloads => "linkme_HEAP_WORKLOAD_NAMES",
-            NameList::Faults => "linkme_PROGRAM_FAULT_NAMES",
+            NameList::Benches => "linkme_BENCH_NAMES",
             NameList::SelfTests => "linkme_SELF_TEST_NAMES",
+            NameList::Tests => TESTS,
+            NameList::Faults => "linkme_PROGRAM_FAULT_NAMES",
             NameList::Schedulers => "linkme_SCHEDULER_NAMES",
+            NameList::Events => EVENTS,
+            NameList::Parameters => "linkme_PARAMETER_NAMES",
+            NameList::PanicContexts => "linkme_PANIC_CONTEXTS",
+        }
+    }
+
+    fn header(self) -> HeaderAt {
+        match self {
+            NameList::Benches => HeaderAt::Pointer,
+            NameList::Tests => HeaderAt::Begin(size_of::<Test>()),
+            NameList::Events => HeaderAt::Begin(EVENT_BYTES),
+            NameList::PanicContexts => HeaderAt::Begin(size_of::<(Header, u64)>()),
+            _ => HeaderAt::Begin(size_of::<Header>()),
         }
     }
 }
@@ -175,12 +203,17 @@ impl NameList {
 pub fn names(elf: &[u8], list: NameList) -> Result<Vec<Entry>, RegistryError> {
     let image = Image::of(elf)?;
     let section = list.section();
-    let bytes = image.list(section).len();
-    if !bytes.is_multiple_of(size_of::<Header>()) {
-        return Err(RegistryError::Size(section, bytes, size_of::<Header>()));
-    }
-    let entries = (0..bytes).step_by(size_of::<Header>());
-    entries.map(|at| Fields { image: &image, list: section, section, at }.header(0)).collect()
+    let header = list.header();
+    let bytes = match header {
+        HeaderAt::Begin(bytes) => bytes,
+        HeaderAt::Pointer => size_of::<u64>(),
+    };
+    let entries = image.entries(section, bytes)?;
+    let name = |entry: Fields<'_>| match header {
+        HeaderAt::Begin(_) => entry.header(0),
+        HeaderAt::Pointer => Fields { address: entry.address(0), ..entry }.header(0),
+    };
+    entries.into_iter().map(name).collect()
 }
 
 /// An event that the program records.
@@ -197,14 +230,8 @@ pub struct EventEntry {
 /// # Errors
 /// See [`RegistryError`].
 pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
-    const SECTION: &str = "linkme_PROGRAM_EVENTS";
     let image = Image::of(elf)?;
-    let bytes = image.list(SECTION).len();
-    if !bytes.is_multiple_of(EVENT_BYTES) {
-        return Err(RegistryError::Size("events", bytes, EVENT_BYTES));
-    }
-    let entries = (0..bytes).step_by(EVENT_BYTES).map(|at| {
-        let entry = Fields { image: &image, list: "events", section: SECTION, at };
+    let entries = image.entries(EVENTS, EVENT_BYTES)?.into_iter().map(|entry| {
         let name = entry.header(0)?.name;
         let fields = [entry.text(size_of::<Header>())?, entry.text(size_of::<Header>() + size_of::<Text>())?];
         Ok(EventEntry { name, fields })
@@ -212,11 +239,17 @@ pub fn events(elf: &[u8]) -> Result<Vec<EventEntry>, RegistryError> {
     entries.collect()
 }
 
+/// The section of the tests.
+const TESTS: &str = "linkme_TESTS";
+
+/// The section of the events.
+const EVENTS: &str = "linkme_PROGRAM_EVENTS";
+
 /// The size of `octopod::trace::ProgramEvent`, which only the kernel has: a header and two texts.
 const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
 
-/// Makes the allocators, heaps, workloads, faults, parts of the self-test and scheduling policies of a kernel's file known to this
-/// process, which then takes their names. A name that two of them have would stand for one of them, so it is refused; the kernel
+/// Makes the allocators, heaps, workloads, faults, parts of the self-test, scheduling policies and benchmarks of a kernel's file known to
+/// this process, which then takes their names. A name that two of them have would stand for one of them, so it is refused; the kernel
 /// refuses those of the other lists, whose names the launcher does not take.
 ///
 /// # Errors
@@ -242,6 +275,8 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
     refuse_duplicates::<&Part>("parts of the self-test", &[&self_tests])?;
     let schedulers = list(NameList::Schedulers)?;
     refuse_duplicates::<&Policy>("scheduling policies", &[&schedulers])?;
+    let benches = list(NameList::Benches)?;
+    refuse_duplicates::<BenchName>("benchmarks", &[&benches])?;
     let with = |is_of_heaps| move |(name, summary)| (name, summary, is_of_heaps);
     let of_frames = pairs(of_frames).into_iter().map(with(false));
     let workloads: Vec<_> = of_frames.chain(pairs(of_heaps).into_iter().map(with(true))).collect();
@@ -264,6 +299,9 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
     }
     if !schedulers.is_empty() {
         octopod::sched::policies::learn(schedulers);
+    }
+    if !benches.is_empty() {
+        octopod::bench::learn(benches.into_iter().map(|entry| entry.name));
     }
     Ok(())
 }
@@ -298,8 +336,15 @@ impl<'a> Image<'a> {
         Ok(Image { relocated: relocated.collect(), file })
     }
 
-    fn list(&self, section: &str) -> &'a [u8] {
-        self.file.section_by_name(section).and_then(|section| section.data().ok()).unwrap_or_default()
+    /// The entries of a list, each of so many bytes. Without the section there are none.
+    fn entries(&'a self, list: &'static str, bytes: usize) -> Result<Vec<Fields<'a>>, RegistryError> {
+        let Some(section) = self.file.section_by_name(list) else { return Ok(Vec::new()) };
+        let all = section.size() as usize;
+        if !all.is_multiple_of(bytes) {
+            return Err(RegistryError::Size(list, all, bytes));
+        }
+        let offsets = (0..all).step_by(bytes);
+        Ok(offsets.map(|at| Fields { image: self, list, address: section.address() + at as u64 }).collect())
     }
 
     /// The bytes that a loader puts at an address.
@@ -309,18 +354,18 @@ impl<'a> Image<'a> {
 }
 
 /// The fields of one entry.
+#[derive(Clone, Copy)]
 struct Fields<'a> {
     image: &'a Image<'a>,
     list: &'static str,
-    section: &'static str,
-    /// Its offset in its section.
-    at: usize,
+    /// Where a loader puts it.
+    address: u64,
 }
 
 impl Fields<'_> {
     fn raw<const N: usize>(&self, offset: usize) -> [u8; N] {
-        let all = self.image.list(self.section);
-        all.get(self.at + offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+        let found = self.image.bytes(self.address.wrapping_add(offset as u64), N);
+        found.and_then(|bytes| bytes.first_chunk()).copied().unwrap_or([0; N])
     }
 
     fn byte(&self, offset: usize) -> u8 {
@@ -337,8 +382,7 @@ impl Fields<'_> {
 
     /// A word that holds an address.
     fn address(&self, offset: usize) -> u64 {
-        let section = self.image.file.section_by_name(self.section);
-        let place = section.map_or(0, |section| section.address()) + (self.at + offset) as u64;
+        let place = self.address.wrapping_add(offset as u64);
         self.image.relocated.get(&place).copied().unwrap_or_else(|| self.u64(offset))
     }
 
@@ -353,6 +397,9 @@ impl Fields<'_> {
     }
 
     fn header(&self, offset: usize) -> Result<Entry, RegistryError> {
+        // A pointer to a header may lead nowhere.
+        let start = self.address.wrapping_add(offset as u64);
+        self.image.bytes(start, size_of::<Header>()).ok_or(RegistryError::Address(self.list, start))?;
         let file = self.text(offset + offset_of!(Header, file))?;
         let line = self.u32(offset + offset_of!(Header, line));
         Ok(Entry {

@@ -68,6 +68,12 @@ impl Limits {
         Ok(Limits { by_name: sections.try_into()?, is_complete: true })
     }
 
+    /// The limits of the benchmarks with these names.
+    pub fn of_names(&self, is_one: impl Fn(&str) -> bool) -> Limits {
+        let own = self.by_name.iter().filter(|(name, _)| is_one(name));
+        Limits { by_name: own.map(|(name, limit)| (name.clone(), *limit)).collect(), ..*self }
+    }
+
     /// Enters the limits into a report. What is above its limit turns a pass into a failure, and so does a figure
     /// without an entry in the file, or an entry
     /// with a limit and without a figure.

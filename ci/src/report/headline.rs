@@ -7,6 +7,9 @@ use indicatif::HumanCount;
 use crate::base::VerdictKind;
 use crate::report::Report;
 
+/// What `work=bench` runs.
+const BENCHMARKS: &str = "Benchmarks";
+
 /// The verdict as a word and a sentence.
 pub fn verdict(report: &Report) -> (&'static str, String) {
     let reason = || report.reason.clone().unwrap_or_default();
@@ -29,7 +32,7 @@ pub fn what_ran(report: &Report) -> String {
     let what = match work {
         Some("boot") => "Boot",
         Some("stress") => "Stress",
-        Some("bench") => "Benchmarks",
+        Some("bench") => BENCHMARKS,
         Some("selftest") => "Self-test",
         Some("shell") => "Shell",
         _ => "Run",
@@ -62,6 +65,9 @@ fn passed(report: &Report) -> String {
     }
     if !report.bench.is_empty() {
         parts.push(format!("{} figures, none above its limit", report.bench.len()));
+    }
+    if parts.is_empty() && what_ran(report) == BENCHMARKS {
+        parts.push("no benchmark is selected".to_owned());
     }
     parts.join(", ")
 }

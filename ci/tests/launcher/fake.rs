@@ -5,13 +5,35 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use octopod_ci::Launch;
+use octopod_ci::base::Workspace;
+use octopod_ci::base::files::output;
 use octopod_ci::kernel::KernelSource;
 use rustix::fs::{Mode as FileMode, OFlags};
+
+/// An ELF file for x86-64 with one loadable segment, the file itself, and a Multiboot header.
+fn elf_with_a_header() -> Vec<u8> {
+    const SIZE: u64 = 64 + 56 + 8;
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut put = |bytes: &[u8]| elf.extend_from_slice(bytes);
+    // A program for x86-64 without sections.
+    [2_u16, 62].iter().for_each(|half| put(&half.to_le_bytes()));
+    put(&1_u32.to_le_bytes());
+    [0x10_0000_u64, 64, 0].iter().for_each(|word| put(&word.to_le_bytes()));
+    put(&0_u32.to_le_bytes());
+    [64_u16, 56, 1, 64, 0, 0].iter().for_each(|half| put(&half.to_le_bytes()));
+    // PT_LOAD, readable and executable.
+    [1_u32, 5].iter().for_each(|word| put(&word.to_le_bytes()));
+    [0, 0x10_0000, 0x10_0000, SIZE, SIZE, 4096].iter().for_each(|word: &u64| put(&word.to_le_bytes()));
+    put(&0x1bad_b002_u32.to_le_bytes());
+    put(&[0; 4]);
+    elf
+}
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.
 pub(crate) fn launcher() -> PathBuf {
@@ -92,9 +114,16 @@ impl Fake {
         self.folder.path().join("out")
     }
 
-    /// A kernel that need only be a file with segments: no one looks into it.
+    /// A kernel that is only a file with a segment and a Multiboot header: nothing runs it.
     pub(crate) fn kernel() -> PathBuf {
-        std::env::current_exe().unwrap()
+        static KERNEL: LazyLock<PathBuf> = LazyLock::new(|| {
+            let folder = Workspace::find().unwrap().own().join("tests");
+            fs::create_dir_all(&folder).unwrap();
+            let path = folder.join("fake-kernel");
+            output::write(&path, &elf_with_a_header()).unwrap();
+            path
+        });
+        KERNEL.clone()
     }
 
     /// A boot on the same machine, for the library.

@@ -26,6 +26,11 @@ octopod::fault! {
     static BAD_CONTEXT = "bad_context";
 }
 
+octopod::option! {
+    /// The number of the first item.
+    static FIRST_ID: u64 = 0, "first_id";
+}
+
 octopod::bench! {
     "triple" => || {
         core::hint::black_box(core::hint::black_box(7_u64).wrapping_mul(3));
@@ -109,7 +114,7 @@ fn taken_by_last(vector: ProgramVector) {
 fn main(machine: &Machine) -> Result<(), Reason> {
     let cpus = u64::from(machine.bring_up.online);
     octopod::trace_event!(rare, "begun");
-    for id in 0..10 {
+    for id in FIRST_ID.get()..10 {
         put(id);
     }
     if READ_NULL.is_armed() {

@@ -8,6 +8,26 @@ use super::*;
 
 const PROGRAM: &str = include_str!("extended.rs");
 
+/// A file of benchmarks.
+const COSTS: &str = "#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+
+octopod::test_main!();
+
+octopod::bench! {
+    \"square\" => || {
+        let number = black_box(7_u64);
+        black_box(number * number);
+    },
+    \"cube\" => || {
+        let number = black_box(7_u64);
+        black_box(number * number * number);
+    },
+}
+";
+
 /// `src/main.rs:LINE` of the program's only line with this text.
 fn place(text: &str) -> String {
     let lines: Vec<_> = PROGRAM.lines().enumerate().filter(|(_, line)| line.contains(text)).collect();
@@ -60,6 +80,29 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
         trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["name"] == "item queued");
     let queued: Vec<_> = queued.map(|event| event["args"].clone()).collect();
     assert_eq!(queued, (0..10).map(|id| json!({ "id": id, "length": id })).collect::<Vec<_>>());
+
+    // All of it is listed without a boot: the kind, the name, the place and the purpose.
+    let listed = project.octopod(&["list", "--debug"]);
+    for (kind, name, text, summary) in [
+        ("fault", "lose_item", "octopod::fault!", "An item that is queued is lost."),
+        ("benchmark", "triple", "octopod::bench!", ""),
+        ("self-test", "queues", "octopod::self_test!", "An item that is put in is counted."),
+        (
+            "scheduling policy",
+            "last_first",
+            "octopod::scheduler!",
+            "The thread that has come last runs first.",
+        ),
+        ("trace event", "item queued", "trace_event!(\"item queued\"", ""),
+        ("parameter", "first_id", "octopod::option!", "The number of the first item."),
+        ("panic context", "zoo", "octopod::panic_context!", ""),
+    ] {
+        let words = [kind, name, &place(text), summary].join(" ");
+        let is_it = |line: &str| line.split_whitespace().eq(words.split_whitespace());
+        assert!(listed.status == Some(0) && listed.text.lines().any(is_it), "{words}: {}", listed.text);
+    }
+    // The kernel names the program's parameters first where it does not know one.
+    with(&["--append", "first=1"]).expect(2, &["first: unknown parameter (known: first_id, work, "]);
 
     // An assertion, and the program's lines of the panic report.
     let lost = with(&["--inject", "lose_item"]);
@@ -139,6 +182,28 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let missed = bench(&format!("[triple]\nlimit = {}\n[gone]\nlimit = 1\n", cost - 0.5));
     missed.expect(1, &["triple takes ", " instructions, its limit is ", "gone was not measured"]);
 
+    // Files of benchmarks, by cargo: each has its own and their limits, and the program does not have theirs.
+    project.write("benches/costs.rs", COSTS);
+    project.add("Cargo.toml", "\n[[bench]]\nname = \"costs\"\nharness = false\n");
+    let limits = "[square]\nlimit = 100\n[cube]\nlimit = 100\n[triple]\nlimit = 100\n";
+    bench(limits).expect(0, &["triple ", "1 figures, none above its limit"]);
+    let by_cargo = |words: &[&str]| {
+        project.cargo(&[&["bench", "--profile", "dev", "--bench", "costs", "--"], words].concat())
+    };
+    let both = by_cargo(&["--quiet", "--json", "bench.json"]);
+    both.expect(0, &["2 figures, none above its limit"]);
+    let report: Value =
+        serde_json::from_slice(&fs::read(project.folder.join("bench.json")).unwrap()).unwrap();
+    let figures = report["bench"].as_array().unwrap().iter();
+    let figures: BTreeSet<_> = figures.map(|figure| figure["name"].as_str().unwrap()).collect();
+    assert_eq!(figures, ["cube", "square"].into());
+    project.replace("bench.toml", "[cube]\nlimit = 100", "[cube]\nlimit = 0.5");
+    let cube = by_cargo(&["cub", "--quiet"]);
+    cube.expect(1, &["FAIL  cube takes "]);
+    assert!(!cube.text.contains("square"), "{}", cube.text);
+    by_cargo(&["triple"]).expect(0, &["no benchmark is selected"]);
+    by_cargo(&["--save-baseline", "x"]).expect(2, &["unexpected argument '--save-baseline'"]);
+
     // Two of one name: the kernel refuses those whose names the launcher does not take, the launcher the others. Each has its place.
     let twice = |status, kind_and_name: &str, places: &str| {
         with(&[]).expect(status, &[&format!("the program registers two {kind_and_name}{places}")]);
@@ -156,7 +221,7 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let options = format!(", at src/main.rs:{} and at src/main.rs:{}", lines + 1, lines + 2);
     twice(5, "parameters called count", &options);
     project.replace("src/main.rs", "\"triple\" =>", "\"mutex_pair\" =>");
-    own(5, "octopod::bench!", "mutex_pair", "benchmarks");
+    own(2, "octopod::bench!", "mutex_pair", "benchmarks");
     project.replace("src/main.rs", "NAME: &str = \"last_first\"", "NAME: &str = \"fair\"");
     own(2, "octopod::scheduler!", "fair", "scheduling policies");
     project.replace("src/main.rs", "\"queues\", |rounds|", "\"threads\", |rounds|");

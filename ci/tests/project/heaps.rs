@@ -46,6 +46,12 @@ fn a_heap_of_a_project_runs_under_the_workloads_and_its_faults_are_found() {
     };
     let pass = ["PASS  4 CPUs", "nothing lost, nothing allocated twice"];
     with(&["--heap", "cells,talc", "--workloads", "box64,heap_random,mine"]).expect(0, &pass);
+    // Without a list of workloads, those of octopod's heaps and the program's own.
+    with(&["--heap", "cells", "--json", "all.json"]).expect(0, &pass);
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(project.folder.join("all.json")).unwrap()).unwrap();
+    let workloads: Vec<_> = report["stress"].as_array().unwrap().iter().map(|one| &one["workload"]).collect();
+    assert!(["heap_pairs", "mine"].iter().all(|name| workloads.contains(&&(*name).into())), "{workloads:?}");
     with(&["--heap", "none"]).expect(2, &["\"none\" is not known", "wf_alloc, cells)"]);
 
     // It allocates a cell twice: the bit stays.
@@ -61,6 +67,17 @@ fn a_heap_of_a_project_runs_under_the_workloads_and_its_faults_are_found() {
     project.replace("src/main.rs", freed, "match self.words[cell / 64].load(Relaxed) & 0");
     with(&bulk).expect(1, &["the heap counted 0 objects before and ", " after, when all were free"]);
     project.replace("src/main.rs", "match self.words[cell / 64].load(Relaxed) & 0", freed);
+
+    // More than there is room for, with the one that is there.
+    let more = |number| {
+        let item = format!("pub static MORE_{number} = \"more_{number}\"");
+        format!("octopod::workload! {{ {item}, run: |worker| while worker.has_next_round() {{}}, }}\n")
+    };
+    let whole = fs::read_to_string(project.folder.join("src/main.rs")).unwrap();
+    project.add("src/main.rs", &(0..8).map(more).collect::<String>());
+    let refused = project.octopod(&["boot", "--debug", "--smp", "1"]);
+    refused.expect(5, &["the program registers 9 workloads; there is room for 8"]);
+    project.write("src/main.rs", &whole);
 
     // Two of one name.
     project.replace("src/main.rs", "= \"cells\"", "= \"talc\"");

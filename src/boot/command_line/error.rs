@@ -16,6 +16,9 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_JSON_BYTES - 64;
 /// `docs/parameters.md` has all values.
 const MAX_ALLOWED_BYTES: usize = MAX_MESSAGE_BYTES - 2 * MAX_TEXT_BYTES - 160;
 
+/// The most bytes of the names of parameters in a message: what the unknown name and the error leave.
+const MAX_KNOWN_BYTES: usize = MAX_MESSAGE_BYTES - MAX_TEXT_BYTES - 64;
+
 /// Writes what there is room for, and an ellipsis in place of the rest.
 struct UpTo<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
@@ -96,10 +99,13 @@ impl fmt::Display for CommandLineError<'_> {
             }
             CommandLineError::UnknownParameter { name, known } => {
                 write!(f, "{}: unknown parameter (known: ", TruncatedText(name))?;
+                // Those of the program first: nothing but `octopod list` has them as well.
                 let own = by_name(registered(), |parameter| parameter.name);
-                for (index, parameter) in known.into_iter().copied().flatten().chain(own).enumerate() {
-                    let comma = if index == 0 { "" } else { ", " };
-                    write!(f, "{comma}{}", parameter.name)?;
+                let known = own.chain(known.into_iter().copied().flatten());
+                let mut up_to = UpTo { f: &mut *f, room: Some(MAX_KNOWN_BYTES), is_name: false };
+                for (index, parameter) in known.enumerate() {
+                    up_to.write_str(if index == 0 { "" } else { ", " })?;
+                    up_to.write_str(parameter.name)?;
                 }
                 f.write_str(")")
             }

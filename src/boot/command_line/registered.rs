@@ -3,6 +3,7 @@
 use super::parameter::Parameter;
 use super::value::ParameterValue;
 use super::value_error::ValueError;
+use crate::registry::Header;
 #[cfg(target_os = "none")]
 use crate::sync::SpinLockIrq as Lock;
 #[cfg(not(target_os = "none"))]
@@ -12,6 +13,11 @@ use spin::Mutex as Lock;
 #[linkme::distributed_slice]
 #[doc(hidden)]
 pub static PARAMETERS: [Parameter];
+
+/// Their names and purposes, for the launcher.
+#[linkme::distributed_slice]
+#[doc(hidden)]
+pub static PARAMETER_NAMES: [Header];
 
 /// The value of a parameter that a program registers. The command line sets it before the program runs.
 pub struct Setting<T>(Lock<T>);
@@ -56,7 +62,7 @@ pub fn registered() -> &'static [Parameter] {
 /// assert_eq!(COUNT.get(), 1000);
 /// ```
 ///
-/// `octopod run --append count=5` sets it. The kernel refuses a value that the type does not take, and a name that is registered
+/// `octopod run --append count=5` sets it, and `octopod list` shows the comment as its purpose. The kernel refuses a value that the type does not take, and a name that is registered
 /// twice.
 #[macro_export]
 macro_rules! option {
@@ -70,7 +76,7 @@ macro_rules! option {
             #[linkme(crate = $crate::registry::linkme)]
             static PARAMETER: $crate::boot::command_line::Parameter = $crate::boot::command_line::Parameter {
                 name: $name,
-                summary: concat!($($doc),*),
+                summary: $crate::summary!($($doc)*),
                 allowed: <$type as $crate::boot::command_line::ParameterValue>::describe,
                 default: |f| {
                     let value: $type = $default;
@@ -82,6 +88,11 @@ macro_rules! option {
                     line: ::core::line!(),
                 }),
             };
+
+            #[$crate::registry::linkme::distributed_slice($crate::boot::command_line::PARAMETER_NAMES)]
+            #[linkme(crate = $crate::registry::linkme)]
+            static HEADER: $crate::registry::Header =
+                $crate::registry::Header::new($name, $crate::summary!($($doc)*), ::core::file!(), ::core::line!());
         };
     )*};
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::PathBuf;
 
 use super::*;
 use crate::base::{Error, Workspace};
@@ -25,6 +26,44 @@ fn a_line_without_a_command_is_one_for_stress() {
     }
     assert!(refusal(&["--help"]).contains("Commands:"));
     assert!(refusal(&["--version"]).starts_with("octopod "));
+}
+
+/// Cargo passes the file that it has built, then the words behind its `--`, and `--bench` last.
+#[test]
+fn a_runner_takes_files_of_tests_and_benchmarks_with_cargos_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let deps = folder.path().join("debug/deps");
+    fs::create_dir_all(&deps).unwrap();
+    let file = |path: PathBuf| {
+        fs::write(&path, "").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (built, program) = (file(deps.join("costs-01")), file(folder.path().join("debug/hello")));
+    let of = |line: &str| {
+        let line = line.replace("DEPS", &built).replace("PROGRAM", &program);
+        let words = as_tests(line.split(' ').map(OsString::from).collect());
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        words.join(" ").replace(&built, "DEPS").replace(&program, "PROGRAM")
+    };
+    for (typed, executed) in [
+        ("octopod run PROGRAM --smp 2", "octopod run PROGRAM --smp 2"),
+        ("octopod run DEPS", "octopod test DEPS --"),
+        ("octopod run DEPS name --exact", "octopod test DEPS -- name --exact"),
+        ("octopod run DEPS --bench", "octopod bench DEPS"),
+        ("octopod run DEPS hash queue --smp 1 --bench", "octopod bench DEPS hash queue --smp 1"),
+        ("octopod run DEPS hash -- -d int --bench", "octopod bench DEPS hash -- -d int"),
+        ("octopod bench --kernel DEPS", "octopod bench --kernel DEPS"),
+    ] {
+        assert_eq!(of(typed), executed);
+    }
+    // What is no option of `bench` is refused.
+    let refused = refusal(&["run", &built, "hash", "--save-baseline", "x", "--bench"]);
+    assert!(refused.contains("unexpected argument '--save-baseline'"), "{refused}");
+    let Command::Run(RunCommand::Bench(args)) = read(&["run", &built, "hash", "--bench"]).unwrap().command
+    else {
+        panic!("it is no bench")
+    };
+    assert_eq!((args.elf, args.filters), (Some(built.into()), vec!["hash".to_owned()]));
 }
 
 #[test]
@@ -65,7 +104,7 @@ fn an_option_of_another_command_is_refused_with_a_hint() {
         (&["new", "--", "hello", "--path", "x"], "--path is an option: it stands before --"),
         (
             &["bot"],
-            "the commands are boot, stress, bench, run, shell, gdb, test, matrix, soak, new, report, alloc-trace, doctor",
+            "the commands are boot, stress, bench, run, shell, gdb, test, matrix, soak, new, list, report, alloc-trace, doctor",
         ),
     ] {
         let text = refusal(words);

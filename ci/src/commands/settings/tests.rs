@@ -16,6 +16,7 @@ fn read_as(settings: &str, line: &str, is_row: bool) -> Result<String, String> {
         folder: "/p".into(),
         program: None,
         programs: Vec::new(),
+        has_benches: false,
         profile: "release".to_owned(),
         options: settings.into_iter().collect(),
     };

@@ -86,6 +86,7 @@ fn a_row_of_a_project_has_its_settings_and_its_own_words_win() {
         folder: "/p".into(),
         program: None,
         programs: Vec::new(),
+        has_benches: false,
         profile: "release".to_owned(),
         options: settings.parse::<toml::Table>().unwrap().into_iter().collect(),
     };
