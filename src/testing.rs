@@ -15,7 +15,10 @@ use crate::registry::{Header, Text};
 #[cfg(target_os = "none")]
 use crate::smp::{self, WorkError};
 #[cfg(target_os = "none")]
-use crate::time::timer::{self, TimerError};
+use crate::time::{
+    self,
+    timer::{self, TimerError},
+};
 #[cfg(target_os = "none")]
 use crate::wire::{Record, TestPhase, TestStep};
 
@@ -214,8 +217,7 @@ fn run_one(number: u16) -> Result<(), TestError> {
     if needs > online {
         return Err(TestError::TooFewCpus { name: test.header.name.as_str(), needs, online });
     }
-    let step = |phase| console::send(&Record::Test(TestStep { number: number.into(), phase }));
-    step(TestPhase::Begun);
+    send_step(number, TestPhase::Begun);
     log::info!("test {}", test.header.name.as_str());
     // The panic is in the interrupt, so its backtrace goes on in the code that hangs. Where interrupts are off, the launcher's
     // limit ends the run.
@@ -233,8 +235,14 @@ fn run_one(number: u16) -> Result<(), TestError> {
         .map_err(TestError::Work)?;
     }
     timer::cancel(timer);
-    step(TestPhase::Passed);
+    send_step(number, TestPhase::Passed);
     Ok(())
+}
+
+/// Sends the record of a step.
+#[cfg(target_os = "none")]
+fn send_step(number: u16, phase: TestPhase) {
+    console::send(&Record::Test(TestStep { number: number.into(), phase, us: time::now_us() }));
 }
 
 /// Ends a test that takes too long.
@@ -244,7 +252,7 @@ fn give_up(expiry: &timer::Expiry) {
         let Header { name, file, line, .. } = &test.header;
         let (name, file) = (name.as_str(), file.as_str());
         // A test that should panic does not pass by this panic.
-        console::send(&Record::Test(TestStep { number: expiry.data as u32, phase: TestPhase::TimedOut }));
+        send_step(expiry.data as u16, TestPhase::TimedOut);
         panic!("the test {name} at {file}:{line} has not ended within {} ms", test.timeout_ms);
     }
 }

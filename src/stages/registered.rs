@@ -7,9 +7,9 @@ use crate::options::Options;
 use crate::registry::{Duplicate, Header, Place, duplicate};
 use crate::sched::policies::{Policy, SCHEDULER_NAMES};
 use crate::selftest::{Part, SELF_TEST_NAMES};
-use crate::stress::allocators::{ALLOCATOR_NAMES, Allocator};
-use crate::stress::heap::{HEAP_NAMES, Heap};
-use crate::stress::workloads::{HEAP_WORKLOAD_NAMES, WORKLOAD_NAMES, Workload};
+use crate::stress::allocators::{self, ALLOCATOR_NAMES, Allocator};
+use crate::stress::heap::{self, HEAP_NAMES, Heap};
+use crate::stress::workloads::{self, HEAP_WORKLOAD_NAMES, WORKLOAD_NAMES, Workload};
 use crate::{boot, panic, selftest, trace};
 
 /// Refuses a program that registers two things of one kind by one name, as the command line could not tell them apart; and one that
@@ -19,6 +19,9 @@ pub(super) fn check() {
         boot::refuse(format_args!("{duplicate}"));
     }
     let counts = [
+        ("frame allocators", ALLOCATOR_NAMES.len(), allocators::MAX_REGISTERED),
+        ("heaps", HEAP_NAMES.len(), heap::MAX_REGISTERED),
+        ("workloads", workloads::WORKLOADS.len(), workloads::MAX_REGISTERED),
         ("events", trace::PROGRAM_EVENTS.len(), trace::MAX_PROGRAM_EVENTS),
         ("parts of the self-test", selftest::SELF_TESTS.len(), selftest::MAX_REGISTERED),
     ];

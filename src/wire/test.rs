@@ -21,4 +21,6 @@ pub struct TestStep {
     pub number: u32,
     /// How far it is.
     pub phase: TestPhase,
+    /// The time of the step since boot, in microseconds.
+    pub us: u64,
 }

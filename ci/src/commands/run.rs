@@ -32,7 +32,6 @@ impl RunArgs {
         launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
         if let Some(elf) = &self.elf {
             launch.kernel.source = KernelSource::File(elf.clone());
-            launch.kernel.is_from_cargo = true;
         }
         launch
     }

@@ -75,7 +75,6 @@ impl TestArgs {
         let mut launch = self.common.configure(LaunchKind::Test, &self.emulator);
         let files = launch.files();
         launch.kernel.source = KernelSource::File(self.elf.clone());
-        launch.kernel.is_from_cargo = true;
         let target = Target::of(&self.elf);
         // Each boot has a folder there.
         launch.output.out = launch.output.out.map(|folder| folder.join(target.folder(self.shard)));
@@ -95,6 +94,11 @@ impl TestArgs {
             entries.iter().filter(|entry| is_selected(entry, &arguments)).cloned().collect();
         // In the order of the file, in which they run.
         selected.sort_by_key(|entry| entry.number);
+        let is_left_out = |entry: &&TestEntry| {
+            entry.ignore && is_named(entry, &arguments) && !is_selected(entry, &arguments)
+        };
+        let ignored: Vec<String> =
+            entries.iter().filter(is_left_out).map(|entry| entry.name().to_owned()).collect();
         let machines = Arc::new(Machines::new(launch, selected));
         let trials = entries.into_iter().map(|entry| {
             let (machines, number) = (machines.clone(), entry.number);
@@ -110,7 +114,7 @@ impl TestArgs {
             let octopod = OriginReport::begins(&Workspace::find_or_here()?).octopod();
             let command = target.command();
             let end = ShardEnd { command: &command, shard: self.shard, status, octopod: &octopod };
-            let text = end.document(junit::suite(&machines.results()));
+            let text = end.document(junit::suite(&machines.results(), &ignored));
             output::write(&path, text.as_bytes()).map_err(Error::unwritable(asked_by, &path))?;
         }
         Ok(status)
@@ -145,11 +149,15 @@ impl TestArgs {
 /// Returns whether libtest runs a test with these arguments: `libtest_mimic` does not say it beforehand, and the tests of one boot are
 /// chosen before it.
 fn is_selected(entry: &TestEntry, arguments: &Arguments) -> bool {
-    let name = entry.name();
-    let matches = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
     !arguments.list
-        && arguments.filter.as_ref().is_none_or(matches)
-        && !arguments.skip.iter().any(matches)
+        && is_named(entry, arguments)
         && (arguments.include_ignored || arguments.ignored == entry.ignore)
         && !arguments.bench
+}
+
+/// Returns whether the filters of these arguments leave a test.
+fn is_named(entry: &TestEntry, arguments: &Arguments) -> bool {
+    let name = entry.name();
+    let matches = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
+    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }

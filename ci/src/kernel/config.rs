@@ -49,8 +49,6 @@ pub enum KernelSource {
 pub struct KernelConfig {
     /// Its source.
     pub source: KernelSource,
-    /// True if cargo passes the file to its runner, so that it may be no kernel at all.
-    pub is_from_cargo: bool,
     /// True if it is built without optimisation.
     pub debug: bool,
     /// True if it is compressed, and booted by a loader that unpacks it.

@@ -119,19 +119,26 @@ pub struct TestReport {
     /// True if it did not return within its time.
     #[serde(default)]
     pub timed_out: bool,
+    /// Microseconds from its begin to its return or time-out; `None` if there was neither.
+    #[serde(default)]
+    pub us: Option<u64>,
 }
 
 impl TestReport {
     fn all(steps: &[TestStep]) -> Vec<TestReport> {
         let mut tests: Vec<TestReport> = Vec::new();
+        let mut begun_us = 0;
         for step in steps {
             let last = tests.last_mut().filter(|test| test.number == step.number);
+            let us = Some(step.us.saturating_sub(begun_us));
             match (step.phase, last) {
                 (TestPhase::Begun, _) => {
-                    tests.push(TestReport { number: step.number, passed: false, timed_out: false });
+                    begun_us = step.us;
+                    let (passed, timed_out) = (false, false);
+                    tests.push(TestReport { number: step.number, passed, timed_out, us: None });
                 }
-                (TestPhase::Passed, Some(test)) => test.passed = true,
-                (TestPhase::TimedOut, Some(test)) => test.timed_out = true,
+                (TestPhase::Passed, Some(test)) => (test.passed, test.us) = (true, us),
+                (TestPhase::TimedOut, Some(test)) => (test.timed_out, test.us) = (true, us),
                 (TestPhase::Passed | TestPhase::TimedOut, None) => {}
             }
         }

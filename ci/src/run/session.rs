@@ -287,7 +287,7 @@ mod tests {
         let work = || Record::Work(WorkStart { entry_to_work_us: 5 });
         assert_eq!(left_after(work(), true), (9, Some(Step::Work)));
         assert_eq!(left_after(work(), false), (0, None));
-        let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun });
+        let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun, us: 0 });
         let begun = Some(Step::Test(TestPhase::Begun));
         assert_eq!((left_after(test(), true), left_after(test(), false)), ((9, begun.clone()), (9, begun)));
         // What a kernel that hangs may repeat without end is no step.

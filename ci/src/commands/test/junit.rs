@@ -2,12 +2,12 @@
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::commands::test::machines::TestResult;
+use crate::commands::test::machines::Ran;
 
-/// The results.
-pub(super) fn suite(results: &[(String, TestResult)]) -> TestSuite {
+/// The results, and the names of the tests that are ignored.
+pub(super) fn suite(results: &[Ran], ignored: &[String]) -> TestSuite {
     let mut suite = TestSuite::new("kernel");
-    for (name, result) in results {
+    for Ran { name, result, time } in results {
         let mut status = match result {
             Ok(()) => TestCaseStatus::success(),
             Err(_) => TestCaseStatus::non_success(NonSuccessKind::Failure),
@@ -15,25 +15,44 @@ pub(super) fn suite(results: &[(String, TestResult)]) -> TestSuite {
         if let Err(text) = result {
             status.set_message(text.lines().next().unwrap_or_default()).set_description(text.as_str());
         }
-        suite.add_test_case(TestCase::new(name.as_str(), status));
+        let mut case = TestCase::new(name.as_str(), status);
+        time.map(|time| case.set_time(time));
+        suite.add_test_case(case);
     }
+    suite.add_test_cases(ignored.iter().map(|name| TestCase::new(name.as_str(), TestCaseStatus::skipped())));
     suite
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::report::shards::ShardEnd;
 
     #[test]
-    fn a_failure_has_its_first_line_as_message() {
-        let results = [("a".to_owned(), Ok(())), ("b".to_owned(), Err("cpu 0 panicked\nmore".to_owned()))];
+    fn a_failure_has_its_first_line_a_test_its_time_and_an_ignored_one_is_skipped() {
+        let ran = |name: &str, result: Result<(), &str>, ms| Ran {
+            name: name.to_owned(),
+            result: result.map_err(str::to_owned),
+            time: Some(Duration::from_millis(ms)).filter(|time| !time.is_zero()),
+        };
+        let results = [ran("a", Ok(()), 1500), ran("b", Err("cpu 0 panicked\nmore"), 0)];
         let end = ShardEnd { command: "test", shard: None, status: 101, octopod: "octopod 1.0" };
-        let text = end.document(suite(&results));
+        let text = end.document(suite(&results, &["c".to_owned()]));
         let parsed = roxmltree::Document::parse(&text).unwrap();
         let cases: Vec<_> = parsed.descendants().filter(|node| node.has_tag_name("testcase")).collect();
-        assert_eq!(cases.len(), 2);
-        let failure = cases[1].children().find(|node| node.has_tag_name("failure")).unwrap();
-        assert_eq!(failure.attribute("message"), Some("cpu 0 panicked"));
+        let child = |case: usize, name: &str| cases[case].children().find(|node| node.has_tag_name(name));
+        assert_eq!(
+            cases.iter().map(|case| case.attribute("name")).collect::<Vec<_>>(),
+            ["a", "b", "c"].map(Some)
+        );
+        assert_eq!(
+            cases.iter().map(|case| case.attribute("time")).collect::<Vec<_>>(),
+            [Some("1.500"), None, None]
+        );
+        assert_eq!(child(1, "failure").unwrap().attribute("message"), Some("cpu 0 panicked"));
+        assert!(child(2, "skipped").is_some() && child(0, "skipped").is_none());
+        assert_eq!(parsed.root_element().attribute("tests"), Some("3"));
     }
 }

@@ -26,18 +26,31 @@ const MAX_LINES: usize = 200;
 /// The result of a test: nothing, or what failed.
 pub(super) type TestResult = Result<(), String>;
 
+/// A test that has run.
+pub(super) struct Ran {
+    /// Its name.
+    pub(super) name: String,
+    /// Its result.
+    pub(super) result: TestResult,
+    /// The time that it took, if it is known.
+    pub(super) time: Option<Duration>,
+}
+
 /// All tests that are to run, and their results as they come.
 pub(super) struct Machines {
     launch: Launch,
     tests: Vec<TestEntry>,
     results: Mutex<BTreeMap<u16, TestResult>>,
+    /// The times of those that returned, or took too long.
+    times: Mutex<BTreeMap<u16, Duration>>,
     boots: AtomicU32,
 }
 
 impl Machines {
     /// Of these tests; each boot is like `launch`.
     pub(super) fn new(launch: Launch, tests: Vec<TestEntry>) -> Machines {
-        Machines { launch, tests, results: Mutex::new(BTreeMap::new()), boots: AtomicU32::new(0) }
+        let (results, times) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
+        Machines { launch, tests, results, times, boots: AtomicU32::new(0) }
     }
 
     /// The result of a test. Boots, if it has not run yet, with all others that need the same machine.
@@ -59,11 +72,15 @@ impl Machines {
         results[&number].clone()
     }
 
-    /// The results so far, with the names of the tests.
-    pub(super) fn results(&self) -> Vec<(String, TestResult)> {
+    /// The results so far, with the names of the tests and the times that are known.
+    pub(super) fn results(&self) -> Vec<Ran> {
         let results = self.results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = |test: &TestEntry| Some((test.name().to_owned(), results.get(&test.number)?.clone()));
-        self.tests.iter().filter_map(name).collect()
+        let times = self.times.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let ran = |test: &TestEntry| {
+            let result = results.get(&test.number)?.clone();
+            Some(Ran { name: test.name().to_owned(), result, time: times.get(&test.number).copied() })
+        };
+        self.tests.iter().filter_map(ran).collect()
     }
 
     /// The machine of a test, and its CPUs: at least as many as the test runs on.
@@ -86,6 +103,9 @@ impl Machines {
         };
         let mut outcome = launch_with(&launch, observer);
         page::leave(&mut outcome, launch.output.pictures.as_deref(), observer);
+        let time = |ran: &TestReport| Some((u16::try_from(ran.number).ok()?, Duration::from_micros(ran.us?)));
+        let times = outcome.report.tests.iter().filter_map(time);
+        self.times.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(times);
         let results = results(batch, &outcome);
         match results.is_empty() {
             true => vec![(first.number, Err(failure(&outcome)))],
@@ -237,7 +257,7 @@ mod tests {
         let reason = Some("a lock is held".to_owned()).filter(|_| kind != VerdictKind::Pass);
         let judgement = Judgement { kind, reason };
         let mut report = Report::assemble(judgement, String::new(), None, None, &Seen::default(), Vec::new());
-        let report_of = |&(number, passed, timed_out)| TestReport { number, passed, timed_out };
+        let report_of = |&(number, passed, timed_out)| TestReport { number, passed, timed_out, us: None };
         report.tests = tests.iter().map(report_of).collect();
         if kind == VerdictKind::Panic {
             report.panic = crate::report::sample::hostile().panic;

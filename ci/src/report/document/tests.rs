@@ -259,7 +259,7 @@ fn full() -> Report {
     }];
     report.facts = vec![Fact { subject: word(), name: word(), value: Some(1), text: Some(word()) }];
     report.figures = vec![FigureReport { name: word(), unit: word(), value: 1.0 }];
-    report.tests = vec![TestReport { number: 1, passed: true, timed_out: false }];
+    report.tests = vec![TestReport { number: 1, passed: true, timed_out: false, us: Some(7) }];
     let warning = &mut report.warnings[0];
     (warning.table, warning.address, warning.offset) = (Some(word()), Some(word()), Some(1));
     report.trace = Some(TraceReport { cpus: 1, events: 1, lost: 0 });

@@ -224,7 +224,7 @@ fn numbers_and_kinds_tell_of_a_second_boot() {
 #[test]
 fn a_repeated_record_and_one_beyond_the_limit_complete_no_step() {
     let work = || Record::Work(WorkStart { entry_to_work_us: 5 });
-    let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun });
+    let test = || Record::Test(TestStep { number: 0, phase: TestPhase::Begun, us: 0 });
     let mut seen = Seen::default();
     for (record, steps) in
         [(work(), 1), (work(), 1), (Record::Prompt, 1), (test(), 2), (work(), 2), (test(), 3)]
