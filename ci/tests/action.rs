@@ -13,7 +13,7 @@ use crate::launcher::fake::write_program;
 use crate::project::folder::Project;
 
 /// The folder of a job's runner, in which the action's step runs.
-struct Job {
+pub(crate) struct Job {
     temporary: tempfile::TempDir,
     /// The inputs `smp` and `accel`.
     inputs: [&'static str; 2],
@@ -21,7 +21,7 @@ struct Job {
 
 /// What a step has left.
 #[derive(Debug)]
-struct Step {
+pub(crate) struct Step {
     status: Option<i32>,
     summary: String,
     results: PathBuf,
@@ -29,7 +29,7 @@ struct Step {
 }
 
 impl Job {
-    fn new(inputs: [&'static str; 2]) -> Job {
+    pub(crate) fn new(inputs: [&'static str; 2]) -> Job {
         Job { temporary: tempfile::tempdir().unwrap(), inputs }
     }
 
@@ -45,7 +45,7 @@ impl Job {
     }
 
     /// The same in a project.
-    fn run_in(&self, project: &Project, command: &str) -> Step {
+    pub(crate) fn run_in(&self, project: &Project, command: &str) -> Step {
         let script = Workspace::find().unwrap().root.join("ci/action/run");
         self.finish(&mut project.command(&script, &project.folder), command)
     }
@@ -84,7 +84,7 @@ impl Job {
 
 impl Step {
     #[track_caller]
-    fn expect(&self, status: i32, part: &str) {
+    pub(crate) fn expect(&self, status: i32, part: &str) {
         assert_eq!(self.status, Some(status), "{self:?}");
         assert!(self.summary.contains(part), "no {part}: {self:?}");
     }

@@ -25,3 +25,4 @@ mod project;
 mod screen;
 mod shell;
 mod trace;
+mod workflows;
