@@ -72,6 +72,7 @@ fn run() -> Result<(), String> {
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
         check_target(&variable("TARGET")?)?;
         check_flags(&env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default())?;
+        check_scripts(&env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default())?;
         link_as_kernel(&root)?;
     }
     Ok(())
@@ -118,6 +119,23 @@ fn check_flags(encoded: &str) -> Result<(), String> {
         if let Some(value) = last(name).filter(|value| *value != right) {
             return Err(format!(
                 "the kernel is built with -C{name}={value}; leave the flag out, or set it to {right}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses flags that name a linker script: rt0 and the loaders rely on the layout of octopod's own, which comes with the crate.
+///
+/// # Errors
+/// A flag names one; with the line to write.
+pub(crate) fn check_scripts(encoded: &str) -> Result<(), String> {
+    let names_script = |argument: &str| argument.starts_with("-T") || argument.starts_with("--script");
+    for (name, value) in codegen_options(encoded) {
+        if name.starts_with("link-arg") && value.split([' ', ',']).any(names_script) {
+            return Err(format!(
+                "-C{name}={value} names a linker script, and octopod's own comes with the crate; write into .cargo/config.toml: \
+                 [target.{TARGET}] rustflags = [\"-Cforce-frame-pointers=yes\"]"
             ));
         }
     }

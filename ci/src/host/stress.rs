@@ -144,7 +144,7 @@ fn watch(
             }
             Event::Ended(part, result) => {
                 ended += 1;
-                let is_idle = result.figures.operations == 0;
+                let is_idle = result.figures.operations == 0 && result.figures.unsupported == 0;
                 if result.is_cut {
                     observer.receive(Message::Note(&format!("{part}: {ROUND_CUT}")));
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use octopod::wire::MAX_ABSENT_CPUS;
+use octopod::wire::{MAX_ABSENT_CPUS, Stress};
 
 use crate::report::{Requested, RequestedWork};
 use crate::run::Seen;
@@ -126,7 +126,8 @@ fn frames(seen: &Seen, asked: &Requested) -> Option<String> {
 
 fn work(seen: &Seen, work: &RequestedWork) -> Option<String> {
     // A measurement counts, whatever asked for it.
-    if let Some(idle) = seen.stress.iter().find(|stress| stress.operations == 0) {
+    let is_idle = |stress: &&Stress<String>| stress.operations == 0 && stress.unsupported == 0;
+    if let Some(idle) = seen.stress.iter().find(is_idle) {
         return Some(format!("workload {} on {} has done no operation", idle.workload, idle.allocator));
     }
     match work {
@@ -207,7 +208,10 @@ mod tests {
             (|seen, _| seen.verdict.as_mut().unwrap().free_frames_after = 1, "32000 frames were free before"),
             (|seen, _| seen.verdict = None, "there was no verdict"),
             (|seen, _| drop(seen.stress.pop()), "workload bulk on locked with 4 CPUs was asked for"),
-            (|seen, _| seen.stress[1].operations = 0, "workload bulk on octopod has done no operation"),
+            (
+                |seen, _| (seen.stress[1].operations, seen.stress[1].unsupported) = (0, 0),
+                "workload bulk on octopod has done no operation",
+            ),
             (|seen, _| seen.stress[0].lost = 2, "workload pairs lost 2 frames"),
             (|seen, _| seen.unreadable = 1, "1 record lines could not be read"),
             (|seen, _| seen.not_once.push("verdict"), "came more than once: verdict"),
