@@ -190,7 +190,7 @@ fn wrong_options_say_what_is_allowed() {
     for (arguments, allowed) in [
         (
             &["bot"][..],
-            "boot, stress, bench, run, shell, gdb, test, matrix, soak, new, report, alloc-trace, doctor",
+            "boot, stress, bench, run, shell, gdb, test, matrix, soak, new, list, report, alloc-trace, doctor",
         ),
         (&["--smp", "0"], "a number from 1 to 4096"),
         (&["--mem", "1.5G"], "K, M (the default), G or T"),

@@ -16,23 +16,23 @@ use octopod_ci::base::files::output;
 use octopod_ci::kernel::KernelSource;
 use rustix::fs::{Mode as FileMode, OFlags};
 
-/// An ELF file for x86-64 with one loadable segment, the file itself, and a Multiboot header.
-fn elf_with_a_header() -> Vec<u8> {
-    const SIZE: u64 = 64 + 56 + 8;
-    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    let mut put = |bytes: &[u8]| elf.extend_from_slice(bytes);
-    // A program for x86-64 without sections.
-    [2_u16, 62].iter().for_each(|half| put(&half.to_le_bytes()));
-    put(&1_u32.to_le_bytes());
-    [0x10_0000_u64, 64, 0].iter().for_each(|word| put(&word.to_le_bytes()));
-    put(&0_u32.to_le_bytes());
-    [64_u16, 56, 1, 64, 0, 0].iter().for_each(|half| put(&half.to_le_bytes()));
-    // PT_LOAD, readable and executable.
-    [1_u32, 5].iter().for_each(|word| put(&word.to_le_bytes()));
-    [0, 0x10_0000, 0x10_0000, SIZE, SIZE, 4096].iter().for_each(|word: &u64| put(&word.to_le_bytes()));
-    put(&0x1bad_b002_u32.to_le_bytes());
-    put(&[0; 4]);
-    elf
+/// An ELF file for x86-64 of one segment: itself, with a Multiboot header at its end, and memory up to 2 MiB.
+fn small_elf() -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(128, 0);
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    // A program for x86-64; one program header of 56 bytes behind the file's header of 64.
+    put(16, &[2, 0, 62, 0, 1]);
+    put(32, &[64]);
+    put(52, &[64, 0, 56, 0, 1, 0, 64]);
+    put(64, &[1, 0, 0, 0, 5]);
+    // 128 bytes of the file at 1 MiB, and 1 MiB in memory.
+    for at in [80, 88, 104] {
+        put(at, &[0, 0, 16]);
+    }
+    put(96, &[128]);
+    put(120, &0x1bad_b002_u32.to_le_bytes());
+    bytes
 }
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.
@@ -120,7 +120,7 @@ impl Fake {
             let folder = Workspace::find().unwrap().own().join("tests");
             fs::create_dir_all(&folder).unwrap();
             let path = folder.join("fake-kernel");
-            output::write(&path, &elf_with_a_header()).unwrap();
+            output::write(&path, &small_elf()).unwrap();
             path
         });
         KERNEL.clone()

@@ -228,8 +228,7 @@ fn no_half_of_a_file_is_left_under_its_name() {
     let (out, pictures, json) = (case.at("out"), case.at("pictures"), case.at("report.json"));
     fs::write(&json, "earlier").unwrap();
     // Kernel and log are small, report and pictures are not.
-    let kernel = case.at("kernel");
-    fs::write(&kernel, small_elf()).unwrap();
+    let kernel = Fake::kernel();
     let fake = Fake::new(&pass());
     let script = "ulimit -f 8; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
@@ -254,26 +253,6 @@ fn no_half_of_a_file_is_left_under_its_name() {
             assert!(!name.ends_with(".html") || whole("</html>"), "{name}");
         }
     }
-}
-
-/// An ELF file for 64 bits with one segment to load.
-fn small_elf() -> Vec<u8> {
-    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
-    bytes.resize(128, 0);
-    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-    // A program for x86-64; one program header of 56 bytes behind the file's header of 64.
-    put(16, &[2, 0, 62, 0, 1]);
-    put(32, &[64]);
-    put(52, &[64, 0, 56, 0, 1, 0, 64]);
-    put(64, &[1, 0, 0, 0, 5]);
-    // 120 bytes of the file at 1 MiB.
-    for at in [80, 88] {
-        put(at, &[0, 0, 16]);
-    }
-    for at in [96, 104] {
-        put(at, &[120]);
-    }
-    bytes
 }
 
 #[test]

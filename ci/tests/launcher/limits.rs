@@ -48,7 +48,7 @@ fn words(text: &str) -> Vec<String> {
 #[test]
 fn memory_for_less_than_the_kernel_that_is_named_is_refused() {
     let fake = Fake::new("echo 'octopod: up'; exit 1");
-    // The test's own program, as a kernel: it ends where it is linked to.
+    // The fake kernel ends at 2 MiB.
     let ended = fake.run(&["boot", "--mem", "1100K"]);
     assert_eq!(ended.status, Some(2), "{ended:#?}");
     assert!(ended.last_line().contains("the kernel's image needs at least"), "{ended:#?}");

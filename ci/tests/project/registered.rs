@@ -64,7 +64,8 @@ fn what_another_crate_registers_is_in_a_program_that_is_optimised_as_a_whole() {
     project.write("queue/Cargo.toml", &format!("{package}{octopod}\n"));
     project.write("queue/src/lib.rs", QUEUE);
     project.replace("Cargo.toml", octopod, &format!("{octopod}\nqueue = {{ path = \"queue\" }}"));
-    let profile = "[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n";
+    // Unused statics are removed at this level, too, in half the time.
+    let profile = "[profile.release]\nlto = \"fat\"\ncodegen-units = 1\nopt-level = 1\n";
     project.add("Cargo.toml", &format!("\n[workspace]\nmembers = [\"queue\"]\n\n{profile}"));
     project.write("src/main.rs", MAIN);
     project.octopod(&["list", "--json", "list.json"]).expect(0, &[]);
