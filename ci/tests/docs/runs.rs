@@ -38,6 +38,10 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "cargo run -- boot --inject invert_mutexes --append locks.checked=on",
         "panics; the row fault-invert-mutexes of the boot matrix",
     ),
+    (
+        "cargo run -- run --example extensions --smp 4 --append items=5",
+        "the row example-extensions of the boot matrix",
+    ),
     ("cargo run -- report", "writes the page of the checkout's newest run, whichever that is"),
     (
         "cargo run -- report --merge shards",
