@@ -281,10 +281,14 @@ mod tests {
         };
         assert_eq!(after(31_000), "");
         assert!(after(32_001).contains("32001 are after it"));
-        let idle = wrong(|seen, asked| {
-            asked.work = RequestedWork::Shell;
-            seen.stress.push(Stress { operations: 0, ..seen.stress[0].clone() });
-        });
-        assert!(idle.contains("no operation"), "{idle}");
+        let idle = |unsupported| {
+            wrong(|seen, asked| {
+                asked.work = RequestedWork::Shell;
+                seen.stress.push(Stress { operations: 0, unsupported, ..seen.stress[0].clone() });
+            })
+        };
+        assert!(idle(0).contains("no operation"), "{}", idle(0));
+        // A heap of small objects supports nothing of some workloads.
+        assert_eq!(idle(5), "");
     }
 }
