@@ -19,7 +19,7 @@ octopod::option! {
 }
 
 octopod::fault! {
-    /// One item is lost on its way into the queue.
+    /// One item is lost before it is in the queue.
     static LOSE_ITEM = "lose_item";
 }
 

@@ -106,7 +106,7 @@ impl ListArgs {
     }
 }
 
-/// What the program in a file registers: by kind, then by name and place.
+/// The entries of the program in a file: by kind, then by name and place.
 fn entries(path: &Path) -> Result<Vec<Listed>, Error> {
     let elf = input::read(path, build::MOST_BYTES)?;
     let mut listed = Vec::new();

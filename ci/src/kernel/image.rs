@@ -69,7 +69,7 @@ const MULTIBOOT: [(u32, usize); 2] = [(0x1bad_b002, 8 << 10), (0xe852_50d6, 32 <
 
 /// octopod's entry, which its linker script puts where the image begins.
 const ENTRY: &str = "rt0_entry";
-/// Where the image begins.
+/// The symbol of the image's begin.
 const START: &str = "image_start";
 /// Sections of octopod's linker script that each program of octopod has.
 const SECTIONS: [&str; 4] = [".rt0", ".note.pvh", ".static_calls", ".percpu"];

@@ -158,12 +158,12 @@ pub enum NameList {
     PanicContexts,
 }
 
-/// Where the header of an entry is.
+/// The place of an entry's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HeaderAt {
     /// At the begin of the entry, which has so many bytes.
     Begin(usize),
-    /// Where the entry, a pointer, points to.
+    /// Behind the pointer that the entry is.
     Pointer,
 }
 
@@ -358,7 +358,7 @@ impl<'a> Image<'a> {
 struct Fields<'a> {
     image: &'a Image<'a>,
     list: &'static str,
-    /// Where a loader puts it.
+    /// Its address, as a loader lays it out.
     address: u64,
 }
 
@@ -397,7 +397,7 @@ impl Fields<'_> {
     }
 
     fn header(&self, offset: usize) -> Result<Entry, RegistryError> {
-        // A pointer to a header may lead nowhere.
+        // A pointer to a header may be invalid.
         let start = self.address.wrapping_add(offset as u64);
         self.image.bytes(start, size_of::<Header>()).ok_or(RegistryError::Address(self.list, start))?;
         let file = self.text(offset + offset_of!(Header, file))?;

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use crate::base::VerdictKind;
 use crate::report::Report;
 
-/// What `work=bench` runs.
+/// The work of `work=bench`.
 const BENCHMARKS: &str = "Benchmarks";
 
 /// The verdict as a word and a sentence.
