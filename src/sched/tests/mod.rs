@@ -1,6 +1,7 @@
 //! Tests of the policies: threads that exist as entities only, and a simulated CPU that runs them.
 
 mod average;
+mod balance;
 mod dispatch;
 mod fair;
 mod latency;
@@ -67,6 +68,7 @@ fn real_time(priority: u8) -> Attributes {
 
 /// A CPU that runs the threads of one queue as the mechanism does.
 struct Cpu<Q> {
+    id: CpuId,
     queue: Q,
     running: Option<Runnable>,
     now_ns: u64,
@@ -77,7 +79,7 @@ struct Cpu<Q> {
 
 impl<Q: RunQueue> Cpu<Q> {
     fn new(queue: Q) -> Cpu<Q> {
-        Cpu { queue, running: None, now_ns: 0, ran_ns: Vec::new(), switches: 0 }
+        Cpu { id: CPU, queue, running: None, now_ns: 0, ran_ns: Vec::new(), switches: 0 }
     }
 
     fn ran_ns(&self, thread: ThreadId) -> u64 {
@@ -112,7 +114,7 @@ impl<Q: RunQueue> Cpu<Q> {
         self.running = self.queue.pick_next(self.now_ns);
         self.switches += 1;
         if let Some(running) = &mut self.running {
-            running.scheduled_mut().last_cpu = CPU;
+            running.scheduled_mut().last_cpu = self.id;
         }
     }
 
