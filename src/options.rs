@@ -155,6 +155,7 @@ impl Options {
     pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
         let mut options = Options::defaults(built_in);
         command_line::parse(line, &mut options.sets(), Unknown::Refuse)?;
+        options.stress.complete(options.scheduler.policy);
         Ok(options)
     }
 
@@ -165,6 +166,7 @@ impl Options {
     pub fn parse_known(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
         let mut options = Options::defaults(built_in);
         command_line::parse(line, &mut options.sets(), Unknown::Skip)?;
+        options.stress.complete(options.scheduler.policy);
         Ok(options)
     }
 

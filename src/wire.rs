@@ -54,8 +54,8 @@ pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, p
 pub use report_request::{REPORT_REQUEST, REPORT_REQUEST_PORT, REPORT_REQUESTED};
 pub use stage::BootStage;
 pub use stress::{
-    BUCKETS_IN_RECORD, Bucket, Cycles, Fragmentation, LANES_IN_RECORD, Latency, MAX_SCORES, Progress, Stress,
-    StressCpu, cpus_per_lane,
+    BUCKETS_IN_RECORD, Bucket, Cycles, Fragmentation, LANES_IN_RECORD, Latency, MAX_SCORES, Progress,
+    Scheduling, Stress, StressCpu, cpus_per_lane,
 };
 pub use test::{TestPhase, TestStep};
 pub use thread::{MAX_THREADS, ThreadRow};

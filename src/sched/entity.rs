@@ -150,6 +150,12 @@ pub struct PolicyWords {
     pub slice_left_ns: u64,
 }
 
+impl PolicyWords {
+    /// The words of a thread that no queue has had.
+    pub(crate) const NEW: PolicyWords =
+        PolicyWords { links: [None; 3], virtual_ns: 0, deadline: 0, aggregate: 0, slice_left_ns: 0 };
+}
+
 /// The part of a thread that its [`Runnable`] owns.
 #[derive(Debug)]
 pub(crate) struct Scheduled {
@@ -172,8 +178,7 @@ pub(crate) struct Entity {
 
 impl Entity {
     pub(crate) fn new(id: ThreadId, attributes: Attributes, affinity: Affinity) -> Entity {
-        let words =
-            PolicyWords { links: [None; 3], virtual_ns: 0, deadline: 0, aggregate: 0, slice_left_ns: 0 };
+        let words = PolicyWords::NEW;
         let scheduled = Scheduled { attributes, affinity, last_cpu: CpuId(0), reason: Enqueue::New, words };
         Entity { id, inbox_link: AtomicUsize::new(0), scheduled: UnsafeCell::new(scheduled) }
     }

@@ -78,7 +78,7 @@ mod thread_list;
 pub mod work;
 
 #[cfg(target_os = "none")]
-pub(crate) use mechanism::{counts, policy};
+pub(crate) use mechanism::{change_policy, counts, policy};
 #[cfg(target_os = "none")]
 pub(crate) use stack::release_cached as release_stacks;
 #[cfg(target_os = "none")]

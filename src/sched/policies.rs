@@ -64,6 +64,12 @@ const ROUND_ROBIN: Policy = Policy {
 #[doc(hidden)]
 pub static SCHEDULERS: [&'static Policy];
 
+/// The most policies that a program can register.
+pub const MAX_REGISTERED: usize = 8;
+
+/// The most policies that a list can name.
+pub const MOST: usize = BUILT_IN.len() + MAX_REGISTERED;
+
 /// Their names, for the launcher.
 #[linkme::distributed_slice]
 #[doc(hidden)]

@@ -13,14 +13,18 @@ use super::workloads::Workload;
 pub struct FailedRun {
     /// The workload.
     pub workload: &'static Workload,
-    /// The allocator or heap.
+    /// The allocator, heap or scheduling policy.
     pub subject: Subject,
 }
 
 impl fmt::Display for FailedRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FailedRun { workload, subject } = self;
-        if subject.is_kernels() { workload.fmt(f) } else { write!(f, "{workload} on {subject}") }
+        match subject {
+            Subject::Scheduler(policy) => write!(f, "{workload} with {}", policy.name),
+            _ if subject.is_kernels() => workload.fmt(f),
+            _ => write!(f, "{workload} on {subject}"),
+        }
     }
 }
 
@@ -47,6 +51,9 @@ pub enum StressError {
     /// Work did not run on all CPUs.
     #[cfg(target_os = "none")]
     Work(crate::smp::WorkError),
+    /// The TLBs could not be flushed, so that the frames of dropped stacks stay in use.
+    #[cfg(target_os = "none")]
+    Purge(crate::smp::ShootdownError),
     /// `replay` has no trace.
     NoTrace,
     /// The trace is malformed.
@@ -100,6 +107,8 @@ impl fmt::Display for StressError {
             StressError::Call(error) => error.fmt(f),
             #[cfg(target_os = "none")]
             StressError::Work(error) => error.fmt(f),
+            #[cfg(target_os = "none")]
+            StressError::Purge(error) => error.fmt(f),
             StressError::NoTrace => f.write_str("replay needs a trace, which must be the first boot module"),
             StressError::Trace(error) => write!(f, "invalid trace: {error}"),
             StressError::TraceForMore { traced, cpus } => {

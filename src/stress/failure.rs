@@ -72,6 +72,89 @@ pub enum Failure {
     },
     /// Mappings that were dropped could not be freed.
     MappingsNotFreed,
+    /// Two CPUs run one thread.
+    RanTwice {
+        /// The number of the thread in its workload.
+        thread: u32,
+        /// The CPU that has found it.
+        cpu: u32,
+        /// The CPU that the thread's owner word names, if it names one.
+        other: Option<u32>,
+    },
+    /// A thread ran on a CPU where it may not run.
+    RanElsewhere {
+        /// The number of the thread in its workload.
+        thread: u32,
+        /// The CPU.
+        cpu: u32,
+    },
+    /// Threads were spawned that have not ended, or have ended and are listed.
+    ThreadsLeft {
+        /// Those that were spawned.
+        spawned: u64,
+        /// Those that have ended.
+        ended: u64,
+        /// Those that are listed.
+        listed: u64,
+    },
+    /// Not as many steps were done as were ordered.
+    StepsDiffer {
+        /// The steps that were ordered.
+        ordered: u64,
+        /// Those that were done.
+        done: u64,
+    },
+    /// A thread has another number in its turn than the one before gave it.
+    WrongTurn {
+        /// The number of the thread in its workload.
+        thread: u32,
+        /// What it expects.
+        expected: u64,
+        /// What it has found.
+        found: u64,
+    },
+    /// A value was received that was not sent, or not in this order.
+    WrongValue {
+        /// The number of the receiving thread in its workload.
+        thread: u32,
+        /// What it expects.
+        expected: u64,
+        /// What it has received.
+        found: u64,
+    },
+    /// What was received in all is not what was sent.
+    SumsDiffer {
+        /// The sum of what was sent.
+        sent: u64,
+        /// The sum of what was received.
+        received: u64,
+    },
+    /// No CPU has stolen a thread from one on which all were.
+    NotStolen {
+        /// The CPU.
+        cpu: u32,
+    },
+    /// A sleep was too short.
+    SleptShort {
+        /// The number of the thread in its workload.
+        thread: u32,
+        /// How long it was, in nanoseconds.
+        ns: u64,
+        /// How long it was to be.
+        asked_ns: u64,
+    },
+    /// The time of a wait was over that another thread was to end long before.
+    WaitedLong {
+        /// The number of the thread in its workload.
+        thread: u32,
+    },
+    /// Two threads hold one mutex.
+    HeldTwice {
+        /// The number of the thread that has found it.
+        thread: u32,
+        /// The number of the other.
+        other: u32,
+    },
     /// A CPU did not acknowledge an offline request.
     DidNotGoOffline {
         /// Its number.
@@ -118,6 +201,42 @@ impl fmt::Display for Failure {
                 "cpu {cpu} read {read:#x} through a stale entry of its TLB, in a mapping of rank {owner}, not {expected:#x}"
             ),
             Failure::MappingsNotFreed => f.write_str("mappings that were dropped could not be freed"),
+            Failure::RanTwice { thread, cpu, other: Some(other) } => {
+                write!(f, "thread {thread} runs on cpu {cpu} and on cpu {other}")
+            }
+            Failure::RanTwice { thread, cpu, other: None } => {
+                write!(f, "thread {thread} runs on cpu {cpu}, and another CPU has left it meanwhile")
+            }
+            Failure::RanElsewhere { thread, cpu } => {
+                write!(f, "thread {thread} ran on cpu {cpu}, where it may not run")
+            }
+            Failure::ThreadsLeft { spawned, ended, listed } => {
+                write!(f, "{spawned} threads were spawned, {ended} have ended, and {listed} are listed")
+            }
+            Failure::StepsDiffer { ordered, done } => {
+                write!(f, "{ordered} steps were ordered, and {done} were done")
+            }
+            Failure::WrongTurn { thread, expected, found } => {
+                write!(f, "thread {thread} was woken in turn {found}, not {expected}")
+            }
+            Failure::WrongValue { thread, expected, found } => {
+                write!(f, "thread {thread} received {found:#x}, not {expected:#x}")
+            }
+            Failure::SumsDiffer { sent, received } => {
+                write!(f, "values of the sum {sent:#x} were sent, and of the sum {received:#x} received")
+            }
+            Failure::NotStolen { cpu } => {
+                write!(f, "no CPU has stolen a thread from cpu {cpu}, on which all were")
+            }
+            Failure::SleptShort { thread, ns, asked_ns } => {
+                write!(f, "thread {thread} slept for {ns} ns, not {asked_ns}")
+            }
+            Failure::WaitedLong { thread } => {
+                write!(f, "the time-out of thread {thread} has ended a wait that another thread was to end")
+            }
+            Failure::HeldTwice { thread, other } => {
+                write!(f, "thread {thread} holds a mutex that thread {other} holds")
+            }
             Failure::DidNotGoOffline { cpu } => write!(f, "cpu {cpu} did not go offline"),
             Failure::StuckGoingOffline { cpu, stage } => {
                 write!(f, "cpu {cpu} is stuck going offline, last seen {stage}")
@@ -135,7 +254,8 @@ impl FailureLog {
         FailureLog { ownership_violations: AtomicU64::new(0), first: Lock::new(None) }
     }
 
-    /// The number of frames, or objects of a heap, that were allocated twice, or freed by a CPU that did not own them.
+    /// The number of frames, or objects of a heap, that were allocated twice, or freed by a CPU that did not own them, or of threads that two
+    /// CPUs ran.
     pub fn ownership_violations(&self) -> u64 {
         self.ownership_violations.load(Ordering::Relaxed)
     }
@@ -148,7 +268,7 @@ impl FailureLog {
     /// Adds a failure, and returns whether it is the first.
     pub fn note(&self, failure: Failure) -> bool {
         let has_two_owners = match &failure {
-            Failure::OwnershipViolation(_) => true,
+            Failure::OwnershipViolation(_) | Failure::RanTwice { .. } => true,
             Failure::Object(violation) => violation.is_about_owners(),
             _ => false,
         };

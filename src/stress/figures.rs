@@ -23,7 +23,7 @@ pub(super) fn figures(shared: &Shared<'_>, subject: Subject, measured: Measured)
     let freed_twice = match subject {
         // If more frames are free than before, some were freed by a CPU that did not own them.
         Subject::Allocator(_) => gained,
-        Subject::Heap(_) => 0,
+        Subject::Heap(_) | Subject::Scheduler(_) => 0,
     };
     Stress {
         operations: measured.operations,
@@ -36,6 +36,7 @@ pub(super) fn figures(shared: &Shared<'_>, subject: Subject, measured: Measured)
         rounds: shared.rounds.load(Ordering::Relaxed),
         failed_allocations: shared.failed.load(Ordering::Relaxed),
         offline_cycles: shared.offline_cycles.load(Ordering::Relaxed),
+        scheduling: shared.scheduling.get().copied(),
         cycles: summarise(shared.histograms),
         ..no_figures(shared.workload, subject, shared.ids.len() as u32)
     }
@@ -57,7 +58,8 @@ pub(super) fn no_figures(workload: &Workload, subject: Subject, cpus: u32) -> St
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
-        kind: Some(subject.kind()),
+        scheduling: None,
+        kind: Some(subject.kind().name()),
         timed: Some(workload.timed.name()),
         cycles: Cycles::default(),
     }

@@ -11,7 +11,7 @@ const SPLIT: u64 = 1 << SPLIT_BITS;
 /// Values below [`SPLIT`] have buckets of their own; each of the powers of two from there to 2^63 has eight.
 const BUCKETS: usize = (64 - SPLIT_BITS as usize + 1) * SPLIT as usize;
 
-/// The samples of one CPU. Only that CPU records; others may read.
+/// The samples of one CPU. Only that CPU records, or all record by [`record_from_any`](Histogram::record_from_any); others may read.
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     max: AtomicU64,
@@ -49,6 +49,12 @@ impl Histogram {
         if value > self.max.load(Ordering::Relaxed) {
             self.max.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Adds a sample. Any number of threads may call this at once.
+    pub fn record_from_any(&self, value: u64) {
+        self.buckets[bucket_of(value)].fetch_add(1, Ordering::Relaxed);
+        self.max.fetch_max(value, Ordering::Relaxed);
     }
 
     /// Removes all samples.

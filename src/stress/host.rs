@@ -26,12 +26,14 @@ use super::run_table::RunTable;
 use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource};
 use super::subject::Subject;
-use super::tested::{Tested, TestedHeap};
-use super::workloads::{self, EXHAUST_LIMIT, Platform, SLOTS, Setup, Shared, Workload};
+use super::tested::{NoFrames, Tested, TestedHeap};
+use super::thread_platform::Cpus;
+use super::workloads::{self, Body, EXHAUST_LIMIT, Platform, SLOTS, Setup, Shared, Workload};
 use crate::cpu::PAGE_BYTES;
 use crate::heap::source::become_cpu;
 use crate::memory::frames::Order;
 use crate::memory::host::World;
+use crate::sched::policies::Policy;
 use crate::wire::{Bucket, Stress};
 
 pub use super::workloads::ROUND_CUT;
@@ -161,8 +163,8 @@ impl Platform for Threads {
     }
 
     fn count(&self, rank: usize, operations: u64) {
-        let count = &self.operations[rank];
-        count.store(count.load(Ordering::Relaxed) + operations, Ordering::Relaxed);
+        // Threads of a workload of the scheduler share a count.
+        self.operations[rank].fetch_add(operations, Ordering::Relaxed);
     }
 
     fn offline_cpu(&self, id: u32) -> Result<(), Failure> {
@@ -353,7 +355,42 @@ impl HostHeapRun {
     }
 }
 
-/// What runs of a workload on an allocator and on a heap have in common.
+/// One run of a workload of the scheduler on the host: octopod's locks, conditions and channels, with threads that the host schedules.
+#[derive(Clone, Copy, Debug)]
+pub struct HostThreadRun {
+    /// The policy that reports name. The host has its own.
+    pub policy: &'static Policy,
+    /// The workload, one of the scheduler.
+    pub workload: &'static Workload,
+    /// The number of CPUs for which the workload runs threads.
+    pub threads: usize,
+    /// When it ends.
+    pub bound: Bound,
+    /// The seed of the random numbers.
+    pub seed: u64,
+}
+
+impl HostThreadRun {
+    /// Runs the workload.
+    ///
+    /// # Panics
+    /// If no thread does a step for two minutes.
+    pub fn run(&self) -> Outcome {
+        let run = Run {
+            subject: Subject::Scheduler(self.policy),
+            workload: self.workload,
+            threads: self.threads,
+            bound: self.bound,
+            seed: self.seed,
+            trace: None,
+            check_every: false,
+            largest_order: Order::MAX,
+        };
+        run.run(0, &Tested::Scheduler(&NoFrames))
+    }
+}
+
+/// What the runs of workloads have in common.
 struct Run<'a> {
     subject: Subject,
     workload: &'static Workload,
@@ -401,20 +438,11 @@ impl Run<'_> {
             operations: (0..self.threads).map(|_| CachePadded::default()).collect(),
             states: (0..self.threads).map(|_| AtomicU32::new(ONLINE)).collect(),
         };
-        std::thread::scope(|scope| {
-            for number in 0..self.threads {
-                let (threads, shared) = (&threads, &shared);
-                let work = move || {
-                    become_cpu(number);
-                    // SAFETY: a context must be unique. Each thread has that of its number and that of its handler, and no others
-                    // exist.
-                    workloads::run(threads, shared, unsafe { AllocContext::new(number) });
-                };
-                // Its name is part of what a panic says.
-                let named = std::thread::Builder::new().name(std::format!("cpu {number}"));
-                named.spawn_scoped(scope, work).expect("the host has memory for a thread");
-            }
-        });
+        if let Body::Threads(body) = self.workload.run {
+            workloads::run_threads(&threads, &shared, Cpus, body);
+        } else {
+            self.run_as_cpus(&threads, &shared);
+        }
         let elapsed = began.elapsed();
         self.drain(tested);
         let after = tested.snapshot();
@@ -440,10 +468,27 @@ impl Run<'_> {
         }
     }
 
+    /// Runs the workload with a thread for each CPU.
+    fn run_as_cpus(&self, threads: &Threads, shared: &Shared<'_>) {
+        std::thread::scope(|scope| {
+            for number in 0..self.threads {
+                let work = move || {
+                    become_cpu(number);
+                    // SAFETY: a context must be unique. Each thread has that of its number and that of its handler, and no others
+                    // exist.
+                    workloads::run(threads, shared, unsafe { AllocContext::new(number) });
+                };
+                // Its name is part of what a panic says.
+                let named = std::thread::Builder::new().name(std::format!("cpu {number}"));
+                named.spawn_scoped(scope, work).expect("the host has memory for a thread");
+            }
+        });
+    }
+
     /// Drains what is cached for each thread, in the name of the threads, which have ended.
     fn drain(&self, tested: &Tested<'_>) {
         match tested {
-            Tested::Frames(source) => {
+            Tested::Frames(source) | Tested::Scheduler(source) => {
                 for number in 0..2 * self.threads {
                     // SAFETY: a context must be unique. The threads, which had the contexts, have ended.
                     source.drain(&mut unsafe { AllocContext::new(number) });

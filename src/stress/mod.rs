@@ -1,7 +1,7 @@
 //! Layer 10: the stress. All CPUs allocate frames from one allocator, or objects from one heap, and every allocation and free is checked.
 //!
 //! `run` runs the workloads one after the other. Each frame has an owner word ([`owners`]). Before and after each workload all
-//! magazines are drained, and snapshots of the allocator's state are compared. [`heap`] is the same for heaps.
+//! magazines are drained, and snapshots of the allocator's state are compared. [`heap`] is the same for heaps, and `workloads::threads` for the scheduler.
 
 mod allocator;
 pub mod allocators;
@@ -24,11 +24,11 @@ pub(crate) mod run_table;
 pub(crate) mod samples;
 pub(crate) mod snapshot;
 pub(crate) mod source;
-#[cfg(any(target_os = "none", test))]
 mod stall;
 #[doc(hidden)]
 pub mod subject;
 mod tested;
+pub mod thread_platform;
 pub mod workloads;
 
 #[cfg(target_os = "none")]

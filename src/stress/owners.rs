@@ -12,17 +12,22 @@ use crate::config::MAX_CPUS;
 /// The number of a frame.
 pub(crate) type FrameIndex = usize;
 
-/// The number of an owner: a CPU, or a CPU's interrupt handler.
+/// The number of an owner: a CPU, a CPU's interrupt handler, or a thread.
 pub(crate) type OwnerId = u32;
 
 /// The difference between the numbers of a CPU's handler and of the CPU: more than any CPU's number.
 pub(super) const HANDLER: OwnerId = 1 << 20;
 
-const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < RELEASED >> NEXT_BITS);
+const _: () = assert!(MAX_CPUS <= HANDLER && (3 * HANDLER as u64) < RELEASED >> NEXT_BITS);
 
 /// The owner of frames that the timer interrupt handler of a CPU holds.
 pub(crate) const fn handler_of(cpu: OwnerId) -> OwnerId {
     HANDLER + cpu
+}
+
+/// The owner of frames that a thread of a workload holds: fewer than [`HANDLER`] threads.
+pub(crate) const fn thread_owner(number: usize) -> OwnerId {
+    2 * HANDLER + number as u32
 }
 
 /// Displays an owner.
@@ -31,6 +36,7 @@ pub(crate) struct OwnerName(pub(crate) OwnerId);
 impl fmt::Display for OwnerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.checked_sub(HANDLER) {
+            Some(number) if number >= HANDLER => write!(f, "thread {}", number - HANDLER),
             Some(cpu) => write!(f, "the handler of cpu {cpu}"),
             None => write!(f, "cpu {}", self.0),
         }

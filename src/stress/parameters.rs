@@ -5,11 +5,12 @@ use core::time::Duration;
 
 use super::allocators::{self, Allocator, OCTOPOD};
 use super::heap::{self, Heap};
-use super::subject::Subject;
+use super::subject::{Subject, SubjectKind};
 use super::workloads::{self, Workload, defaults};
 use crate::boot::command_line::{Bounded, NameList, ParameterValue, Switch, ValueError, parse_u64};
 use crate::memory::frames::Order;
 use crate::parameters;
+use crate::sched::policies::{self, Policy};
 
 /// The most CPU counts of `stress.cpus=`.
 pub const MAX_CPU_COUNTS: usize = 8;
@@ -22,6 +23,9 @@ pub type AllocatorList = NameList<&'static Allocator, { allocators::MOST }>;
 
 /// Some of the heaps.
 pub type HeapList = NameList<&'static Heap, { heap::MOST }>;
+
+/// Some of the scheduling policies.
+pub type SchedulerList = NameList<&'static Policy, { policies::MOST }>;
 
 parameters! {
     /// The parameters of the stress.
@@ -36,6 +40,8 @@ parameters! {
         pub allocators: AllocatorList = AllocatorList::of([&OCTOPOD]), "stress.allocators";
         /// The heaps on which the workloads of heaps run, in this order.
         pub heaps: HeapList = HeapList::of([heap::DEFAULT]), "stress.heaps";
+        /// The scheduling policies with which the workloads of the scheduler run, in this order. By default that of `scheduler=`.
+        pub schedulers: SchedulerList = SchedulerList::EMPTY, "stress.schedulers";
         /// The numbers of CPUs to run on, one after the other. By default all CPUs; for a comparison 1, 2, 4 and so on.
         pub cpus: CpuCounts = CpuCounts::NONE, "stress.cpus";
         /// Whether every frame of a run has its owner word checked, and every word of an object, instead of a few of a large one. Such a
@@ -48,23 +54,30 @@ parameters! {
 }
 
 impl StressParameters {
-    /// The allocators and heaps that have workloads, in this order.
+    /// The allocators, heaps and scheduling policies that have workloads, in this order.
     pub fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
         let allocators = self.allocators.iter().map(Subject::Allocator);
-        let all = allocators.chain(self.heaps.iter().map(Subject::Heap));
+        let heaps = self.heaps.iter().map(Subject::Heap);
+        let all = allocators.chain(heaps).chain(self.schedulers.iter().map(Subject::Scheduler));
         all.filter(|subject| self.workloads_of(*subject).next().is_some())
     }
 
-    /// Whether allocators are compared with each other, or heaps.
+    /// Whether several subjects of one kind are compared with each other.
     pub fn compares_subjects(&self) -> bool {
-        let count = |heaps| self.subjects().filter(|one| matches!(one, Subject::Heap(_)) == heaps).count();
-        count(false) > 1 || count(true) > 1
+        let count = |kind| self.subjects().filter(|one| one.kind() == kind).count();
+        SubjectKind::ALL.into_iter().any(|kind| count(kind) > 1)
     }
 
-    /// The workloads that run on an allocator or a heap.
+    /// The workloads that run on a subject.
     pub fn workloads_of(&self, subject: Subject) -> impl Iterator<Item = &'static Workload> + Clone + '_ {
-        let of_heaps = matches!(subject, Subject::Heap(_));
-        self.workloads.iter().filter(move |workload| workload.is_of_heaps() == of_heaps)
+        self.workloads.iter().filter(move |workload| workload.kind() == subject.kind())
+    }
+
+    /// Takes the policy of the boot where none is named.
+    pub(crate) fn complete(&mut self, policy: &'static Policy) {
+        if self.schedulers.is_empty() {
+            self.schedulers.push(policy);
+        }
     }
 }
 

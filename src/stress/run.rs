@@ -20,20 +20,28 @@ use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::replay::AllocTrace;
 use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource, KernelAllocator};
-use super::subject::Subject;
+use super::subject::{Subject, SubjectKind};
 use super::tables::Tables;
 use super::tested::{Tested, TestedHeap};
-use super::workloads::{self, Details, EXHAUST_LIMIT, ROUND_CUT, Setup, Shared, Workload};
+use super::thread_platform;
+use super::workloads::{self, Body, Details, EXHAUST_LIMIT, ROUND_CUT, Setup, Shared, Workload};
 use crate::boot::command_line::Switch;
 use crate::config::STRESS_GRACE_MS;
 use crate::console::LineBuffer;
 use crate::cpu::CpuId;
+use crate::heap::KernelHeap;
+use crate::heap::source::HeapSource;
+use crate::sched::policies::{self, Policy};
 use crate::sync::Deadline;
+use crate::thread::Affinity;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
-use crate::{console, patchable, smp, time};
+use crate::{console, memory, patchable, sched, smp, time};
 
 /// The default time of all workloads together, on one allocator and all CPUs.
 const DEFAULT_MS: u64 = 4_000;
+
+/// The default time of all workloads of the scheduler together, besides: most of them show in a few milliseconds what they can show.
+const DEFAULT_SCHEDULER_MS: u64 = 1_200;
 
 /// The default time of each workload if allocators or numbers of CPUs are compared.
 const DEFAULT_COMPARED_MS: u64 = 200;
@@ -44,7 +52,10 @@ struct Plan<'a> {
     /// The numbers of CPUs to run on, one after the other.
     cpus: CpuCounts,
     seed: u64,
+    /// The time of a workload of frames or a heap.
     budget_us: u64,
+    /// The time of a workload of the scheduler.
+    scheduler_budget_us: u64,
 }
 
 impl<'a> Plan<'a> {
@@ -61,18 +72,40 @@ impl<'a> Plan<'a> {
             // The last number is that of all CPUs.
             CpuCounts::of(powers.take(MAX_CPU_COUNTS - 1).chain([online]))
         };
-        let mut plan = Plan { parameters, cpus, seed, budget_us: 0 };
-        let runs = plan.runs().max(1) as u64;
-        let default_ms = if plan.compares() { DEFAULT_COMPARED_MS * runs } else { DEFAULT_MS };
-        let total_us = parameters.time.map_or(default_ms * 1000, |time| time.as_micros() as u64);
-        plan.budget_us = total_us / runs;
+        let mut plan = Plan { parameters, cpus, seed, budget_us: 0, scheduler_budget_us: 0 };
+        let (all, of_scheduler) =
+            (plan.runs() as u64, plan.runs_on(|kind| kind == SubjectKind::Scheduler) as u64);
+        (plan.budget_us, plan.scheduler_budget_us) = match parameters.time {
+            Some(time) => {
+                let each = time.as_micros() as u64 / all.max(1);
+                (each, each)
+            }
+            None if plan.compares() => (DEFAULT_COMPARED_MS * 1000, DEFAULT_COMPARED_MS * 1000),
+            None => {
+                let of_others = (all - of_scheduler).max(1);
+                // Alone they have the time of all.
+                let scheduler_ms = if of_scheduler == all { DEFAULT_MS } else { DEFAULT_SCHEDULER_MS };
+                (DEFAULT_MS * 1000 / of_others, scheduler_ms * 1000 / of_scheduler.max(1))
+            }
+        };
         Ok(plan)
     }
 
     /// The number of runs of a workload.
     fn runs(&self) -> usize {
+        self.runs_on(|_| true)
+    }
+
+    /// The number of runs of a workload on subjects of some kinds.
+    fn runs_on(&self, is_kind: impl Fn(SubjectKind) -> bool) -> usize {
         let runs_of = |subject| self.parameters.workloads_of(subject).count();
-        self.parameters.subjects().map(runs_of).sum::<usize>() * self.cpus.iter().count()
+        let subjects = self.parameters.subjects().filter(|subject| is_kind(subject.kind()));
+        subjects.map(runs_of).sum::<usize>() * self.cpus.iter().count()
+    }
+
+    /// The time of a workload, in microseconds.
+    fn budget_us_of(&self, workload: &Workload) -> u64 {
+        if workload.kind() == SubjectKind::Scheduler { self.scheduler_budget_us } else { self.budget_us }
     }
 
     /// Whether a workload runs more than once.
@@ -81,8 +114,8 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The most allocators and heaps of a run.
-const MOST_SUBJECTS: usize = allocators::MOST + heap::MOST;
+/// The most allocators, heaps and scheduling policies of a run.
+const MOST_SUBJECTS: usize = allocators::MOST + heap::MOST + policies::MOST;
 
 /// Runs the workloads that the parameters select, and reports each. `trace` is the text of the trace for `replay`.
 /// `before_work` is called when everything is ready, with the number of free frames. `give_up` is called when a CPU is stuck:
@@ -118,6 +151,12 @@ pub(crate) fn run(
         return Err(StressError::TraceForMore { traced, cpus });
     }
     let _reporter = Reporter::start();
+    // Before the frames are counted: a set of CPUs is never freed.
+    if plan.runs_on(|kind| kind == SubjectKind::Scheduler) > 0 {
+        plan.cpus.iter().for_each(|cpus| {
+            let _ = affinity_of(&tables, cpus);
+        });
+    }
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     let seed_text = LineBuffer::<20>::format(format_args!("{seed:#x}"));
     console::send(&Record::text("stress", "seed", seed_text.as_str()));
@@ -155,6 +194,7 @@ pub(crate) fn run(
                     HeapBacking::Kernel(with) => bench.run_all_on_kernels_heap(with),
                     HeapBacking::Arena(make) => bench.run_each_in_arena(make),
                 },
+                Subject::Scheduler(policy) => bench.run_all_with_policy(policy),
             };
             match ran {
                 Ok(()) => {}
@@ -220,6 +260,16 @@ impl SubjectRun<'_> {
             *self.index += workloads.clone().count() as u32;
             workloads.next().map_or(Ok(()), |workload| Err(self.did_not_run(workload, None)))
         })
+    }
+
+    /// Runs the workloads of the scheduler with a policy of all CPUs. The policy of the boot returns after them.
+    fn run_all_with_policy(&mut self, policy: &'static Policy) -> Result<(), StressError> {
+        let of_boot = sched::policy().filter(|of_boot| *of_boot != policy);
+        let change = |policy| sched::change_policy(policy).map_err(StressError::Call);
+        of_boot.map_or(Ok(()), |_| change(policy))?;
+        let ran = self.run_all(&Tested::Scheduler(&KernelAllocator));
+        // A failure is reported with the policy that has failed.
+        ran.and_then(|()| of_boot.map_or(Ok(()), change))
     }
 
     fn run_all_on_kernels_heap(&mut self, with: WithHeap) -> Result<(), StressError> {
@@ -300,31 +350,40 @@ impl SubjectRun<'_> {
             check_every_frame,
             largest_order: self.plan.parameters.largest_order.order(),
         });
-        let began_us = time::now_us();
+        let (began_us, budget_us) = (time::now_us(), self.plan.budget_us_of(workload));
         let kernel = Kernel {
-            end: Deadline::after_us(self.plan.budget_us),
-            limit: Deadline::after_us(self.plan.budget_us + EXHAUST_LIMIT.as_micros() as u64),
+            end: Deadline::after_us(budget_us),
+            limit: Deadline::after_us(budget_us + EXHAUST_LIMIT.as_micros() as u64),
             barrier: Barrier::new(ids.iter().copied().map(CpuId).collect()),
             is_cpu_stuck: AtomicBool::new(false),
         };
         progress::set(Some(self.progress(workload, began_us)));
-        let give_up = self.give_up;
-        // Returns when all CPUs have passed the last barrier.
-        let ran = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
-            // Not the CPU's current rank, which changes when other CPUs go offline.
-            if let Ok(rank) = ids.binary_search(&cpu.id().0) {
-                // SAFETY: a context must be unique. `ids` has each CPU once, so each has the context of its own index and its
-                // handler's.
-                workloads::run(&kernel, &shared, unsafe { AllocContext::new(rank) });
-                if rank == 0
-                    && kernel.is_cpu_stuck.load(Ordering::Acquire)
-                    && let Some(failure) = failures.first()
-                {
-                    let discrepancy = Discrepancy::Failure(failure);
-                    give_up(StressError::Discrepancy { run, discrepancy });
-                }
+        let give_up_if_stuck = || {
+            if kernel.is_cpu_stuck.load(Ordering::Acquire)
+                && let Some(failure) = failures.first()
+            {
+                let discrepancy = Discrepancy::Failure(failure);
+                (self.give_up)(StressError::Discrepancy { run, discrepancy });
             }
-        });
+        };
+        let ran = if let Body::Threads(body) = workload.run {
+            workloads::run_threads(&kernel, &shared, affinity_of(tables, self.cpus), body);
+            give_up_if_stuck();
+            Ok(())
+        } else {
+            // Returns when all CPUs have passed the last barrier.
+            smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
+                // Not the CPU's current rank, which changes when other CPUs go offline.
+                if let Ok(rank) = ids.binary_search(&cpu.id().0) {
+                    // SAFETY: a context must be unique. `ids` has each CPU once, so each has the context of its own index and its
+                    // handler's.
+                    workloads::run(&kernel, &shared, unsafe { AllocContext::new(rank) });
+                    if rank == 0 {
+                        give_up_if_stuck();
+                    }
+                }
+            })
+        };
         let elapsed_us = time::now_us() - began_us;
         progress::set(None);
         ran.map_err(StressError::Work)?;
@@ -352,7 +411,7 @@ impl SubjectRun<'_> {
             index: *self.index,
             of: self.plan.runs() as u32,
             began_us,
-            budget_us: self.plan.budget_us,
+            budget_us: self.plan.budget_us_of(workload),
         }
     }
 
@@ -393,6 +452,12 @@ impl SubjectRun<'_> {
     }
 }
 
+/// The affinity of the threads of a workload of the scheduler on the first of the CPUs.
+fn affinity_of(tables: &Tables, cpus: u32) -> Affinity {
+    let all = tables.ids();
+    if (cpus as usize) < all.len() { thread_platform::affinity(&all[..cpus as usize]) } else { Affinity::Any }
+}
+
 /// Makes a heap in an arena.
 type MakeHeap = fn(&heap::HeapArena<'_>, heap::HeapRun<'_>);
 
@@ -417,9 +482,18 @@ fn drain(tested: &Tested<'_>) -> Result<(), StressError> {
             }
         }
         Tested::Heap(heap) => heap.source.drain(),
+        Tested::Scheduler(_) => KernelHeap.drain(),
     });
     drained.map_err(StressError::Work)?;
     match tested {
+        Tested::Scheduler(_) => {
+            // The stacks that the CPUs keep, and those that are waiting for a flush.
+            sched::release_stacks();
+            if memory::waiting_pages() > 0 {
+                smp::purge_mappings().map_err(StressError::Purge)?;
+            }
+            drain_kernel()
+        }
         // The frames that it has freed lie in the CPUs' caches.
         Tested::Heap(TestedHeap { free_frames: Some(_), .. }) => drain_kernel(),
         _ => Ok(()),

@@ -1,5 +1,6 @@
 //! The allocator or heap under test, and the state of it that is compared.
 
+use core::cmp::Ordering;
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 
@@ -7,19 +8,21 @@ use super::failure::FailureLog;
 use super::heap_snapshot::HeapSnapshot;
 use super::lost::Search;
 use super::marks::Marks;
-use super::snapshot::{AllocatorSnapshot, Discrepancy};
+use super::snapshot::{AllocatorSnapshot, Discrepancy, LostSearch};
 use super::source::{AllocContext, FrameSource};
 use super::workloads::HeapTarget;
 use crate::heap::source::HeapSource;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
-/// The allocator or heap under test.
+/// The allocator, heap or scheduler under test.
 #[derive(Clone)]
 pub(crate) enum Tested<'a> {
     /// A frame allocator.
     Frames(&'a dyn FrameSource),
     /// A heap.
     Heap(TestedHeap<'a>),
+    /// The scheduler, which takes its memory from this frame allocator.
+    Scheduler(&'a dyn FrameSource),
 }
 
 /// A heap under test.
@@ -33,14 +36,16 @@ pub(crate) struct TestedHeap<'a> {
     pub free_frames: Option<fn() -> usize>,
 }
 
-/// The state of an allocator or heap.
+/// The state of an allocator or heap, or the memory that a scheduler takes.
 pub(crate) enum Snapshot {
     Frames(AllocatorSnapshot),
     Heap(HeapSnapshot),
+    /// The free frames of the kernel.
+    Scheduler(u64),
 }
 
 /// The frame allocator of a workload of heaps.
-struct NoFrames;
+pub(crate) struct NoFrames;
 
 impl FrameSource for NoFrames {
     fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {
@@ -62,7 +67,7 @@ impl<'a> Tested<'a> {
     /// The frame allocator; for a heap one without frames.
     pub(crate) fn frames(&self) -> &'a dyn FrameSource {
         match self {
-            Tested::Frames(source) => *source,
+            Tested::Frames(source) | Tested::Scheduler(source) => *source,
             Tested::Heap(_) => &NoFrames,
         }
     }
@@ -73,7 +78,7 @@ impl<'a> Tested<'a> {
         'a: 'b,
     {
         match self {
-            Tested::Frames(_) => None,
+            Tested::Frames(_) | Tested::Scheduler(_) => None,
             Tested::Heap(heap) => {
                 Some(HeapTarget { source: heap.source, marks: Marks::new(heap.bounds.clone(), every), slots })
             }
@@ -88,6 +93,7 @@ impl<'a> Tested<'a> {
                 let free_frames = heap.free_frames.map(|free_frames| free_frames() as u64);
                 Snapshot::Heap(HeapSnapshot::of(heap.source, free_frames))
             }
+            Tested::Scheduler(source) => Snapshot::Scheduler(source.free_frames() as u64),
         }
     }
 }
@@ -97,7 +103,7 @@ impl Snapshot {
     pub(crate) fn free(&self) -> u64 {
         match self {
             Snapshot::Frames(snapshot) => snapshot.free(),
-            Snapshot::Heap(_) => 0,
+            Snapshot::Heap(_) | Snapshot::Scheduler(_) => 0,
         }
     }
 
@@ -106,6 +112,9 @@ impl Snapshot {
         match (self, after) {
             (Snapshot::Frames(before), Snapshot::Frames(after)) => before.lost_and_gained(after),
             (Snapshot::Heap(before), Snapshot::Heap(after)) => before.lost_and_gained(after),
+            (Snapshot::Scheduler(before), Snapshot::Scheduler(after)) => {
+                (before.saturating_sub(*after), after.saturating_sub(*before))
+            }
             _ => (0, 0),
         }
     }
@@ -127,6 +136,16 @@ impl Snapshot {
             }
             (Snapshot::Heap(before), Snapshot::Heap(after), Tested::Heap(heap)) => {
                 before.compare(after, failures, heap.source)
+            }
+            (Snapshot::Scheduler(before), Snapshot::Scheduler(after), Tested::Scheduler(_)) => {
+                match (failures.first(), before.cmp(after)) {
+                    (Some(failure), _) => Err(Discrepancy::Failure(failure)),
+                    (None, Ordering::Greater) => {
+                        Err(Discrepancy::Lost { frames: before - after, which: LostSearch::NotMade })
+                    }
+                    (None, Ordering::Less) => Err(Discrepancy::Gained { frames: after - before }),
+                    (None, Ordering::Equal) => Ok(()),
+                }
             }
             _ => unreachable!("both snapshots are of what was tested"),
         }

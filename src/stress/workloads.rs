@@ -4,8 +4,12 @@
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+mod affinity;
+mod channel;
 mod churn;
+mod condvar;
 mod exhaust;
+mod hackbench;
 mod half;
 mod heap;
 mod heap_worker;
@@ -13,24 +17,38 @@ mod held_run;
 mod hotplug;
 mod interrupts;
 mod mappings;
+mod member;
 mod mixed;
+mod mutex;
 mod objects;
+mod ping_pong;
 mod replay;
 mod run_word;
+mod schbench;
+mod sched_hotplug;
+mod sched_mixed;
+mod sched_yield;
 mod singles;
+mod spawn_storm;
+mod steal;
 mod sums;
+mod threads;
+mod timed;
+mod timers;
 mod worker;
 
 pub use heap_worker::HeldObject;
 pub use held_run::HeldRun;
+pub use member::Member;
 pub use objects::HeapTarget;
 pub(in crate::stress) use objects::SLOTS;
 pub use replay::REPLAY;
 pub use singles::PAIRS;
+pub(in crate::stress) use threads::run as run_threads;
 pub(crate) use worker::EXHAUST_LIMIT;
 pub(in crate::stress) use worker::ROUNDS;
 pub use worker::{
-    Body, Details, HeapWorker, Platform, ROUND_CUT, Setup, Shared, Timed, Worker, Workload, run,
+    Body, Details, HeapWorker, Platform, ROUND_CUT, Setup, Shared, ThreadRun, Timed, Worker, Workload, run,
 };
 
 use crate::boot::command_line::Named;
@@ -71,6 +89,19 @@ const ALL: &[&Workload] = &[
     &heap::THREADTEST,
     &heap::LARSON,
     &heap::BOX64,
+    &sched_yield::SCHED_YIELD,
+    &ping_pong::PING_PONG,
+    &hackbench::HACKBENCH,
+    &mutex::MUTEX,
+    &channel::CHANNEL,
+    &condvar::CONDVAR,
+    &schbench::SCHBENCH,
+    &spawn_storm::SPAWN_STORM,
+    &steal::STEAL,
+    &affinity::AFFINITY,
+    &timers::TIMERS,
+    &sched_hotplug::SCHED_HOTPLUG,
+    &sched_mixed::SCHED_MIXED,
 ];
 
 /// The most workloads that a list can name.

@@ -7,6 +7,8 @@
 mod atomics;
 pub(crate) mod call_queue;
 #[cfg(target_os = "none")]
+mod changeable_hook;
+#[cfg(target_os = "none")]
 mod deadline;
 pub(crate) mod heartbeat;
 #[cfg(any(all(target_os = "none", feature = "checked"), all(test, not(any(loom, shuttle)))))]
@@ -50,6 +52,8 @@ mod waiting;
 pub(crate) mod work_slot;
 
 pub(crate) use atomics::{AtomicU32, AtomicUsize, Ordering, order_sequentially};
+#[cfg(target_os = "none")]
+pub(crate) use changeable_hook::ChangeableHook;
 #[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut};
 #[cfg(target_os = "none")]

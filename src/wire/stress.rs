@@ -46,10 +46,10 @@ pub struct Stress<S> {
     pub cpus: u32,
     /// Allocations and frees of all CPUs.
     pub operations: u64,
-    /// Allocations of all CPUs that succeeded.
+    /// Allocations of all CPUs that succeeded; of a workload of the scheduler, threads that were spawned.
     #[serde(default)]
     pub allocations: u64,
-    /// Allocations that failed, of orders that the allocator supports.
+    /// Allocations that failed, of orders that the allocator supports; of a workload of the scheduler, threads without memory for a stack.
     #[serde(default)]
     pub refused: u64,
     /// Allocations of orders that the allocator does not support.
@@ -59,7 +59,7 @@ pub struct Stress<S> {
     pub elapsed_us: u64,
     /// Frames that were free before the workload and are not free after it; of a heap, bytes.
     pub lost: u64,
-    /// Frames or objects that were allocated while they had an owner, or freed by a CPU that did not own them.
+    /// Frames or objects that were allocated while they had an owner, or freed by a CPU that did not own them; or threads that two CPUs ran.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
     /// Rounds of `replay`; interrupts during allocation of `interrupts` and `heap_interrupts`; else 0.
@@ -71,13 +71,30 @@ pub struct Stress<S> {
     /// CPU offline/online cycles of `hotplug`; else 0.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// What it ran on: `frames` or `heap`.
+    /// What the scheduler has done meanwhile, of a workload of the scheduler.
+    #[serde(default)]
+    pub scheduling: Option<Scheduling>,
+    /// What it ran on: `frames`, `heap` or `scheduler`.
     #[serde(default = "Option::default")]
     pub kind: Option<S>,
-    /// What the latencies include: `allocation`, `free`, `pair` for an allocation and its free, or `nothing`.
+    /// What the latencies include: `allocation`, `free`, `pair` for an allocation and its free, or `nothing`; of a workload of the scheduler
+    /// `yield`, `wake-up`, `round trip`, `message`, `lock`, `spawn and join` or `lateness`.
     pub timed: Option<S>,
     /// The latency of what `timed` names.
     pub cycles: Cycles,
+}
+
+/// What the scheduler has done during a workload, on all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// Switches to a thread, or to the CPU's own.
+    pub switches: u64,
+    /// Threads that another one ran before.
+    pub preempted: u64,
+    /// Threads taken from other CPUs' queues.
+    pub stolen: u64,
+    /// Interrupts of other CPUs.
+    pub notices: u64,
 }
 
 /// A latency distribution, in TSC cycles.

@@ -229,7 +229,7 @@ impl Scan<'_> {
         definition: Option<&str>,
     ) {
         let is_handler_table = mentions(kind, &[HANDLER_SLOT.0]) && top(&self.module) == HANDLER_SLOT.1;
-        if mentions(kind, &["Hook"]) || is_handler_table {
+        if mentions(kind, &["Hook", "ChangeableHook"]) || is_handler_table {
             self.found.hooks.insert((self.module.clone(), name.to_owned()));
         } else if !holds_function(kind, self.functions) || attributes_of(before).contains(HOST_ONLY) {
         } else if mentions(kind, &SETTABLE) {

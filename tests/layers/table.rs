@@ -182,7 +182,7 @@ pub(crate) const HOOKS: &[Hook] = &[
         lower: "sched::mechanism",
         set_by: "set_policy",
         setters: &[],
-        purpose: "the scheduling policy of the command line decides",
+        purpose: "the scheduling policy of the command line decides, or the one that the stress tests",
     },
     Hook {
         name: "SLICE_ENDED",

@@ -1,5 +1,5 @@
-//! `stress`: all CPUs allocate and free frames, or objects of heaps, concurrently. The kernel proves that nothing was lost or allocated
-//! twice. With `--host`, threads of the host take the role of CPUs.
+//! `stress`: all CPUs allocate and free frames, or objects of heaps, concurrently, or run threads. The kernel proves that nothing was lost,
+//! allocated twice or run twice. With `--host`, threads of the host take the role of CPUs.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use octopod::boot::command_line::Named;
 use octopod::stress::parameters::MAX_CPU_COUNTS;
+use octopod::stress::subject::SubjectKind;
 use octopod::stress::workloads::{REPLAY, Workload, defaults};
 
 use crate::base::project::Project;
@@ -46,7 +47,12 @@ pub struct StressArgs {
     #[arg(long = "heap", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub heaps: Vec<Word>,
 
-    /// On how many CPUs, one number after the other [default: all; for several allocators or heaps 1, 2, 4 and so on].
+    /// The scheduling policies to test, separated by commas: fair, round_robin; runs all workloads of the scheduler unless
+    /// --workloads names some [default: that of the boot].
+    #[arg(long = "scheduler", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
+    pub schedulers: Vec<Word>,
+
+    /// On how many CPUs, one number after the other [default: all; for several allocators, heaps or policies 1, 2, 4 and so on].
     #[arg(long, value_name = "N,M", value_delimiter = ',', help_heading = "Stress")]
     pub cpus: Vec<u32>,
 
@@ -98,7 +104,7 @@ impl StressArgs {
 
     /// Returns whether heaps are named and no workloads: then those of heaps run. The kernel's default is another list.
     fn chooses_workloads(&self) -> bool {
-        self.workloads.is_empty() && !self.heaps.is_empty()
+        self.workloads.is_empty() && !(self.heaps.is_empty() && self.schedulers.is_empty())
     }
 
     /// The parameters that these options stand for.
@@ -110,7 +116,7 @@ impl StressArgs {
         parameters.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
         let mut names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
         if self.chooses_workloads() {
-            names.extend(self.workloads_of_heaps().map(|workload| workload.name.to_owned()));
+            names.extend(self.workloads_of_subjects().map(|workload| workload.name.to_owned()));
         }
         let replay = REPLAY.name;
         if self.replay.is_some() && !names.iter().any(|name| name == replay) {
@@ -120,6 +126,7 @@ impl StressArgs {
             ("workloads", list(&names)),
             ("allocators", list(&self.allocators)),
             ("heaps", list(&self.heaps)),
+            ("schedulers", list(&self.schedulers)),
             ("cpus", list(&self.cpus)),
         ] {
             parameters.extend((!value.is_empty()).then(|| format!("stress.{name}={value}")));
@@ -130,19 +137,25 @@ impl StressArgs {
         parameters
     }
 
-    /// The workloads of a run that names heaps and no workloads: those of heaps, after those of allocators if any are named too; on the
-    /// host those that run there.
-    fn workloads_of_heaps(&self) -> impl Iterator<Item = &'static Workload> {
-        let of_allocators =
-            defaults().filter(|workload| !workload.is_of_heaps() && !self.allocators.is_empty());
-        let of_heaps = <&Workload>::all().iter().copied().filter(|workload| workload.is_of_heaps());
-        of_allocators.chain(of_heaps).filter(|workload| workload.on_host || !self.host)
+    /// The workloads of a run that names heaps or policies and no workloads: those of heaps if it names heaps, those of the scheduler if it
+    /// names policies, after those of allocators if any are named too; on the host those that run there.
+    fn workloads_of_subjects(&self) -> impl Iterator<Item = &'static Workload> {
+        let has = |kind| match kind {
+            SubjectKind::Frames => !self.allocators.is_empty(),
+            SubjectKind::Heap => !self.heaps.is_empty(),
+            SubjectKind::Scheduler => !self.schedulers.is_empty(),
+        };
+        let all = |kind| <&Workload>::all().iter().copied().filter(move |one| one.kind() == kind);
+        let of_allocators = defaults().filter(|workload| workload.kind() == SubjectKind::Frames);
+        let others = all(SubjectKind::Heap).chain(all(SubjectKind::Scheduler));
+        let wanted = of_allocators.chain(others).filter(move |workload| has(workload.kind()));
+        wanted.filter(|workload| workload.on_host || !self.host)
     }
 
-    /// Returns the largest number of parts that a comparison has: a workload on an allocator or a heap with one number of CPUs. 0 if
+    /// Returns the largest number of parts that a comparison has: a workload on an allocator or a heap, or with a policy, with one number of CPUs. 0 if
     /// nothing is compared.
     fn compared_parts(&self) -> u32 {
-        let allocators = (self.allocators.len() + self.heaps.len()).max(1);
+        let allocators = (self.allocators.len() + self.heaps.len() + self.schedulers.len()).max(1);
         let counts = match self.cpus.len() {
             0 if allocators > 1 => MAX_CPU_COUNTS,
             given => given.max(1),
@@ -157,10 +170,10 @@ impl StressArgs {
 /// [`registry::learn`](crate::kernel::registry::learn) has read, names them.
 pub(crate) fn with_workloads_of_program(launch: &Launch) -> Cow<'_, Launch> {
     const LIST: &str = "stress.workloads=";
-    let has_allocators = launch.command_line.own.iter().any(|word| word.starts_with("stress.allocators="));
+    let has = |list| launch.command_line.own.iter().any(|word| word.starts_with(list));
     let registered = <&Workload>::registered().iter();
     let names: String = registered
-        .filter(|workload| workload.is_of_heaps() || has_allocators)
+        .filter(|workload| has(if workload.is_of_heaps() { "stress.heaps=" } else { "stress.allocators=" }))
         .map(|workload| format!(",{}", workload.name))
         .collect();
     if !launch.adds_workloads || names.is_empty() {

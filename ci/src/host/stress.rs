@@ -77,7 +77,11 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
         .map_err(|error| Error::Usage(error.to_string()))?;
     let text = config.replay.as_deref().map(replay::read).transpose()?;
     let traced = text.as_ref().map_or(0, |(_, size)| size.cpus);
-    let parts = plan(&config.threads, &kernel, traced);
+    let mut parts = plan(&config.threads, &kernel, traced);
+    if config.program.is_some() {
+        // A program runs its own allocators and heaps.
+        parts.retain(|part| !matches!(part.subject, Subject::Scheduler(_)));
+    }
     if config.command_line.names_workloads()
         && let Some(names) = kernels_alone(&kernel)
     {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use octopod::stress::host::program::PartResult;
-use octopod::stress::host::{Activity, Bound, HostHeapRun, HostRun};
+use octopod::stress::host::{Activity, Bound, HostHeapRun, HostRun, HostThreadRun};
 use octopod::stress::replay::{TraceSize, TraceTables};
 use octopod::stress::subject::Subject;
 
@@ -77,6 +77,7 @@ fn run(parts: &[Part], settings: &Settings, text: Option<&(Vec<u8>, TraceSize)>,
                 HostHeapRun { heap, workload, threads, bytes, bound, seed, check_every_word }
                     .run_watched(Some(&activity))
             }
+            Subject::Scheduler(policy) => HostThreadRun { policy, workload, threads, bound, seed }.run(),
         };
         if to.send(Said::Ended(*part, Box::new(ran.into()))).is_err() {
             return;

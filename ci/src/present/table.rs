@@ -1,7 +1,10 @@
 //! A report as text in at most 80 columns.
 
+use std::collections::BTreeSet;
+
 use comfy_table::Table;
 use indicatif::HumanCount;
+use octopod::stress::subject::SubjectKind;
 
 use crate::base::numbers::plain;
 use crate::base::text;
@@ -49,7 +52,7 @@ pub fn summary(report: &Report) -> Vec<String> {
         } else {
             lines.extend(layout::lines(&workloads(&report.stress)));
             let unit = report.latency_unit();
-            lines.push(format!("latencies in {unit} of the allocator's calls, without the checks:"));
+            lines.push(format!("latencies in {unit} of the calls under test, without the checks:"));
             lines.extend(layout::lines(&latencies(&report.stress)));
         }
         if report.stress.iter().any(|result| !result.fragmentation.is_empty()) {
@@ -83,9 +86,10 @@ fn nodes(zones: &[ZoneReport]) -> Vec<String> {
     nodes.collect()
 }
 
-/// Returns whether one workload ran more than once: on several allocators, or several numbers of CPUs.
+/// Returns whether one workload ran more than once: on several allocators, heaps or policies, or several numbers of CPUs.
 fn is_comparison(stress: &[StressReport]) -> bool {
-    stress.iter().any(|result| (&result.allocator, result.cpus) != (&stress[0].allocator, stress[0].cpus))
+    let names: BTreeSet<&str> = stress.iter().map(|result| result.workload.as_str()).collect();
+    names.len() < stress.len()
 }
 
 /// Operations per second: a line for each workload and allocator, a column for each number of CPUs.
@@ -100,7 +104,7 @@ fn comparison(stress: &[StressReport]) -> Table {
         seen
     };
     let counts = firsts(&|result| result.cpus.to_string());
-    let heads = ["workload".to_owned(), "allocator".to_owned()].into_iter();
+    let heads = ["workload".to_owned(), subjects(stress).to_owned()].into_iter();
     let mut table = layout::table(heads.chain(counts.iter().cloned()).collect::<Vec<_>>());
     for workload in firsts(&|result| result.workload.clone()) {
         let mut name = text::line(&workload);
@@ -114,7 +118,7 @@ fn comparison(stress: &[StressReport]) -> Table {
                 found.map_or_else(String::new, |result| short(rate(result)))
             });
             let cells: Vec<String> = cells.collect();
-            // A workload of heaps does not run on allocators, and the reverse.
+            // A workload runs on allocators, on heaps, or with policies.
             if cells.iter().any(|cell| !cell.is_empty()) {
                 table.add_row([core::mem::take(&mut name), text::line(&allocator)].into_iter().chain(cells));
             }
@@ -122,6 +126,17 @@ fn comparison(stress: &[StressReport]) -> Table {
     }
     layout::align(&mut table, 2, 16, 1);
     table
+}
+
+/// The head of the column of those that were compared.
+fn subjects(stress: &[StressReport]) -> &'static str {
+    let is_of_scheduler =
+        |result: &StressReport| result.kind.as_deref() == Some(SubjectKind::Scheduler.name());
+    match stress.iter().filter(|result| is_of_scheduler(result)).count() {
+        0 => "allocator",
+        count if count == stress.len() => "policy",
+        _ => "allocator or policy",
+    }
 }
 
 /// Operations per second.

@@ -1,6 +1,7 @@
 //! Descriptions of workloads, allocators and stages, in a sentence each.
 
 use octopod::boot::command_line::Named;
+use octopod::sched::policies::Policy;
 use octopod::stress::allocators::Allocator;
 use octopod::stress::heap::Heap;
 use octopod::stress::workloads::Workload;
@@ -18,6 +19,11 @@ pub fn allocator(name: &str) -> Option<&'static str> {
 /// A heap of the stress.
 pub fn heap(name: &str) -> Option<&'static str> {
     <&Heap>::from_name(name).map(|heap| heap.summary)
+}
+
+/// A scheduling policy.
+pub fn scheduler(name: &str) -> Option<&'static str> {
+    <&Policy>::from_name(name).map(|policy| policy.summary)
 }
 
 /// A stage of the kernel's boot.

@@ -131,6 +131,7 @@ pub fn stress(workload: &str, allocator: &str, cpus: u32) -> Stress<String> {
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
+        scheduling: None,
         kind: Some("frames".to_owned()),
         timed: Some("pair".to_owned()),
         cycles: Cycles { p50: 383, p99: 415, p999: 1_023, max: 1 << 30 },

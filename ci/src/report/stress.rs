@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use octopod::stress::workloads::Timed;
-use octopod::wire::{Bucket, Cycles, Stress, StressCpu};
+use octopod::wire::{Bucket, Cycles, Scheduling, Stress, StressCpu};
 use serde::{Deserialize, Serialize};
 
 use crate::run::Seen;
@@ -13,19 +13,19 @@ use crate::run::Seen;
 pub struct StressReport {
     /// The workload's name.
     pub workload: String,
-    /// The allocator or heap under test.
+    /// The allocator, heap or scheduling policy under test.
     pub allocator: String,
-    /// Its kind: `frames` or `heap`; null in reports of older versions, which have allocators of frames only.
+    /// Its kind: `frames`, `heap` or `scheduler`; null in reports of older versions, which have allocators of frames only.
     #[serde(default)]
     pub kind: Option<String>,
     /// CPUs that took part.
     pub cpus: u32,
-    /// Allocations and frees of all CPUs.
+    /// Allocations and frees of all CPUs; of a workload of the scheduler, the steps of all threads.
     pub operations: u64,
-    /// Allocations of all CPUs that succeeded.
+    /// Allocations of all CPUs that succeeded; of a workload of the scheduler, threads that were spawned.
     #[serde(default)]
     pub allocations: u64,
-    /// Allocations that failed, of orders that the allocator supports.
+    /// Allocations that failed, of orders that the allocator supports; of a workload of the scheduler, threads without memory for a stack.
     #[serde(default)]
     pub refused: u64,
     /// Allocations of orders that the allocator does not support.
@@ -35,7 +35,7 @@ pub struct StressReport {
     pub seconds: f64,
     /// Frames that were free before and are not free after; of a heap, bytes.
     pub lost: u64,
-    /// Frames or objects that were allocated twice, or freed by a CPU that did not own them.
+    /// Frames or objects that were allocated twice, or freed by a CPU that did not own them; or threads that two CPUs ran.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
     /// Rounds of `replay`, or interrupts during allocation of `interrupts`.
@@ -47,7 +47,11 @@ pub struct StressReport {
     /// CPU offline/online cycles of `hotplug`.
     #[serde(default)]
     pub offline_cycles: u64,
-    /// The part that the latencies include: `allocation`, `free`, `pair` for an allocation and its free, or `nothing`; null in reports of older versions.
+    /// The counts of the scheduler meanwhile, on all CPUs; null unless the workload is one of the scheduler.
+    #[serde(default)]
+    pub scheduling: Option<Scheduling>,
+    /// The part that the latencies include: `allocation`, `free`, `pair` for an allocation and its free, or `nothing`; of a workload of the
+    /// scheduler `yield`, `wake-up`, `round trip`, `message`, `lock`, `spawn and join` or `lateness`; null in reports of older versions.
     #[serde(default)]
     pub timed: Option<String>,
     /// The latency of what `timed` names: in TSC cycles, by threads of the host in nanoseconds.
@@ -116,6 +120,7 @@ fn report(
         rounds: stress.rounds,
         failed_allocations: stress.failed_allocations,
         offline_cycles: stress.offline_cycles,
+        scheduling: stress.scheduling,
         timed: stress.timed.clone(),
         cycles: stress.cycles,
         histogram,

@@ -6,6 +6,7 @@ use octopod::boot::MAX_COMMAND_LINE_BYTES;
 use octopod::boot::command_line::{Named, parse_u64};
 use octopod::options::{BuiltIn, Options, Work};
 use octopod::sched::parameters::LockChecks;
+use octopod::sched::policies::Policy;
 use octopod::stress::allocators::Allocator;
 use octopod::stress::heap::Heap;
 use octopod::stress::workloads::Workload;
@@ -72,13 +73,14 @@ impl CommandLine {
         }
     }
 
-    /// Returns whether the line names an allocator or a workload that octopod does not have, which a program may have registered.
+    /// Returns whether the line names an allocator, a policy or a workload that octopod does not have, which a program may have registered.
     pub fn names_program(&self) -> bool {
         let has_other = |parameter, is_known: fn(&str) -> bool| {
             self.values(parameter).any(|list| list.split(',').any(|name| !is_known(name)))
         };
         has_other("stress.allocators", |name| <&Allocator>::from_name(name).is_some())
             || has_other("stress.heaps", |name| <&Heap>::from_name(name).is_some())
+            || has_other("stress.schedulers", |name| <&Policy>::from_name(name).is_some())
             || has_other("stress.workloads", |name| <&Workload>::from_name(name).is_some())
     }
 

@@ -11,6 +11,7 @@ use octopod::options::Options;
 use octopod::selftest::Part;
 use octopod::stress::allocators::Allocator;
 use octopod::stress::heap::Heap;
+use octopod::stress::subject::SubjectKind;
 use octopod::stress::workloads::Workload;
 use octopod::wire::{BootStage, StagesUs};
 use octopod_ci::base::verdict::STATUSES;
@@ -22,7 +23,7 @@ use strum::VariantArray;
 use super::table::{ANY, HOOKS, LAUNCHER_LAYERS, LAYERS};
 
 /// The names of all blocks.
-pub(crate) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 25] = [
     "template-kernel",
     "allocators",
     "ap-stages",
@@ -43,6 +44,7 @@ pub(crate) const NAMES: [&str; 24] = [
     "options",
     "parameters",
     "ratios",
+    "scheduler-workloads",
     "selftest-parts",
     "soaks",
     "trace-levels",
@@ -63,12 +65,19 @@ pub(crate) fn generate(root: &Path, name: &str) -> Option<String> {
             &["workload", "what it does"],
             <&Workload>::all()
                 .iter()
-                .filter(|one| !one.is_of_heaps())
+                .filter(|one| one.kind() == SubjectKind::Frames)
                 .map(|one| named(one.name, one.summary)),
         ),
         "heap-workloads" => table(
             &["workload", "what it does"],
             <&Workload>::all().iter().filter(|one| one.is_of_heaps()).map(|one| named(one.name, one.summary)),
+        ),
+        "scheduler-workloads" => table(
+            &["workload", "what it does"],
+            <&Workload>::all()
+                .iter()
+                .filter(|one| one.kind() == SubjectKind::Scheduler)
+                .map(|one| named(one.name, one.summary)),
         ),
         "heaps" => {
             table(&["heap", "what it is"], <&Heap>::all().iter().map(|one| named(one.name, one.summary)))

@@ -68,6 +68,15 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "a minute; the row stress-heaps-all of the boot matrix",
     ),
     ("cargo run -- stress --heap octopod,talc,linked_list,buddy --seconds 40 --pictures heaps", "a minute"),
+    ("cargo run -- stress --workloads hackbench,schbench --seconds 10", "the row stress-8 of the boot matrix"),
+    (
+        "cargo run -- stress --scheduler fair,round_robin --seconds 20 --pictures schedulers",
+        "the row stress-schedulers-compared of the boot matrix",
+    ),
+    (
+        "cargo run -- stress --smp 8 --workloads sched_yield,ping_pong,hackbench,mutex --seconds 3600",
+        "an hour; the row stress-schedulers-soak of the boot matrix",
+    ),
     (
         "cargo run --release -- stress --host --heap octopod,wf_alloc --mem 64M",
         "builds the launcher once more",

@@ -15,6 +15,7 @@
 //! **Affinity.** A thread is put only on the queue of a CPU on which it may run (`placing`), and a queue gives out only threads that it
 //! has. So no CPU has to check what it picks.
 
+mod changing;
 mod hotplug;
 mod idle;
 mod picking;
@@ -25,6 +26,7 @@ mod switching;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use changing::change_policy;
 pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
 pub(super) use idle::run_threads;
 pub(super) use pinned::{finish_offline, prepare_offline};
@@ -40,7 +42,7 @@ use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{self, PerCpu};
 use crate::per_cpu;
 use crate::smp::{self, Cpu};
-use crate::sync::Hook;
+use crate::sync::ChangeableHook;
 
 per_cpu! {
     static SCHEDULER: CpuScheduler = CpuScheduler::new();
@@ -51,14 +53,15 @@ crate::name_lock!(SCHEDULER, |gs_base, is_so| {
 });
 
 /// The policy of all CPUs.
-static POLICY: Hook<&'static Policy> = Hook::new();
+static POLICY: ChangeableHook<Policy> = ChangeableHook::new();
 
-/// Sets the policy. Only the first call has an effect.
+/// Sets the policy that chooses the CPU of a thread.
 pub(super) fn set_policy(policy: &'static Policy) {
     POLICY.set(policy);
 }
 
 /// Returns the policy, if the scheduler has started. **Context:** any.
+#[inline(always)]
 pub(crate) fn policy() -> Option<&'static Policy> {
     POLICY.get()
 }

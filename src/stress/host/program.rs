@@ -219,6 +219,7 @@ impl From<Outcome> for PartResult {
                 rounds: figures.rounds,
                 failed_allocations: figures.failed_allocations,
                 offline_cycles: figures.offline_cycles,
+                scheduling: figures.scheduling,
                 cycles: figures.cycles,
             },
             buckets,

@@ -6,6 +6,7 @@ use crate::boot::command_line::Named;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::stress::lost::LostFrames;
 use crate::stress::snapshot::{AllocatorSnapshot, LostSearch};
+use crate::stress::subject::SubjectKind;
 
 /// A trace of the package in the folder where cargo runs the tests. The program may have been built in another folder.
 fn sample_path() -> std::path::PathBuf {
@@ -22,7 +23,7 @@ fn every_workload_runs_on_every_allocator() {
     for (allocator, check_every_frame) in
         <&Allocator>::all().iter().flat_map(|allocator| [(allocator, false), (allocator, true)])
     {
-        let on_host = |workload: &&&Workload| workload.on_host && !workload.is_of_heaps();
+        let on_host = |workload: &&&Workload| workload.on_host && workload.kind() == SubjectKind::Frames;
         for workload in <&Workload>::all().iter().filter(on_host) {
             let run = HostRun {
                 allocator,
@@ -295,9 +296,22 @@ impl Platform for OneCore {
     }
 }
 
+/// The locks, conditions and channels of the kernel, with threads of the host.
+#[test]
+fn workloads_of_the_scheduler_pass_with_threads_of_the_host() {
+    let of_scheduler = |workload: &&&Workload| workload.on_host && workload.kind() == SubjectKind::Scheduler;
+    for workload in <&Workload>::all().iter().filter(of_scheduler) {
+        let policy = <&Policy>::all()[0];
+        let bound = Bound::Operations(if cfg!(miri) { 50 } else { 2_000 });
+        let outcome = HostThreadRun { policy, workload, threads: 2, bound, seed: 7 }.run();
+        assert_eq!(outcome.verdict, Ok(()), "{workload}");
+        assert!(outcome.figures.operations > 0 && outcome.figures.allocations >= 4, "{workload}");
+    }
+}
+
 #[test]
 fn a_seed_repeats_a_run_on_one_core() {
-    for workload in defaults().filter(|workload| workload.on_host && !workload.is_of_heaps()) {
+    for workload in defaults().filter(|workload| workload.on_host && workload.kind() == SubjectKind::Frames) {
         let calls = |seed| {
             let world = World::new(2);
             let recorder = Recorder(Hosted::new(&world, 2), world.first.get(), std::sync::Mutex::default());

@@ -6,9 +6,11 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering
 use core::time::Duration;
 
 use fastrand::Rng;
+use spin::Once;
 
 use super::objects::HeapTarget;
 use super::sums::{Phase, Sums};
+pub use super::timed::Timed;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::{Failure, FailureLog};
 use crate::stress::histogram::Histogram;
@@ -18,7 +20,9 @@ use crate::stress::ring::FrameRing;
 use crate::stress::run_table::RunTable;
 use crate::stress::samples::CheckedFrames;
 use crate::stress::source::{AllocContext, FrameSource};
-use crate::wire::MAX_SCORES;
+use crate::stress::subject::SubjectKind;
+use crate::stress::thread_platform::Cpus;
+use crate::wire::{MAX_SCORES, Scheduling};
 
 /// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
 pub(in crate::stress) const TIMED: u32 = 128;
@@ -60,37 +64,23 @@ pub enum Body {
     Frames(fn(&mut Worker<'_>)),
     /// It works on a heap.
     Heap(fn(&mut HeapWorker<'_>)),
+    /// It works on the scheduler: it is called once, and runs threads.
+    Threads(fn(&ThreadRun<'_>)),
 }
 
 impl Workload {
+    /// What it works on.
+    pub fn kind(&self) -> SubjectKind {
+        match self.run {
+            Body::Frames(_) => SubjectKind::Frames,
+            Body::Heap(_) => SubjectKind::Heap,
+            Body::Threads(_) => SubjectKind::Scheduler,
+        }
+    }
+
     /// Whether it works on heaps.
     pub fn is_of_heaps(&self) -> bool {
-        matches!(self.run, Body::Heap(_))
-    }
-}
-
-/// What a latency includes: the calls of the allocator, and the interrupts meanwhile; not the check of the owner words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timed {
-    /// An allocation.
-    Allocation,
-    /// An allocation, and the free of the same frames later.
-    Pair,
-    /// A free.
-    Free,
-    /// Nothing: the workload does not call the allocator itself.
-    Nothing,
-}
-
-impl Timed {
-    /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Timed::Allocation => "allocation",
-            Timed::Pair => "pair",
-            Timed::Free => "free",
-            Timed::Nothing => "nothing",
-        }
+        self.kind() == SubjectKind::Heap
     }
 }
 
@@ -220,7 +210,9 @@ pub struct Shared<'a> {
     /// The fragmentation scores, in tenths of a percent, and their number.
     scores: [AtomicU16; MAX_SCORES],
     scored: AtomicUsize,
-    /// Allocations that succeeded, by all workers that have ended.
+    /// What the scheduler has done meanwhile, of a workload of the scheduler.
+    pub(in crate::stress) scheduling: Once<Scheduling>,
+    /// Allocations that succeeded, by all workers that have ended; of a workload of the scheduler, threads that were spawned.
     pub(in crate::stress) allocations: AtomicU64,
     /// Allocations of supported orders that failed.
     pub(in crate::stress) refused: AtomicU64,
@@ -243,6 +235,7 @@ impl<'a> Shared<'a> {
             filled: AtomicU64::new(0),
             scores: [const { AtomicU16::new(0) }; MAX_SCORES],
             scored: AtomicUsize::new(0),
+            scheduling: Once::new(),
             allocations: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unsupported: AtomicU64::new(0),
@@ -276,6 +269,20 @@ impl<'a> Deref for Shared<'a> {
     fn deref(&self) -> &Setup<'a> {
         &self.setup
     }
+}
+
+/// One run of a workload of the scheduler.
+pub struct ThreadRun<'a> {
+    pub(super) platform: &'a dyn Platform,
+    pub(super) shared: &'a Shared<'a>,
+    /// The CPUs of threads that are not pinned.
+    pub(super) cpus: Cpus,
+    /// Whether the workload's time is over, and a thread has seen that.
+    pub(super) has_ended: AtomicBool,
+    pub(super) spawned: AtomicU64,
+    pub(super) ended: AtomicU64,
+    pub(super) ordered: AtomicU64,
+    pub(super) done: AtomicU64,
 }
 
 /// One CPU of a workload.
@@ -325,6 +332,7 @@ pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
             run(&mut worker);
             worker.worker.add_up();
         }
+        Body::Threads(_) => unreachable!("a workload of the scheduler runs threads, not CPUs"),
     }
     platform.barrier();
 }

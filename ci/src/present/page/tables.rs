@@ -2,6 +2,7 @@
 
 use indicatif::HumanCount;
 use maud::{Markup, html};
+use octopod::stress::subject::SubjectKind;
 use octopod::wire::ORDERS;
 
 use crate::base::numbers::{bytes, plain, short};
@@ -164,12 +165,16 @@ pub(crate) fn stress(report: &Report) -> Markup {
     };
     let workloads =
         names(|result| &result.workload).filter_map(|name| Some((name, descriptions::workload(name)?)));
-    let is_of_heap = |name: &String| {
+    let is_all = |name: &String, kind: SubjectKind| {
         let is_it = |result: &&StressReport| result.allocator == *name;
-        report.stress.iter().filter(is_it).all(|result| result.kind.as_deref() == Some("heap"))
+        report.stress.iter().filter(is_it).all(|result| result.kind.as_deref() == Some(kind.name()))
     };
     let allocators = names(|result| &result.allocator).filter_map(|name| {
-        let description = if is_of_heap(name) { descriptions::heap } else { descriptions::allocator };
+        let description = match name {
+            name if is_all(name, SubjectKind::Heap) => descriptions::heap,
+            name if is_all(name, SubjectKind::Scheduler) => descriptions::scheduler,
+            _ => descriptions::allocator,
+        };
         Some((name, description(name)?))
     });
     html! {
@@ -208,7 +213,7 @@ pub(crate) fn stress(report: &Report) -> Markup {
         } }
         p.faint {
             "Refused: allocations that failed. Unsupported: of orders or sizes that the allocator does not have. p50 to max: latencies in "
-            (unit) " of the allocator's calls alone, without the checks."
+            (unit) " of the calls under test alone, without the checks."
         }
         (fragmentation(report))
         (sentences("What each workload and allocator does", workloads.chain(allocators)))

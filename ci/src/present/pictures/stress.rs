@@ -56,7 +56,7 @@ pub(crate) fn operations(report: &Report) -> Result<Option<Picture>, PictureErro
     let shown: Vec<&StressReport> = workloads
         .iter()
         .filter_map(|workload| {
-            // A workload of heaps does not run on allocators, and the reverse.
+            // A workload runs on allocators, on heaps, or with policies.
             let allocators = allocators(&report.stress);
             allocators.into_iter().find_map(|allocator| widest(&report.stress, workload, allocator))
         })
@@ -126,7 +126,8 @@ pub(crate) fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> 
     let (workloads, allocators) = (workloads(stress), allocators(stress));
     let mut counts = firsts(stress, |result| result.cpus);
     counts.sort_unstable();
-    if allocators.len() * counts.len() < 2 {
+    if workloads.len() == stress.len() {
+        // No workload ran twice.
         return Ok(None);
     }
     let names: Vec<_> = allocators.iter().enumerate().map(|(place, name)| (series(place), *name)).collect();
@@ -175,7 +176,7 @@ pub(crate) fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> 
     })
 }
 
-/// Draws the latency of the allocator's calls, a line for each allocator. Returns `None` if there are no histograms.
+/// Draws the latency of the calls under test, a line for each allocator, heap or policy. Returns `None` if there are no histograms.
 pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stress = &report.stress;
     let (workloads, allocators) = (workloads(stress), allocators(stress));
@@ -191,17 +192,20 @@ pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> 
     let most_cpus = stress.iter().map(|result| result.cpus).max().unwrap_or(1);
     let unit = report.latency_unit();
     let mut legend = format!(
-        "How many calls of the allocator took how long, on {}: allocations, or allocations with their frees where the panel \
-         says so. Both scales are logarithmic; each power of two is split into eight.",
+        "How many calls took how long, on {}: allocations, allocations with their frees where the panel \
+         says so, or what a workload of the scheduler times. Both scales are logarithmic; each power of two is split into eight.",
         cpus(most_cpus)
     );
-    if allocators.len() == 1 {
+    let is_alone = |workload: &str| {
+        allocators.iter().filter(|allocator| widest(stress, workload, allocator).is_some()).count() == 1
+    };
+    if workloads.iter().all(|workload| is_alone(workload)) {
         legend.push_str(" Vertical lines: p50, p99 and p99.9.");
     }
     let height = |format: super::Format| {
         Panels::new(workloads.len(), format).height() + key_height(format.width() - 20, &names) + KEY_GAP
     };
-    draw("latency", "Latency of the allocator's calls", legend, height, |area, format| {
+    draw("latency", "Latency of the calls under test", legend, height, |area, format| {
         let used = key(&area.margin(0, 0, 10, 10), (0, 14), &names)?;
         let (_, below) = area.split_vertically(used + KEY_GAP as i32);
         for (area, workload) in Panels::new(workloads.len(), format).split(&below).iter().zip(&workloads) {
@@ -218,7 +222,7 @@ pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> 
                 let filled = series(place).mix(0.2).filled();
                 chart.draw_series([Polygon::new(line.clone(), filled)])?;
                 chart.draw_series(LineSeries::new(line, series(place).stroke_width(1)))?;
-                if allocators.len() == 1 {
+                if is_alone(workload) {
                     quantiles(&mut chart, &result.cycles, &log, highest)?;
                 }
             }

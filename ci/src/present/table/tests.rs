@@ -46,6 +46,23 @@ fn allocators_stand_side_by_side() {
     assert_eq!(words.len(), 5);
 }
 
+/// By default workloads run on an allocator, on a heap and with a policy, each once.
+#[test]
+fn policies_are_compared_where_a_workload_ran_with_several() {
+    let mut report = report(&["pairs", "hackbench"], 1);
+    report.stress[1].allocator = "fair".to_owned();
+    let heads = |report: &Report, at: usize| -> Vec<String> {
+        summary(report)[at].split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(heads(&report, 1)[..2], ["workload", "operations"]);
+    for (result, policy) in report.stress.iter_mut().zip(["fair", "round_robin"]) {
+        result.workload = "hackbench".to_owned();
+        result.allocator = policy.to_owned();
+        result.kind = Some("scheduler".to_owned());
+    }
+    assert_eq!(heads(&report, 2)[..2], ["workload", "policy"]);
+}
+
 #[test]
 fn the_widest_comparison_fits_a_terminal() {
     let counts = [1, 2, 4, 8, 16, 1024, 2048, 4096];

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use octopod::wire::{
-    Cycles, ExpectedCpus, Heap, HeapClass, HeapCpu, Lateness, Pages, Panic, Record, Stress, StressCpu,
-    Verdict, WorkStart, ZoneCounts,
+    Cycles, ExpectedCpus, Heap, HeapClass, HeapCpu, Lateness, Pages, Panic, Record, Scheduling, Stress,
+    StressCpu, Verdict, WorkStart, ZoneCounts,
 };
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ fn the_report_has_the_fields_of_schema_2() {
         report["stress"][0],
         json!({
             "workload": "pairs", "kind": "frames", "allocator": "octopod", "cpus": 2, "operations": 30, "allocations": 4, "refused": 2, "unsupported": 1, "seconds": 1.5, "lost": 0,
-            "double_allocated": 0, "rounds": 0, "failed_allocations": 0, "offline_cycles": 0, "timed": "pair", "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]], "fragmentation": [],
+            "double_allocated": 0, "rounds": 0, "failed_allocations": 0, "offline_cycles": 0, "scheduling": null, "timed": "pair", "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]], "fragmentation": [],
             "per_cpu_operations": [10, 20]
         })
     );
@@ -215,6 +215,7 @@ fn full() -> Report {
     let other = assembled(&Seen { frame_counts: vec![FrameCounts::default()], ..memory });
     (report.host, report.memory, report.heap, report.boot) =
         (other.host, other.memory, other.heap, other.boot);
+    report.stress.iter_mut().for_each(|one| one.scheduling = Some(Scheduling::default()));
     report.origin = OriginReport {
         version: word(),
         commit: Some(word()),

@@ -127,6 +127,7 @@ fn the_longest_latencies_fit_in_a_record_and_go_to_their_workload() {
         rounds: 0,
         failed_allocations: 0,
         offline_cycles: 0,
+        scheduling: None,
         timed: None,
         cycles: Default::default(),
     };
