@@ -20,7 +20,7 @@ use crate::faults::{self, Point};
 use crate::heap::{self, HeapChecks};
 use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
-use crate::options::{BuiltIn, Options, Work};
+use crate::options::{BuiltIn, Options};
 use crate::program::Machine;
 use crate::report::{self, Reason};
 #[cfg(feature = "checked")]

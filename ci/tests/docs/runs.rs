@@ -68,7 +68,10 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
         "a minute; the row stress-heaps-all of the boot matrix",
     ),
     ("cargo run -- stress --heap octopod,talc,linked_list,buddy --seconds 40 --pictures heaps", "a minute"),
-    ("cargo run -- stress --workloads hackbench,schbench --seconds 10", "the row stress-8 of the boot matrix"),
+    (
+        "cargo run -- stress --workloads hackbench,schbench --seconds 10",
+        "the row stress-8 of the boot matrix",
+    ),
     (
         "cargo run -- stress --scheduler fair,round_robin --seconds 20 --pictures schedulers",
         "the row stress-schedulers-compared of the boot matrix",
