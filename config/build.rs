@@ -71,8 +71,13 @@ fn run() -> Result<(), String> {
     fs::write(&target, constants).map_err(|error| format!("{}: {error}", target.display()))?;
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
         check_target(&variable("TARGET")?)?;
-        check_flags(&env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default())?;
-        check_scripts(&env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default())?;
+        // The documentation of a crate is also built where no cargo configuration of its own is read.
+        if env::var_os("DOCS_RS").is_none() {
+            let flags = variable("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+            let features = variable("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+            check_flags(&flags, &features, &variable("CARGO_CFG_PANIC")?)?;
+            check_scripts(&flags)?;
+        }
         link_as_kernel(&root)?;
     }
     Ok(())
@@ -96,15 +101,12 @@ fn check_target(target: &str) -> Result<(), String> {
 }
 
 /// Checks the flags of the compiler, which each crate of a kernel must have: without frame pointers a backtrace ends after one
-/// function, and the image must be position-independent code that does not use SSE registers.
+/// function, and the image must be position-independent code that does not use SSE registers, as an interrupt does not save them.
+/// `features` and `panic` are what the compiler makes of the flags and the target.
 ///
 /// # Errors
 /// A flag is missing, or has a value that no kernel works with; with the line to write.
-fn check_flags(encoded: &str) -> Result<(), String> {
-    // The documentation of a crate is also built where no cargo configuration of its own is read.
-    if env::var_os("DOCS_RS").is_some() {
-        return Ok(());
-    }
+fn check_flags(encoded: &str, features: &str, panic: &str) -> Result<(), String> {
     let options = codegen_options(encoded);
     let last = |name: &str| options.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
     let where_to = format!("write into .cargo/config.toml: [target.{TARGET}] rustflags =");
@@ -115,14 +117,33 @@ fn check_flags(encoded: &str) -> Result<(), String> {
         ));
     }
     // What the target has by itself is right.
-    for (name, right) in [("relocation-model", "pie"), ("code-model", "kernel"), ("panic", "abort")] {
-        if let Some(value) = last(name).filter(|value| *value != right) {
+    let panic = (panic != "abort").then_some(panic);
+    for (name, value, right) in [
+        ("relocation-model", last("relocation-model"), "pie"),
+        ("code-model", last("code-model"), "kernel"),
+        ("panic", last("panic").or(panic), "abort"),
+    ] {
+        if let Some(value) = value.filter(|value| *value != right) {
             return Err(format!(
                 "the kernel is built with -C{name}={value}; leave the flag out, or set it to {right}"
             ));
         }
     }
-    Ok(())
+    if last("target-cpu") == Some("native") {
+        return Err(
+            "the kernel is built with -Ctarget-cpu=native, the processor of the host, and runs on that of the machine; leave \
+             the flag out, or name a processor that each machine has"
+                .to_owned(),
+        );
+    }
+    let is_vector = |feature: &&str| ["mmx", "sse", "avx"].iter().any(|name| feature.starts_with(name));
+    match features.split(',').find(is_vector) {
+        None => Ok(()),
+        Some(feature) => Err(format!(
+            "the kernel is built with the target feature {feature}, and an interrupt does not save the registers of MMX, SSE and \
+             AVX; leave it out of -Ctarget-feature"
+        )),
+    }
 }
 
 /// Refuses flags that name a linker script: rt0 and the loaders rely on the layout of octopod's own, which comes with the crate.
@@ -244,4 +265,66 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn variable(name: &str) -> Result<String, String> {
     env::var(name).map_err(|error| format!("{name}: {error}; run this script by cargo"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flag that each kernel needs, and these.
+    fn checked(flags: &[&str], features: &str, panic: &str) -> Result<(), String> {
+        check_flags(&[&["-Cforce-frame-pointers=yes"], flags].concat().join("\u{1f}"), features, panic)
+    }
+
+    #[test]
+    fn a_build_without_frame_pointers_is_refused_with_the_line_to_write() {
+        for flags in [
+            "",
+            "-Copt-level=1",
+            "-Cforce-frame-pointers=no",
+            "-Cforce-frame-pointers=yes\u{1f}-C\u{1f}force-frame-pointers=off",
+        ] {
+            let error = check_flags(flags, "fxsr", "abort").unwrap_err();
+            assert!(
+                error.contains("[target.x86_64-unknown-none] rustflags = [\"-Cforce-frame-pointers=yes\"]"),
+                "{error}"
+            );
+        }
+        for flags in [
+            "-Cforce-frame-pointers",
+            "-C\u{1f}force-frame-pointers=always",
+            "--codegen=force-frame-pointers=on",
+        ] {
+            assert_eq!(check_flags(flags, "fxsr", "abort"), Ok(()), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_or_a_panic_that_no_kernel_works_with_is_refused() {
+        for (name, right, wrong) in [
+            ("relocation-model", "pie", "static"),
+            ("code-model", "kernel", "large"),
+            ("panic", "abort", "unwind"),
+        ] {
+            assert_eq!(checked(&[&format!("-C{name}={right}")], "fxsr", "abort"), Ok(()), "{name}");
+            let refused = format!(
+                "the kernel is built with -C{name}={wrong}; leave the flag out, or set it to {right}"
+            );
+            assert_eq!(checked(&["-C", &format!("{name}={wrong}")], "fxsr", "abort"), Err(refused), "{name}");
+        }
+        // A flag that is read elsewhere, such as the target's.
+        let refused = "the kernel is built with -Cpanic=unwind; leave the flag out, or set it to abort";
+        assert_eq!(checked(&[], "fxsr", "unwind"), Err(refused.to_owned()));
+    }
+
+    #[test]
+    fn vector_registers_and_the_processor_of_the_host_are_refused() {
+        assert_eq!(checked(&["-Ctarget-cpu=x86-64-v3"], "bmi1,bmi2,fxsr,popcnt,xsave", "abort"), Ok(()));
+        for features in ["fxsr,sse", "avx,avx2,fxsr,sse,sse2", "fxsr,mmx"] {
+            let error = checked(&[&format!("-Ctarget-feature=+{features}")], features, "abort").unwrap_err();
+            assert!(error.contains("leave it out of -Ctarget-feature"), "{features}: {error}");
+        }
+        let error = checked(&["-Ctarget-cpu=native"], "adx,fxsr", "abort").unwrap_err();
+        assert!(error.contains("-Ctarget-cpu=native, the processor of the host"), "{error}");
+    }
 }
