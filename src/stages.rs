@@ -368,7 +368,7 @@ fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
     if clocksource.unstable_reason.is_some() {
         let restarted = smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| time::timer::restart(&IrqGuard::new()));
         if let Err(error) = restarted {
-            report::verdict(Err(Reason::Work(error)));
+            report::verdict(Err(Reason::Work { error, at: None }));
         }
     }
     report::clocksource(&clocksource);

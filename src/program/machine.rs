@@ -1,6 +1,7 @@
 //! What a program gets from the boot, and its call.
 
 use core::fmt;
+use core::panic::Location;
 
 use crate::boot::BootInfo;
 use crate::console::LineBuffer;
@@ -34,24 +35,28 @@ pub struct Machine<'a> {
 }
 
 impl Reason {
-    /// A program's own reason for the verdict fail: one line, without a full stop, truncated to what fits.
+    /// A program's own reason for the verdict fail: one line, without a full stop, truncated to what fits. The verdict adds the file
+    /// and line of the call.
+    #[track_caller]
     pub fn of_program(reason: fmt::Arguments) -> Reason {
-        Reason::Program(LineBuffer::format(reason))
+        Reason::Program { reason: LineBuffer::format(reason), at: Location::caller() }
     }
 }
 
-/// Work that did not run on all CPUs fails the program that returns its error.
+/// Work that did not run on all CPUs fails the program that returns its error, with its own place.
 impl From<WorkError> for Reason {
+    #[track_caller]
     fn from(error: WorkError) -> Reason {
-        Reason::Work(error)
+        Reason::Work { error, at: Some(Location::caller()) }
     }
 }
 
-/// Implements `From` for errors, whose texts become the reason: so `?` returns them from a program's function.
+/// Implements `From` for errors, whose texts become the reason: so `?` returns them from a program's function, with its own place.
 macro_rules! reasons {
     ($($error:ty),* $(,)?) => {$(
         /// The error fails the program that returns it, with its own text.
         impl From<$error> for Reason {
+            #[track_caller]
             fn from(error: $error) -> Reason {
                 Reason::of_program(format_args!("{error}"))
             }

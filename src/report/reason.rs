@@ -1,6 +1,7 @@
 //! Why the verdict of a run is fail.
 
 use core::fmt;
+use core::panic::Location;
 
 use ap_trampoline::Stage;
 
@@ -39,11 +40,21 @@ pub enum Reason {
     #[cfg(feature = "shell")]
     Shell(shell::SessionError),
     /// Work did not run on all CPUs.
-    Work(smp::WorkError),
+    Work {
+        /// Why not.
+        error: smp::WorkError,
+        /// Where a program's source returned the error.
+        at: Option<&'static Location<'static>>,
+    },
     /// A test could not run.
     Test(testing::TestError),
     /// A custom kernel failed.
-    Program(LineBuffer<100>),
+    Program {
+        /// Why.
+        reason: LineBuffer<100>,
+        /// Where its source made the reason.
+        at: &'static Location<'static>,
+    },
 }
 
 /// Whether a listed CPU should have come online and did not. A CPU that xAPIC mode cannot address should not. A CPU that went
@@ -70,9 +81,10 @@ impl fmt::Display for Reason {
             Reason::SelfTest(failure) => failure.fmt(f),
             #[cfg(feature = "shell")]
             Reason::Shell(failure) => failure.fmt(f),
-            Reason::Work(error) => error.fmt(f),
+            Reason::Work { error, at: None } => error.fmt(f),
+            Reason::Work { error, at: Some(at) } => write!(f, "{error}, at {}", Place(at)),
             Reason::Test(error) => error.fmt(f),
-            Reason::Program(reason) => f.write_str(reason.as_str()),
+            Reason::Program { reason, at } => write!(f, "{}, at {}", reason.as_str(), Place(at)),
             Reason::TrampolineOverrun { page } => {
                 write!(f, "bring-up has changed a page beside the AP trampoline at {page:#x}")
             }
@@ -93,5 +105,14 @@ impl fmt::Display for Reason {
                 }
             }
         }
+    }
+}
+
+/// Displays the file and line of a program's source.
+struct Place<'a>(&'a Location<'a>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(LineBuffer::<80>::source_line(self.0.file(), self.0.line()).as_str())
     }
 }

@@ -111,6 +111,22 @@ fn taken_by_last(vector: ProgramVector) {
     taken(vector);
 }
 
+/// The reason has the place of the question mark.
+fn call_of_no_cpu() -> Result<(), Reason> {
+    smp::call(&CpuSet::of(CpuId(1000)), &|| {})?;
+    Ok(())
+}
+
+fn work_with_interrupts_off() -> Result<(), Reason> {
+    let _guard = IrqGuard::new();
+    smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| ())?;
+    Ok(())
+}
+
+fn own_reason() -> Result<(), Reason> {
+    Err(Reason::of_program(format_args!("no items")))
+}
+
 fn main(machine: &Machine) -> Result<(), Reason> {
     let cpus = u64::from(machine.bring_up.online);
     octopod::trace_event!(rare, "begun");
@@ -150,6 +166,11 @@ fn main(machine: &Machine) -> Result<(), Reason> {
     report::mean("items for a CPU", *QUEUED.lock(), 4, "items");
     report::number("queue", "items", *QUEUED.lock());
     report::text("queue", "kind", "a \"counter\"");
+    for (name, reason) in
+        [("call", call_of_no_cpu()), ("work", work_with_interrupts_off()), ("own", own_reason())]
+    {
+        report::text("reason", name, &format!("{}", reason.expect_err("it fails")));
+    }
     assert!(!BAD_CONTEXT.is_armed(), "the first panic");
     assert_eq!(*QUEUED.lock(), 10, "items are lost");
     Ok(())

@@ -71,6 +71,18 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     let expected =
         [number("enqueued", 1), number("items", 10), (json!("kind"), Value::Null, json!("a \"counter\""))];
     assert_eq!(own, expected.each_ref().map(|(name, value, text)| (name, value, text)));
+    // An error that the program returns has its place.
+    let reasons = facts.iter().filter(|fact| fact["subject"] == "program.reason");
+    let reasons: Vec<_> = reasons.map(|fact| fact["text"].as_str().unwrap()).collect();
+    let expected = [
+        format!("cpu 1000 is not online and takes no calls, at {}", place("smp::call(&CpuSet::of")),
+        format!(
+            "work for all CPUs cannot be started with interrupts off, at {}",
+            place("smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| ())")
+        ),
+        format!("no items, at {}", place("\"no items\"")),
+    ];
+    assert_eq!(reasons, expected);
     let vectors = report["interrupts"].as_array().unwrap();
     let mine =
         vectors.iter().find(|vector| vector["name"] == "my vector").expect("the vector is in the table");
