@@ -23,6 +23,7 @@ use crate::time::{
 use crate::wire::{Record, TestPhase, TestStep};
 
 /// A registered test.
+#[doc(hidden)]
 #[repr(C)]
 #[derive(Debug)]
 pub struct Test {
@@ -73,10 +74,12 @@ impl<E: fmt::Debug> Outcome for Result<(), E> {
 }
 
 /// The most ranges of a [`TestList`].
+#[doc(hidden)]
 pub const MAX_RANGES: usize = 16;
 
 /// Numbers of tests, as ranges in ascending order: `0-3,7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub struct TestList {
     /// First and last of each range; the first `count` count.
     ranges: [(u16, u16); MAX_RANGES],
@@ -142,6 +145,7 @@ impl FromText for TestList {
 
 crate::parameters! {
     /// Parameters of the tests.
+    #[doc(hidden)]
     pub struct TestParameters {
         /// The numbers of the tests to run, in the order of the kernel's file; all without it.
         pub run: Option<TestList> = None, "test.run";

@@ -37,10 +37,12 @@ pub unsafe trait PerCpu: RawAccess {
     type Value;
 
     /// Returns the address of the initial value in the template.
+    #[doc(hidden)]
     fn template() -> *const Self::Value;
 
     /// Returns the address of this CPU's copy. It is this CPU's only while the caller stays on this CPU.
     #[inline(always)]
+    #[doc(hidden)]
     fn as_ptr(&self) -> *mut Self::Value {
         Self::template().cast_mut().wrapping_byte_add(gs_base())
     }
@@ -63,6 +65,7 @@ pub unsafe trait PerCpu: RawAccess {
     ///
     /// # Safety
     /// `gs_base` was returned by [`copy_template`] or is the BSP's: its area is never freed.
+    #[doc(hidden)]
     unsafe fn of(&self, gs_base: usize) -> &'static Self::Value
     where
         Self::Value: Sync,

@@ -52,7 +52,8 @@ pub(crate) use scheduler::{SchedulerOps, interrupt_own_thread, look_again, set_s
 pub use send::{SendError, send_interrupt};
 #[cfg(feature = "faults")]
 pub(crate) use shootdown::covers;
-pub use shootdown::{ShootdownError, flush_ipis, make_executable, make_read_only, purge_mappings, shootdown};
+pub(crate) use shootdown::flush_ipis;
+pub use shootdown::{ShootdownError, make_executable, make_read_only, purge_mappings, shootdown};
 pub(crate) use shootdown::{begin_shootdown, finish_shootdown, is_flushed, to_flush};
 pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};

@@ -156,7 +156,7 @@ pub(super) fn flush_unmapped() -> Result<usize, ShootdownError> {
 }
 
 /// The CPUs that were interrupted so far to flush their TLBs. **Context:** any.
-pub fn flush_ipis() -> u64 {
+pub(crate) fn flush_ipis() -> u64 {
     IPIS.load(Ordering::Relaxed)
 }
 

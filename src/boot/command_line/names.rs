@@ -39,6 +39,7 @@ impl<T: Named> fmt::Display for Names<T> {
 }
 
 /// Implements [`Display`](core::fmt::Display) and [`FromText`](crate::boot::command_line::FromText) for a [`Named`] type.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! named_values {
     ($type:ty) => {
@@ -70,6 +71,7 @@ macro_rules! named_values {
 
 /// Declares an enum whose values are chosen by name, so that names, parser, the list of allowed names and the documentation
 /// cannot disagree.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* $vis:vis enum $type:ident { $($(#[doc = $doc:literal])* $variant:ident = $name:literal,)+ }) => {

@@ -91,12 +91,13 @@ pub fn parse<'a>(
 /// command_line::parse(b"sched.slice_us=700", &mut [&mut sched], command_line::Unknown::Refuse).unwrap();
 /// assert_eq!(sched.slice_us, Some(700));
 /// ```
+#[doc(hidden)]
 #[macro_export]
 macro_rules! parameters {
-    ($(#[doc = $about:literal])* $vis:vis struct $set:ident {
+    ($(#[$about:meta])* $vis:vis struct $set:ident {
         $($(#[doc = $doc:literal])* $field_vis:vis $field:ident: $type:ty = $default:expr, $name:literal;)*
     }) => {
-        $(#[doc = $about])*
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         $vis struct $set {
             $(

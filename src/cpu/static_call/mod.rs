@@ -125,6 +125,7 @@ mod install {
 /// ```
 ///
 /// All are `extern "C"` functions of the declared type. Before `install` a call executes the first implementation.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! static_call {
     ($(
@@ -183,6 +184,7 @@ macro_rules! static_call {
 /// Without the feature `faults` they are plain functions, which the compiler may inline. With it, each is a source, and
 /// its original implementation is also called `NAME::original`, for a fault that affects only some calls. Arguments are
 /// names, not patterns. A path in the body that begins with `super` needs one more `super`.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! patchable {
     ($(

@@ -142,6 +142,7 @@ impl ZoneLayout {
     }
 
     /// Writes an [`empty`](Self::empty) layout in place, field by field. It takes some kilobytes, too much for a stack.
+    #[doc(hidden)]
     pub fn write_empty(place: &mut MaybeUninit<Self>) -> &mut Self {
         // A new field does not compile here before it is written below.
         let _ = |ZoneLayout { regions: _, end: _, zones: _, zonelists: _ }: ZoneLayout| ();
@@ -189,6 +190,7 @@ impl ZoneLayout {
     ///
     /// # Errors
     /// [`ZoneLayoutError`]; the layout cannot be used then.
+    #[doc(hidden)]
     pub fn fill(
         &mut self,
         end: FrameNumber,
