@@ -133,6 +133,13 @@ impl ParameterSet for WorkParameters {
 impl Options {
     /// The options of an empty command line, for a kernel that was built with `built_in`.
     pub fn defaults(built_in: BuiltIn) -> Options {
+        let mut options = Options::unread(built_in);
+        options.stress.complete(options.scheduler.policy);
+        options
+    }
+
+    /// The value of each parameter before the command line is read.
+    fn unread(built_in: BuiltIn) -> Options {
         Options {
             work: WorkParameters { work: DEFAULT_WORK, built_in },
             kernel: KernelParameters::default(),
@@ -153,7 +160,7 @@ impl Options {
     /// # Errors
     /// The first wrong parameter.
     pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
-        let mut options = Options::defaults(built_in);
+        let mut options = Options::unread(built_in);
         command_line::parse(line, &mut options.sets(), Unknown::Refuse)?;
         options.stress.complete(options.scheduler.policy);
         Ok(options)
@@ -164,7 +171,7 @@ impl Options {
     /// # Errors
     /// The first wrong parameter of those that it knows.
     pub fn parse_known(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
-        let mut options = Options::defaults(built_in);
+        let mut options = Options::unread(built_in);
         command_line::parse(line, &mut options.sets(), Unknown::Skip)?;
         options.stress.complete(options.scheduler.policy);
         Ok(options)
@@ -189,7 +196,7 @@ impl Options {
 
     /// All parameters, in the order in which they are listed.
     pub fn parameters() -> impl Iterator<Item = &'static Parameter> {
-        Options::defaults(BuiltIn::ALL).sets().map(|set| set.parameters()).into_iter().copied().flatten()
+        Options::unread(BuiltIn::ALL).sets().map(|set| set.parameters()).into_iter().copied().flatten()
     }
 
     /// The work when all CPUs are online.

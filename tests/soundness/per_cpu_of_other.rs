@@ -1,6 +1,6 @@
 //! Borrows another CPU's copy: of a type that is not `Sync`, and without the promise that there is such an area.
 //! refused: E0277 `Cell<u64>` cannot be shared between threads safely
-//! refused: E0133 call to unsafe function `of` is unsafe
+//! refused: E0133 call to unsafe function `octopod::prelude::PerCpu::of` is unsafe
 
 use core::cell::Cell;
 use core::sync::atomic::AtomicU64;
