@@ -73,6 +73,8 @@ const ENTRY: &str = "rt0_entry";
 const START: &str = "image_start";
 /// Sections of octopod's linker script that each program of octopod has.
 const SECTIONS: [&str; 4] = [".rt0", ".note.pvh", ".static_calls", ".percpu"];
+/// Those of a compressed kernel, whose sections are the unpacker's; the last one has the program.
+const PACKED_SECTIONS: [&str; 3] = [".rt0", ".note.pvh", ".payload"];
 
 /// The reason why a file cannot be booted, as far as its headers, sections and symbols show it.
 pub fn defect(elf: &[u8]) -> Option<&'static str> {
@@ -84,8 +86,9 @@ pub fn defect(elf: &[u8]) -> Option<&'static str> {
         |name| file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address());
     // Kernels of others, and programs without symbols, have no such entry.
     let entry = address(ENTRY)?;
-    let is_laid_out = address(START) == Some(entry)
-        && SECTIONS.iter().all(|name| file.section_by_name(name).is_some_and(|section| section.size() > 0));
+    let has = |name: &str| file.section_by_name(name).is_some_and(|section| section.size() > 0);
+    let has_all = |names: &[&str]| names.iter().all(|name| has(name));
+    let is_laid_out = address(START) == Some(entry) && (has_all(&SECTIONS) || has_all(&PACKED_SECTIONS));
     (!is_laid_out).then_some(FOREIGN_SCRIPT)
 }
 
