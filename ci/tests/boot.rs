@@ -24,10 +24,7 @@ const SERIAL_LINES: usize = 1000;
 type Ready = OnceLock<Result<Job, String>>;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // One more than there are cores: some rows wait for most of their time, for the limit of a lock or for a watchdog.
-    arguments.test_threads =
-        arguments.test_threads.or_else(|| Some(thread::available_parallelism().ok()?.get() + 1));
+    let arguments = Arguments::from_args();
     match trials(&arguments) {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(problem) => {
