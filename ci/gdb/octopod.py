@@ -202,11 +202,14 @@ def show_saved(block):
     number = 0
     while number < 32 and on_stack(at):
         frame, address = word_at(at), word_at(at + 8)
+        # The outermost frame of a CPU's first stack returns to 0.
+        if address < UPPER_HALF:
+            break
         # The instruction before is the call.
         line = gdb.find_pc_line(address - 1)
-        place = f" at {line.symtab.filename}:{line.line}" if line.symtab else ""
-        if address < UPPER_HALF or not line.symtab:
+        if not line.symtab:
             break
+        place = f" at {line.symtab.filename}:{line.line}"
         for name in list(functions_at(address - 1)) or ["?"]:
             print(f"#{number:<2} {address:#x} in {name}{place}")
             place = ""
