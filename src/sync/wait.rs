@@ -49,6 +49,15 @@ impl Site {
         // SAFETY: the number is 0 or the address of a `&'static Location`, as `of` stores it and `from_bits` requires it.
         unsafe { location.as_ref() }
     }
+
+    /// Returns ` at FILE:LINE` for a sentence, or nothing if there is no location.
+    #[cfg(all(target_os = "none", feature = "checked"))]
+    pub(crate) fn at(self) -> impl core::fmt::Display {
+        core::fmt::from_fn(move |f| match self.location() {
+            Some(at) => write!(f, " at {}:{}", at.file(), at.line()),
+            None => Ok(()),
+        })
+    }
 }
 
 /// A snapshot of a CPU's wait for a lock.

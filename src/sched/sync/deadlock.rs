@@ -85,26 +85,14 @@ struct Deadlock {
     length: usize,
 }
 
-/// A place in the source, or nothing.
-struct Place(Site);
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.location() {
-            Some(at) => write!(f, " at {}:{}", at.file(), at.line()),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Deadlock {
     fn write(&self, f: &mut dyn fmt::Write) -> fmt::Result {
         let next = self.threads.iter().skip(1).chain(self.threads.first());
         for (blocked, owner) in self.threads.iter().zip(next) {
             let Blocked { thread, name, at, made_at, locked_at } = blocked;
-            writeln!(f, "thread {thread} {:?} waits{}", name.as_str(), Place(*at))?;
-            writeln!(f, "  for the mutex made{}", Place(*made_at))?;
-            writeln!(f, "  locked by thread {}{}", owner.thread, Place(*locked_at))?;
+            writeln!(f, "thread {thread} {:?} waits{}", name.as_str(), at.at())?;
+            writeln!(f, "  for the mutex made{}", made_at.at())?;
+            writeln!(f, "  locked by thread {}{}", owner.thread, locked_at.at())?;
         }
         Ok(())
     }
@@ -115,7 +103,7 @@ impl fmt::Display for Deadlock {
         write!(f, "deadlock: {} threads wait for each other's mutexes:", self.length)?;
         for (index, blocked) in self.threads.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma} {} {:?}{}", blocked.thread, blocked.name.as_str(), Place(blocked.at))?;
+            write!(f, "{comma} {} {:?}{}", blocked.thread, blocked.name.as_str(), blocked.at.at())?;
         }
         Ok(())
     }
@@ -171,7 +159,7 @@ pub(super) fn waits_for(thread: &Tcb) -> Option<LineBuffer<160>> {
     let guard = IrqGuard::new();
     let waits = WAITS.try_lock(&guard)?;
     let waited = &waits.wait_of(core::ptr::from_ref(thread).addr())?.mutex;
-    let (made_at, locked_at) = (Place(waited.made_at), Place(waited.locked_at()));
+    let (made_at, locked_at) = (waited.made_at.at(), waited.locked_at().at());
     Some(LineBuffer::format(format_args!("the mutex made{made_at}, locked{locked_at}")))
 }
 

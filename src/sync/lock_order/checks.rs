@@ -122,18 +122,6 @@ struct Evidence {
     thread: ThreadName,
 }
 
-/// A place in the source, or nothing.
-struct Place(Site);
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.location() {
-            Some(at) => write!(f, " at {}:{}", at.file(), at.line()),
-            None => Ok(()),
-        }
-    }
-}
-
 /// An order that inverts others.
 pub(crate) struct Inversion {
     order: Evidence,
@@ -149,8 +137,8 @@ impl Inversion {
         for (index, Evidence { first, then, cpu, thread }) in
             core::iter::once(&self.order).chain(&self.inverted).enumerate()
         {
-            writeln!(f, "{}. {first}, taken{}", index + 1, Place(first.at))?;
-            writeln!(f, "   then {then}{}", Place(then.at))?;
+            writeln!(f, "{}. {first}, taken{}", index + 1, first.at.at())?;
+            writeln!(f, "   then {then}{}", then.at.at())?;
             writeln!(f, "   by thread {:?} on cpu {cpu}", thread.as_str())?;
         }
         Ok(())
@@ -267,11 +255,7 @@ fn check<const N: usize>(class: &LockClass, address: usize, held: &HeldLocks<N>)
     let Some(class) = class.class(address) else { return };
     for first in held.iter() {
         if first.address == address {
-            panic!(
-                "{} is taken again by its holder, which has taken it{}",
-                Taken::of(first),
-                Place(first.at)
-            );
+            panic!("{} is taken again by its holder, which has taken it{}", Taken::of(first), first.at.at());
         }
         let order = Order::of((first.class, first.address), (class, address));
         if !KNOWN.contains(order) {
