@@ -6,6 +6,7 @@
 
 use core::time::Duration;
 
+use super::thread::cpu_of;
 use super::thread_list;
 use super::{idle_set, mechanism};
 use crate::boot;
@@ -25,7 +26,7 @@ const PERIOD: Duration = Duration::from_millis(WATCHDOG_MS / BEATS_PER_TIMEOUT a
 struct Starved {
     id: ThreadId,
     name: ThreadName,
-    cpu: Option<CpuId>,
+    cpu: CpuId,
     frames: heapless::Vec<u64, MAX_FRAMES>,
 }
 
@@ -44,8 +45,7 @@ fn look(_: &Expiry) {
     thread_list::for_each(|thread| {
         // The next look finds another one: a warning is large.
         if starved.is_none() && thread.watch() == BEATS_PER_TIMEOUT {
-            let gs_base = thread.gs_base();
-            let cpu = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(gs_base)).map(smp::Cpu::id);
+            let cpu = cpu_of(thread);
             let frames = thread.backtrace().collect();
             starved = Some(Starved { id: thread.id(), name: thread.thread_name(), cpu, frames });
         }
@@ -58,7 +58,7 @@ fn look(_: &Expiry) {
 #[cold]
 fn warn(starved: &Starved) {
     let Starved { id, name, cpu, frames } = starved;
-    let (cpu, name) = (cpu.unwrap_or(CpuId::BSP), name.as_str());
+    let (cpu, name) = (*cpu, name.as_str());
     let queued = smp::cpus().get(cpu.index()).and_then(mechanism::of).map_or(0, |cpu| cpu.backlog.queued());
     let idle = if idle_set::contains(cpu) { ", and is idle" } else { "" };
     console::warn(Warning {

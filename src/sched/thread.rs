@@ -16,6 +16,8 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 pub use listing::{ThreadInfo, ThreadState, list};
+#[cfg(feature = "checked")]
+pub(in crate::sched) use listing::cpu_of;
 pub(crate) use listing::{deepest, list_all, newest_for_panic};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 

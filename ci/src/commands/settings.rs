@@ -331,7 +331,7 @@ impl<'a> Given<'a> {
 
 /// Returns whether a value has digits alone.
 fn is_number(value: &OsStr) -> bool {
-    value.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+    !value.is_empty() && value.as_encoded_bytes().iter().all(u8::is_ascii_digit)
 }
 
 fn text_of(value: &Value) -> Option<String> {

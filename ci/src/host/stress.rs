@@ -80,7 +80,12 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     let mut parts = plan(&config.threads, &kernel, traced);
     if config.program.is_some() {
         // A program runs its own allocators and heaps.
+        let all = parts.len();
         parts.retain(|part| !matches!(part.subject, Subject::Scheduler(_)));
+        if parts.len() < all {
+            observer
+                .receive(Message::Note("workloads of the scheduler do not run in a project's own program"));
+        }
     }
     if config.command_line.names_workloads()
         && let Some(names) = kernels_alone(&kernel)
@@ -89,6 +94,9 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
             return Err(Error::Usage(format!("none of these workloads runs on the host: {names}")));
         }
         observer.receive(Message::Note(&format!("not on the host: {names}")));
+    }
+    if parts.is_empty() {
+        return Err(Error::Usage("none of these workloads runs on the host".to_owned()));
     }
     if let Some(part) = parts.iter().find(|part| part.threads < traced) {
         let threads = part.threads;

@@ -343,8 +343,13 @@ impl<'a> Image<'a> {
         if !all.is_multiple_of(bytes) {
             return Err(RegistryError::Size(list, all, bytes));
         }
+        let begin = section.address();
+        // A section's size may be anything; what a loader puts there is a part of the file.
+        if all > 0 && self.bytes(begin, all).is_none() {
+            return Err(RegistryError::Address(list, begin));
+        }
         let offsets = (0..all).step_by(bytes);
-        Ok(offsets.map(|at| Fields { image: self, list, address: section.address() + at as u64 }).collect())
+        Ok(offsets.map(|at| Fields { image: self, list, address: begin.wrapping_add(at as u64) }).collect())
     }
 
     /// The bytes that a loader puts at an address.

@@ -13,9 +13,9 @@ use crate::sched::policy::Enqueue;
 use crate::smp::{self, CallError, Cpu};
 use crate::time::now_ns;
 
-/// Gives all CPUs another policy. On return each CPU has looked at its new queue.
+/// Gives all CPUs another policy. On return each CPU has looked at its new queue, or does so at the exit of the interrupt that it handles.
 ///
-/// **Context:** a thread, interrupts on: it allocates.
+/// **Context:** a thread, interrupts on: it allocates. One caller at a time.
 ///
 /// # Errors
 /// [`CallError`]: a CPU has not looked. It has its new queue, and looks at its next interrupt.
@@ -26,7 +26,10 @@ pub(crate) fn change_policy(policy: &'static Policy) -> Result<(), CallError> {
     set_policy(policy);
     smp::cpus().iter().for_each(|cpu| exchange_queue(cpu, policy));
     // The old policy may have set no timer for threads that the new one does not let wait.
-    smp::call(&smp::all_online(), &|| preempt::want_switch(&IrqGuard::new()))
+    let called = smp::call(&smp::all_online(), &|| preempt::want_switch(&IrqGuard::new()));
+    // This CPU has taken no interrupt for it.
+    preempt::switch_if_wanted();
+    called
 }
 
 fn exchange_queue(cpu: &Cpu, policy: &'static Policy) {

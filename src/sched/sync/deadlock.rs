@@ -147,7 +147,7 @@ pub(super) fn begin_wait(guard: &IrqGuard, me: &Tcb, mutex: &MutexWait<'_>) {
     }
 }
 
-/// Notes that the thread waits no more. **Context:** as for [`begin_wait`].
+/// Notes that the thread waits no more. **Context:** the thread; `guard` keeps interrupts off. The lock of the mutex may be held.
 pub(super) fn end_wait(guard: &IrqGuard, me: &Tcb) {
     if IS_ON.load(Ordering::Relaxed) {
         WAITS.lock(guard).leave(core::ptr::from_ref(me).addr());

@@ -74,6 +74,13 @@ pub struct ThreadInfo {
     name: ThreadName,
 }
 
+/// Returns the CPU that runs a thread or has run it last; of one that has not run yet, the CPU that has spawned it, on whose list it is.
+pub(in crate::sched) fn cpu_of(thread: &Tcb) -> CpuId {
+    let gs_base = thread.gs_base();
+    let ran_on = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(gs_base));
+    ran_on.map_or(thread.links().cpu(), smp::Cpu::id)
+}
+
 impl ThreadInfo {
     /// Returns its name.
     pub fn name(&self) -> &str {
@@ -81,13 +88,10 @@ impl ThreadInfo {
     }
 
     fn of(thread: &Tcb) -> ThreadInfo {
-        let gs_base = thread.gs_base();
-        let ran_on = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(gs_base));
         ThreadInfo {
             id: thread.id(),
             state: ThreadState::of(thread.state.phase()),
-            // One that has not run yet is on the list of the CPU that has spawned it.
-            cpu: ran_on.map_or(thread.links().cpu(), smp::Cpu::id),
+            cpu: cpu_of(thread),
             affinity: thread.affinity(),
             stack: thread.stack_use(),
             name: thread.thread_name(),
@@ -193,13 +197,11 @@ pub(crate) fn newest_for_panic(visit: &mut dyn FnMut(&PanicThread<&str>)) {
 /// Calls `visit` with a thread.
 fn show(thread: &Tcb, visit: &mut dyn FnMut(&PanicThread<&str>)) {
     let waits_for = sync::waits_for(thread);
-    let gs_base = thread.gs_base();
-    let ran_on = smp::cpus().iter().find(|cpu| cpu.gs_base() == Some(gs_base));
     visit(&PanicThread {
         id: thread.id().0,
         name: thread.name(),
         state: ThreadState::of(thread.state.phase()).name(),
-        cpu: ran_on.map_or(thread.links().cpu(), smp::Cpu::id).0,
+        cpu: cpu_of(thread).0,
         waits_for: waits_for.as_ref().map(LineBuffer::as_str),
         frames: thread.backtrace().take(CALLS_IN_THREAD).collect(),
     });

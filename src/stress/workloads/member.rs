@@ -149,15 +149,19 @@ impl<'a> Member<'a> {
         self.team.run.cpu(rank)
     }
 
-    /// Whether the workload's time has been over for as long as a thread has for a step.
+    /// Whether the workload has run for as long as a thread has for a step.
     pub fn is_late(&self) -> bool {
         self.now_ns() > self.team.late_ns
     }
 
+    /// The time since `began`. The clocks of two CPUs may differ by a few cycles.
+    pub fn cycles_since(&self, began: u64) -> u64 {
+        (self.cycles().wrapping_sub(began) as i64).max(0) as u64
+    }
+
     /// Records the time since `began` as a latency.
     pub fn record_since(&self, began: u64) {
-        // The clocks of two CPUs may differ by a few cycles.
-        self.record((self.cycles().wrapping_sub(began) as i64).max(0) as u64);
+        self.record(self.cycles_since(began));
     }
 
     /// Records a latency.

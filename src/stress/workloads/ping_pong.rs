@@ -26,7 +26,7 @@ pub(crate) static PING_PONG: Workload = Workload {
     details: None,
 };
 
-/// A pair for each CPU. The even thread of a pair takes the odd turns, the other one the even turns.
+/// A pair for each CPU. The odd thread of a pair takes the odd turns, the even one the even turns.
 fn ping_pong(run: &ThreadRun<'_>) {
     let pairs = run.cpus().min(MOST_PAIRS);
     let turns: Vec<AtomicU64> = (0..pairs).map(|_| AtomicU64::new(0)).collect();

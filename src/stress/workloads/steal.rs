@@ -1,6 +1,6 @@
 //! All work comes to one CPU, and the others take it.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::member::Member;
 use super::worker::{Body, ThreadRun, Timed, Workload};
@@ -36,8 +36,11 @@ fn steal(run: &ThreadRun<'_>) {
     let rounds = AtomicU64::new(0);
     // With as many parties as there are threads: it is made by the first.
     let barrier = OnceLock::new();
+    // Without memory for two threads there is none to steal.
+    let can_steal = AtomicBool::new(false);
     run.run(threads, &|_| Spec::ANY, &|member| {
         let threads = member.threads();
+        can_steal.store(threads > 1 && member.cpus() > 1, Ordering::Relaxed);
         let barrier = member.blocking(|| barrier.get_or_init(|| Barrier::new(threads)));
         let mut round = 0;
         loop {
@@ -59,14 +62,15 @@ fn steal(run: &ThreadRun<'_>) {
             }
         }
     });
-    if run.cpus() > 1 && elsewhere.into_inner() == 0 {
+    if can_steal.into_inner() && elsewhere.into_inner() == 0 {
         run.note(Failure::NotStolen { cpu: first });
     }
 }
 
-/// Whether no other CPU has taken a thread yet, and there is another one that can: it has as much time as a thread has for a step.
+/// Whether no other CPU has taken a thread yet, and there is another one that can: from the start of the workload it has as much time as a
+/// thread has for a step.
 fn lacks_thief(member: &Member<'_>, elsewhere: &AtomicU64) -> bool {
-    member.cpus() > 1 && elsewhere.load(Ordering::Relaxed) == 0 && !member.is_late()
+    member.threads() > 1 && member.cpus() > 1 && elsewhere.load(Ordering::Relaxed) == 0 && !member.is_late()
 }
 
 fn step(member: &Member<'_>, first: u32, elsewhere: &AtomicU64) {

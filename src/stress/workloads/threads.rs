@@ -134,9 +134,7 @@ impl<'a> ThreadRun<'a> {
 
     /// Whether the workload's time is over. Reads the clock, until it is.
     pub(super) fn looks_at_clock(&self) -> bool {
-        let is_over = self.has_ended.load(Ordering::Relaxed)
-            || self.platform.has_ended()
-            || self.shared.failures.first().is_some();
+        let is_over = self.has_ended.load(Ordering::Relaxed) || self.platform.has_ended();
         if is_over {
             self.has_ended.store(true, Ordering::Relaxed);
         }

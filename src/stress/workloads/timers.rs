@@ -64,7 +64,7 @@ fn sleep(member: &mut Member<'_>, wakes: Option<&Woken>) {
         let asked_ns = 1000 * member.rng.u64(..MOST_US);
         let (began, began_ns) = (member.cycles(), member.now_ns());
         member.sleep(Duration::from_nanos(asked_ns));
-        let (cycles, ns) = (member.cycles().wrapping_sub(began), member.now_ns() - began_ns);
+        let (cycles, ns) = (member.cycles_since(began), member.now_ns().saturating_sub(began_ns));
         match ns.checked_sub(asked_ns) {
             Some(late_ns) => {
                 let cycles = u128::from(cycles) * u128::from(late_ns) / u128::from(ns.max(1));

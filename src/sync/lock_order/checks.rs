@@ -254,7 +254,7 @@ pub(crate) fn expect<const N: usize>(class: &LockClass, address: usize, held: &H
 fn check<const N: usize>(class: &LockClass, address: usize, held: &HeldLocks<N>) {
     let Some(class) = class.class(address) else { return };
     for first in held.iter() {
-        if first.address == address {
+        if first.address == address && first.class == class {
             panic!("{} is taken again by its holder, which has taken it{}", Taken::of(first), first.at.at());
         }
         let order = Order::of((first.class, first.address), (class, address));

@@ -91,10 +91,7 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> O
             Some(names) => limits.of_names(|name| names.iter().any(|known| known == name)).apply_to(report),
             None if has_files => {
                 // Other limits are those of the project's files of benchmarks.
-                let own = registered_in(&kernel.symbols).unwrap_or_default();
-                let is_octopods = |name: &str| BenchName::all().iter().any(|known| known.name() == name);
-                let is_known = |name: &str| is_octopods(name) || own.iter().any(|known| known == name);
-                limits.of_names(is_known).apply_to(report);
+                limits.of_names(|name| BenchName::from_name(name).is_some()).apply_to(report);
             }
             None => limits.apply_to(report),
         }
