@@ -418,3 +418,44 @@ impl Fields<'_> {
 
 /// An entry's addresses take a word, as those of the kernel's target do.
 const _: () = assert!(size_of::<Text>() == 2 * size_of::<u64>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: usize = 64;
+    const SECTION: usize = 64;
+    const NAMES: &[u8] = b"\0.shstrtab\0linkme_LIST\0";
+    const LIST: &str = "linkme_LIST";
+
+    /// An ELF file without segments, whose list claims to have so many bytes.
+    fn file_with_list(bytes: u64) -> Vec<u8> {
+        let section = |name: u32, kind: u32, offset: u64, size: u64| {
+            let words = [0, 0, offset, size, 0, 1, 0].map(u64::to_le_bytes).concat();
+            [&name.to_le_bytes()[..], &kind.to_le_bytes(), &words].concat()
+        };
+        let sections = (HEADER + NAMES.len()) as u64;
+        let start = [&b"\x7fELF\x02\x01\x01"[..], &[0; 9], &[2, 0, 62, 0, 1, 0, 0, 0]].concat();
+        let places = [0, 0, sections].map(u64::to_le_bytes).concat();
+        let sizes = [0, 0, HEADER as u16, 0, 0, SECTION as u16, 3, 1].map(u16::to_le_bytes).concat();
+        let header = [start, places, sizes].concat();
+        let table = [
+            section(0, 0, 0, 0),
+            section(1, 3, HEADER as u64, NAMES.len() as u64),
+            section(11, 1, u64::MAX - 7, bytes),
+        ];
+        [header, NAMES.to_vec(), table.concat()].concat()
+    }
+
+    /// The size of a section may be anything in a damaged file.
+    #[test]
+    fn a_list_is_no_longer_than_the_file() {
+        for bytes in [16, 1 << 40, 1 << 60] {
+            let file = file_with_list(bytes);
+            let image = Image::of(&file).unwrap();
+            assert!(matches!(image.entries(LIST, 16), Err(RegistryError::Address(LIST, _))), "{bytes:#x}");
+        }
+        let file = file_with_list(0);
+        assert!(Image::of(&file).unwrap().entries(LIST, 16).unwrap().is_empty());
+    }
+}
