@@ -104,7 +104,7 @@ pub enum Failure {
         /// Those that were done.
         done: u64,
     },
-    /// A thread has another number in its turn than the one before gave it.
+    /// A number that two threads count up in turn is not the one that this thread expects.
     WrongTurn {
         /// The number of the thread in its workload.
         thread: u32,
@@ -113,21 +113,23 @@ pub enum Failure {
         /// What it has found.
         found: u64,
     },
-    /// A value was received that was not sent, or not in this order.
+    /// A thread has another value than other threads should have given it: a message that was not sent, or was not next; or the set of
+    /// the threads that ran.
     WrongValue {
-        /// The number of the receiving thread in its workload.
+        /// The number of the thread in its workload.
         thread: u32,
         /// What it expects.
         expected: u64,
-        /// What it has received.
+        /// What it has found.
         found: u64,
     },
-    /// What was received in all is not what was sent.
+    /// The sum of what threads have received, or counted behind a lock, is not the sum of what they have sent, or of the times that they had
+    /// the lock.
     SumsDiffer {
-        /// The sum of what was sent.
-        sent: u64,
-        /// The sum of what was received.
-        received: u64,
+        /// The sum that is expected.
+        expected: u64,
+        /// The sum that was found.
+        found: u64,
     },
     /// No CPU has stolen a thread from one on which all were.
     NotStolen {
@@ -217,13 +219,13 @@ impl fmt::Display for Failure {
                 write!(f, "{ordered} steps were ordered, and {done} were done")
             }
             Failure::WrongTurn { thread, expected, found } => {
-                write!(f, "thread {thread} was woken in turn {found}, not {expected}")
+                write!(f, "thread {thread} found the number {found} in its turn, not {expected}")
             }
             Failure::WrongValue { thread, expected, found } => {
-                write!(f, "thread {thread} received {found:#x}, not {expected:#x}")
+                write!(f, "thread {thread} found the value {found:#x}, not {expected:#x}")
             }
-            Failure::SumsDiffer { sent, received } => {
-                write!(f, "values of the sum {sent:#x} were sent, and of the sum {received:#x} received")
+            Failure::SumsDiffer { expected, found } => {
+                write!(f, "the sum of all threads is {found:#x}, not {expected:#x}")
             }
             Failure::NotStolen { cpu } => {
                 write!(f, "no CPU has stolen a thread from cpu {cpu}, on which all were")

@@ -42,6 +42,8 @@ mod heap_arena;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
+mod plan;
+#[cfg(target_os = "none")]
 mod prefault;
 #[cfg(target_os = "none")]
 mod progress;

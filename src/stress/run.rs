@@ -14,7 +14,8 @@ use super::histogram::{Histogram, buckets};
 use super::kernel::Kernel;
 use super::lost::Search;
 use super::owners::Owners;
-use super::parameters::{CpuCounts, MAX_CPU_COUNTS, StressParameters};
+use super::parameters::StressParameters;
+use super::plan::Plan;
 use super::prefault;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::replay::AllocTrace;
@@ -36,83 +37,6 @@ use crate::sync::Deadline;
 use crate::thread::Affinity;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
 use crate::{console, memory, patchable, sched, smp, time};
-
-/// The default time of all workloads together, on one allocator and all CPUs.
-const DEFAULT_MS: u64 = 4_000;
-
-/// The default time of all workloads of the scheduler together, besides: most of them show in a few milliseconds what they can show.
-const DEFAULT_SCHEDULER_MS: u64 = 1_200;
-
-/// The default time of each workload if allocators or numbers of CPUs are compared.
-const DEFAULT_COMPARED_MS: u64 = 200;
-
-/// The plan of a stress.
-struct Plan<'a> {
-    parameters: &'a StressParameters,
-    /// The numbers of CPUs to run on, one after the other.
-    cpus: CpuCounts,
-    seed: u64,
-    /// The time of a workload of frames or a heap.
-    budget_us: u64,
-    /// The time of a workload of the scheduler.
-    scheduler_budget_us: u64,
-}
-
-impl<'a> Plan<'a> {
-    fn new(parameters: &'a StressParameters, seed: u64, online: u32) -> Result<Plan<'a>, StressError> {
-        if let Some(asked) = parameters.cpus.iter().find(|asked| *asked > online) {
-            return Err(StressError::TooFewCpus { asked, online });
-        }
-        let cpus = if parameters.cpus != CpuCounts::NONE {
-            parameters.cpus
-        } else if !parameters.compares_subjects() {
-            CpuCounts::of([online])
-        } else {
-            let powers = (0..u32::BITS).map(|shift| 1 << shift).take_while(|power| *power < online);
-            // The last number is that of all CPUs.
-            CpuCounts::of(powers.take(MAX_CPU_COUNTS - 1).chain([online]))
-        };
-        let mut plan = Plan { parameters, cpus, seed, budget_us: 0, scheduler_budget_us: 0 };
-        let (all, of_scheduler) =
-            (plan.runs() as u64, plan.runs_on(|kind| kind == SubjectKind::Scheduler) as u64);
-        (plan.budget_us, plan.scheduler_budget_us) = match parameters.time {
-            Some(time) => {
-                let each = time.as_micros() as u64 / all.max(1);
-                (each, each)
-            }
-            None if plan.compares() => (DEFAULT_COMPARED_MS * 1000, DEFAULT_COMPARED_MS * 1000),
-            None => {
-                let of_others = (all - of_scheduler).max(1);
-                // Alone they have the time of all.
-                let scheduler_ms = if of_scheduler == all { DEFAULT_MS } else { DEFAULT_SCHEDULER_MS };
-                (DEFAULT_MS * 1000 / of_others, scheduler_ms * 1000 / of_scheduler.max(1))
-            }
-        };
-        Ok(plan)
-    }
-
-    /// The number of runs of a workload.
-    fn runs(&self) -> usize {
-        self.runs_on(|_| true)
-    }
-
-    /// The number of runs of a workload on subjects of some kinds.
-    fn runs_on(&self, is_kind: impl Fn(SubjectKind) -> bool) -> usize {
-        let runs_of = |subject| self.parameters.workloads_of(subject).count();
-        let subjects = self.parameters.subjects().filter(|subject| is_kind(subject.kind()));
-        subjects.map(runs_of).sum::<usize>() * self.cpus.iter().count()
-    }
-
-    /// The time of a workload, in microseconds.
-    fn budget_us_of(&self, workload: &Workload) -> u64 {
-        if workload.kind() == SubjectKind::Scheduler { self.scheduler_budget_us } else { self.budget_us }
-    }
-
-    /// Whether a workload runs more than once.
-    fn compares(&self) -> bool {
-        self.parameters.compares_subjects() || self.cpus.iter().count() > 1
-    }
-}
 
 /// The most allocators, heaps and scheduling policies of a run.
 const MOST_SUBJECTS: usize = allocators::MOST + heap::MOST + policies::MOST;
@@ -157,7 +81,7 @@ pub(crate) fn run(
             let _ = affinity_of(&tables, cpus);
         });
     }
-    log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
+    log::info!("seed {seed:#x}, {}", plan.times());
     let seed_text = LineBuffer::<20>::format(format_args!("{seed:#x}"));
     console::send(&Record::text("stress", "seed", seed_text.as_str()));
     drain_kernel()?;
@@ -268,8 +192,9 @@ impl SubjectRun<'_> {
         let change = |policy| sched::change_policy(policy).map_err(StressError::Call);
         of_boot.map_or(Ok(()), |_| change(policy))?;
         let ran = self.run_all(&Tested::Scheduler(&KernelAllocator));
-        // A failure is reported with the policy that has failed.
-        ran.and_then(|()| of_boot.map_or(Ok(()), change))
+        // Also after a failure: the next policy is compared in the same boot.
+        let changed_back = of_boot.map_or(Ok(()), change);
+        ran.and(changed_back)
     }
 
     fn run_all_on_kernels_heap(&mut self, with: WithHeap) -> Result<(), StressError> {

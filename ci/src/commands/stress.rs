@@ -47,8 +47,8 @@ pub struct StressArgs {
     #[arg(long = "heap", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub heaps: Vec<Word>,
 
-    /// The scheduling policies to test, separated by commas: fair, round_robin; runs all workloads of the scheduler unless
-    /// --workloads names some [default: that of the boot].
+    /// The scheduling policies to test, separated by commas: fair, round_robin, and those of a program, which `list` names;
+    /// runs all workloads of the scheduler unless --workloads names some [default: that of the boot].
     #[arg(long = "scheduler", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub schedulers: Vec<Word>,
 
@@ -102,7 +102,8 @@ impl StressArgs {
         Launch { adds_workloads, cpus: self.cpus.clone(), replay: self.replay.clone(), ..launch }
     }
 
-    /// Returns whether heaps are named and no workloads: then those of heaps run. The kernel's default is another list.
+    /// Returns whether heaps or policies are named and no workloads: then those of heaps or of the scheduler run. The kernel's default is
+    /// another list.
     fn chooses_workloads(&self) -> bool {
         self.workloads.is_empty() && !(self.heaps.is_empty() && self.schedulers.is_empty())
     }

@@ -61,6 +61,9 @@ const FOREIGN_SCRIPT: &str = "another linker script than octopod's has laid it o
 /// The names of sections with a PVH note, in octopod's kernels and in those of others.
 const PVH_NOTES: [&str; 2] = [".note.pvh", ".note.Xen"];
 
+/// The owner of PVH notes.
+const XEN: &[u8] = b"Xen";
+
 /// The type of a PVH note.
 const PHYS32_ENTRY: NoteType = NoteType(18);
 
@@ -111,7 +114,7 @@ fn has_pvh_note(elf: &[u8]) -> bool {
         file.elf_program_headers().iter().filter_map(|part| part.notes(endian, elf).ok().flatten());
     notes.any(|mut notes| {
         let next = || notes.next().ok().flatten();
-        std::iter::from_fn(next).any(|note| note.n_type(endian) == PHYS32_ENTRY)
+        std::iter::from_fn(next).any(|note| note.name() == XEN && note.n_type(endian) == PHYS32_ENTRY)
     })
 }
 

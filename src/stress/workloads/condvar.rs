@@ -61,7 +61,7 @@ fn condvar(run: &ThreadRun<'_>) {
     });
     let (sent, received) = (shared.sent.into_inner(), shared.received.into_inner());
     if sent != received {
-        run.note(Failure::SumsDiffer { sent, received });
+        run.note(Failure::SumsDiffer { expected: sent, found: received });
     }
 }
 

@@ -76,7 +76,6 @@ impl<'a> Member<'a> {
         // Seeds that differ in one bit give related streams, so the number is multiplied.
         let seed = team.run.seed() ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (ordered, done) = (Cell::new(0), Cell::new(0));
-        // The first call goes on, so that there is a round however slow the host is.
         let rng = Rng::with_seed(seed);
         // SAFETY: a context must be unique. Those of the CPUs and of their handlers have smaller numbers, and each thread has its own.
         let context = unsafe { AllocContext::new(2 * team.run.cpus() + number) };
@@ -104,6 +103,7 @@ impl<'a> Member<'a> {
 
     /// Whether there is another round: until the workload's time is over. There is at least one.
     pub fn goes_on(&mut self) -> bool {
+        // `until_look` is LOOK before the first call, which returns true however slow the host is.
         if self.until_look > 0 {
             self.until_look -= 1;
             return self.until_look + 1 == LOOK || !self.team.run.has_ended.load(Ordering::Relaxed);

@@ -58,7 +58,7 @@ fn mutex(run: &ThreadRun<'_>) {
     let counted = mutexes.into_iter().map(|guarded| guarded.count.into_inner()).sum();
     let locked = locked.into_inner();
     if counted != locked {
-        run.note(Failure::SumsDiffer { sent: locked, received: counted });
+        run.note(Failure::SumsDiffer { expected: locked, found: counted });
     }
 }
 

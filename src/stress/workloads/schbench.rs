@@ -10,7 +10,7 @@ use crate::stress::thread_platform::Spec;
 /// A thread that wakes others, and the others.
 const GROUP: usize = 4;
 
-/// The most groups. There are three threads for two CPUs, about as many as CPUs with those that wait.
+/// The most groups. There are three threads for two CPUs, so that a CPU is free for most threads that are woken, but not for all.
 const MOST_GROUPS: usize = 64;
 
 /// The most steps of a worker's computation.

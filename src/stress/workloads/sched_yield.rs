@@ -4,10 +4,10 @@ use super::member::Member;
 use super::worker::{Body, ThreadRun, Timed, Workload};
 use crate::stress::thread_platform::Spec;
 
-/// Threads of each CPU: as many as on average, for they may move.
+/// Threads for each CPU. They may move, so a CPU may have more or fewer.
 const OF_EACH: usize = 2;
 
-/// Steps between two looks at the time.
+/// Steps of each round.
 const STEPS: usize = 16;
 
 /// The workload `sched_yield`.
