@@ -15,9 +15,9 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-pub use listing::{ThreadInfo, ThreadState, list};
 #[cfg(feature = "checked")]
 pub(in crate::sched) use listing::cpu_of;
+pub use listing::{ThreadInfo, ThreadState, list};
 pub(crate) use listing::{deepest, list_all, newest_for_panic};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
