@@ -279,7 +279,7 @@ octopod::frame_allocator! {
     /// The bitmap, which leaves the bit of each hundredth frame set.
     pub static TWICE = "twice",
     metadata: |needs| needs.frames.div_ceil(64) * size_of::<u64>(),
-    shape: MemoryShape::Contiguous { alignment: Order::FRAME },
+    shape: MemoryShape::Contiguous { alignment: Order::FRAME, most: None },
     run: |memory, run| run(&Broken { bitmap: Bitmap::on(memory), is_lossy: false }),
 }
 
@@ -287,7 +287,7 @@ octopod::frame_allocator! {
     /// The bitmap, which does not set the bit of each hundredth frame again.
     pub static LOSSY = "lossy",
     metadata: |needs| needs.frames.div_ceil(64) * size_of::<u64>(),
-    shape: MemoryShape::Contiguous { alignment: Order::FRAME },
+    shape: MemoryShape::Contiguous { alignment: Order::FRAME, most: None },
     run: |memory, run| run(&Broken { bitmap: Bitmap::on(memory), is_lossy: true }),
 }
 

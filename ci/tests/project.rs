@@ -163,7 +163,7 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
     project.octopod(&host("bulk")).expect(1, &["bulk on bitmap with 2 threads", lost, "(freed by cpu "]);
     project.replace("src/allocator.rs", "match (index == usize::MAX) as u64", freed);
 
-    // It hangs, it panics, and a signal ends it, on the host.
+    // It hangs, also in the kernel; it panics, and a signal ends it, on the host.
     let called = "fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {";
     project.replace("src/allocator.rs", called, &format!("{called}\n        while self.is_on() {{}}"));
     project.replace("src/allocator.rs", "impl<'a> Bitmap<'a> {", HANGS);
@@ -174,6 +174,10 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
         4,
         &["no verdict within 3 s; ", at, "by hand, for a debugger: ", " workload=pairs threads=2 "],
     );
+    let in_kernel = ["--smp", "2", "--seconds", "1", "--workloads", "pairs", "--timeout", "10", "--quiet"];
+    let hangs = project.octopod(&[&["stress", "--debug", "--allocator", "bitmap"], &in_kernel[..]].concat());
+    let at = "no verdict within 10 s; last seen in workload pairs on bitmap with 2 CPUs, cpu ";
+    hangs.expect(4, &[at, "frames_of_mine::allocator::Bitmap", " (src/allocator.rs:"]);
     for signal in [Signal::INT, Signal::TERM] {
         project.ends_by(signal, &host("pairs"));
     }
@@ -276,7 +280,7 @@ const ANOTHER: &str = "
 octopod::frame_allocator! {
     pub static ANOTHER = \"bitmap\",
     metadata: |needs| needs.frames.div_ceil(64) * size_of::<u64>(),
-    shape: MemoryShape::Contiguous { alignment: Order::FRAME },
+    shape: MemoryShape::Contiguous { alignment: Order::FRAME, most: None },
     run: |memory, run| run(&Bitmap::on(memory)),
 }
 ";

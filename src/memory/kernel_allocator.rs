@@ -21,6 +21,11 @@ impl FrameSource for KernelAllocator {
         unsafe { free(frame, order) }
     }
 
+    // A single frame lies in a magazine until a batch is freed to the table, which rejects it then.
+    fn rejects_invalid_frees(&self) -> Option<Order> {
+        Order::new(1)
+    }
+
     fn drain(&self, _: &mut AllocContext) {
         drain_this_cpu(&IrqGuard::new());
     }

@@ -56,27 +56,61 @@ pub struct Needs {
 pub enum MemoryShape {
     /// All free frames, in ranges with gaps between them.
     Ranges,
-    /// The largest range alone, whose first frame is a multiple of the order's size, and whose length is too.
+    /// One contiguous range alone, whose first frame is a multiple of the order's size, and whose length is too: of the largest range
+    /// that there is, the first frames.
     Contiguous {
         /// The order.
         alignment: Order,
+        /// The most frames, rounded up to the order's size. `None`: all of the range.
+        most: Option<usize>,
     },
 }
 
 impl MemoryShape {
     /// The part of these ranges that has this shape.
     pub(in crate::stress) fn of(self, ranges: &mut heapless::Vec<Range<FrameNumber>, MAX_RANGES>) {
-        let MemoryShape::Contiguous { alignment } = self else { return };
+        let MemoryShape::Contiguous { alignment, .. } = self else { return };
         let frames = alignment.frames();
         let aligned = ranges.iter().map(|range| {
             let first = range.start.get().next_multiple_of(frames);
             let end = range.end.get() / frames * frames;
             FrameNumber::new(first)..FrameNumber::new(end.max(first))
         });
-        let largest = aligned.max_by_key(|range| range.end.get() - range.start.get());
+        let largest = aligned.max_by_key(|range| range.end - range.start);
         ranges.clear();
-        ranges.extend(largest);
+        ranges.extend(largest.map(|range| {
+            let count = self.most_of(range.end - range.start);
+            range.start..range.start + count
+        }));
     }
+
+    /// The most frames that the allocator gets where so many are free.
+    fn most_of(self, free: usize) -> usize {
+        match self {
+            MemoryShape::Contiguous { alignment, most: Some(most) } => {
+                most.checked_next_multiple_of(alignment.frames()).map_or(free, |most| most.min(free))
+            }
+            _ => free,
+        }
+    }
+}
+
+/// Joins ranges of which one begins where the other ends. The largest is the first afterwards. No frame is in two of them.
+#[cfg(any(target_os = "none", test))]
+pub(in crate::stress) fn join(ranges: &mut heapless::Vec<Range<FrameNumber>, MAX_RANGES>) {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined = 0;
+    for index in 1..ranges.len() {
+        let next = ranges[index].clone();
+        if ranges[joined].end == next.start {
+            ranges[joined].end = next.end;
+        } else {
+            joined += 1;
+            ranges[joined] = next;
+        }
+    }
+    ranges.truncate(joined + 1);
+    ranges.sort_unstable_by_key(|range| core::cmp::Reverse(range.end - range.start));
 }
 
 /// The most ranges that are lent. After boot there are two or three of each order.
@@ -152,7 +186,10 @@ impl Allocator {
     pub fn metadata_pages(&self, needs: &Needs) -> usize {
         match self.backing {
             Backing::Kernel => 0,
-            Backing::Borrowed(borrower) => (borrower.metadata_bytes)(needs).div_ceil(PAGE_BYTES),
+            Backing::Borrowed(borrower) => {
+                let needs = Needs { frames: borrower.shape.most_of(needs.frames), ..*needs };
+                (borrower.metadata_bytes)(&needs).div_ceil(PAGE_BYTES)
+            }
         }
     }
 }
@@ -182,6 +219,50 @@ mod tests {
     extern crate std;
 
     use super::*;
+
+    fn ranges(of: &[(usize, usize)]) -> heapless::Vec<Range<FrameNumber>, MAX_RANGES> {
+        of.iter().map(|(start, end)| FrameNumber::new(*start)..FrameNumber::new(*end)).collect()
+    }
+
+    #[test]
+    fn ranges_that_touch_are_joined_and_the_largest_is_the_first() {
+        // As the largest powers of two of a gap are allocated.
+        let mut all = ranges(&[(0x100, 0x200), (0x40, 0x60), (0x80, 0x100), (0x200, 0x240), (0x20, 0x30)]);
+        join(&mut all);
+        assert_eq!(all, ranges(&[(0x80, 0x240), (0x40, 0x60), (0x20, 0x30)]));
+        join(&mut all);
+        assert_eq!(all.len(), 3);
+        let mut none = ranges(&[]);
+        join(&mut none);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn contiguous_memory_is_aligned_and_has_the_size_that_is_asked_for() {
+        let order = |order| Order::new(order).unwrap();
+        for (alignment, most, expected) in [
+            (order(0), None, (0x85, 0x24b)),
+            (order(0), Some(0x7), (0x85, 0x8c)),
+            (order(4), None, (0x90, 0x240)),
+            (order(4), Some(0x20), (0x90, 0xb0)),
+            (order(4), Some(0x21), (0x90, 0xc0)),
+            (order(4), Some(usize::MAX), (0x90, 0x240)),
+        ] {
+            let shape = MemoryShape::Contiguous { alignment, most };
+            let mut memory = ranges(&[(0x85, 0x24b), (0x1000, 0x1010)]);
+            shape.of(&mut memory);
+            assert_eq!(memory, ranges(&[expected]), "{shape:?}");
+        }
+        // The metadata is that of the frames.
+        let borrower = Borrower {
+            metadata_bytes: |needs| needs.frames * PAGE_BYTES,
+            shape: MemoryShape::Contiguous { alignment: order(4), most: Some(0x21) },
+            run: |_, _| {},
+        };
+        let allocator = Allocator { name: "", summary: "", backing: Backing::Borrowed(borrower) };
+        assert_eq!(allocator.metadata_pages(&Needs { frames: 1000, contexts: 1 }), 0x30);
+        assert_eq!(allocator.metadata_pages(&Needs { frames: 10, contexts: 1 }), 10);
+    }
 
     #[test]
     fn metadata_is_zeroed_and_taken_once() {

@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
-use super::allocator::MAX_RANGES;
+use super::allocator::{MAX_RANGES, join};
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage};
+use super::lent::LentFrames;
 use super::source::FrameSource;
 use crate::heap::arena;
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, ORDERS, Order};
@@ -49,18 +50,22 @@ impl DonatedFrames {
         Some(DonatedFrames { ranges, metadata, _arena: arena })
     }
 
-    /// Makes the allocator on these frames, for that many contexts, and passes it to `f`. Does nothing for the kernel's own.
+    /// Makes the allocator on these frames, for that many contexts, and passes it to `f`, with the frames that it was lent. Does nothing
+    /// for the kernel's own.
     pub(crate) fn run(
         &mut self,
         allocator: &Allocator,
         contexts: usize,
-        f: &mut dyn FnMut(&dyn FrameSource),
+        f: &mut dyn FnMut(&dyn FrameSource, LentFrames<'_>),
     ) {
         let Backing::Borrowed(borrower) = allocator.backing else { return };
         let ranges = self.ranges.iter().map(|range| range.number()..range.number() + range.frames());
         let mut ranges: heapless::Vec<Range<FrameNumber>, MAX_RANGES> = ranges.collect();
+        join(&mut ranges);
         borrower.shape.of(&mut ranges);
-        (borrower.run)(&BorrowedMemory::new(&ranges, contexts, &mut self.metadata), f);
+        let lent = LentFrames::new(&ranges);
+        let memory = BorrowedMemory::new(&ranges, contexts, &mut self.metadata);
+        (borrower.run)(&memory, &mut |source| f(source, lent));
     }
 }
 

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(target_os = "none"))]
 use spin::Mutex as Lock;
 
+use super::lent::LentRanges;
 use super::marks::ObjectViolation;
 use super::owners::OwnershipViolation;
 use super::source::uninterrupted;
@@ -39,6 +40,15 @@ pub enum Failure {
         /// Its order.
         order: Order,
     },
+    /// A run was allocated of which not all frames were lent to the allocator.
+    OutsideMemory {
+        /// Its first frame.
+        frame: FrameNumber,
+        /// Its order.
+        order: Order,
+        /// What was lent.
+        lent: LentRanges,
+    },
     /// A run was allocated although no two contiguous frames were free.
     FromNowhere {
         /// Its first frame.
@@ -48,6 +58,15 @@ pub enum Failure {
     },
     /// The allocator rejected a free.
     Rejected(FreeError),
+    /// The allocator accepted a free that it had promised to reject.
+    InvalidFreeAccepted {
+        /// The first frame.
+        frame: FrameNumber,
+        /// The order of the free.
+        order: Order,
+        /// Why it was invalid.
+        free: InvalidFree,
+    },
     /// An object of a heap was not its owner's alone, or not as requested.
     Object(ObjectViolation),
     /// A heap refused to free or resize an object.
@@ -178,6 +197,24 @@ pub enum Failure {
     },
 }
 
+/// A free that is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidFree {
+    /// The frames are free.
+    Twice,
+    /// The frames were not lent to the allocator.
+    NotLent,
+}
+
+impl fmt::Display for InvalidFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InvalidFree::Twice => "which was free already",
+            InvalidFree::NotLent => "which the allocator was not lent",
+        })
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -189,10 +226,16 @@ impl fmt::Display for Failure {
                 let frames = order.frames();
                 write!(f, "{frame} was allocated at {order}, whose frames are multiples of {frames:#x}")
             }
+            Failure::OutsideMemory { frame, order, lent } => {
+                write!(f, "{frame} was allocated at {order}, outside the memory of the allocator: {lent}")
+            }
             Failure::FromNowhere { frame, order } => {
                 write!(f, "{frame} was allocated at {order} while every second frame was in use")
             }
             Failure::Rejected(error) => write!(f, "the allocator rejected a free: {error}"),
+            Failure::InvalidFreeAccepted { frame, order, free } => {
+                write!(f, "the allocator did not reject a free of {frame} at {order}, {free}")
+            }
             Failure::Object(violation) => violation.fmt(f),
             Failure::HeapRefused(error) => write!(f, "the heap refused to free or resize an object: {error}"),
             Failure::ObjectsStranded { taken, room } => {

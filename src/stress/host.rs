@@ -6,6 +6,7 @@ mod activity;
 mod hosted;
 pub mod program;
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::failure::{Failure, FailureLog};
 use super::figures::{Measured, figures, no_figures};
 use super::heap::{Heap, HeapArena, HeapBacking, HeapSource};
 use super::histogram::{Histogram, buckets};
+use super::invalid_frees::{self, first_run_from};
 use super::lost::Search;
 use super::owners::Owners;
 use super::replay::AllocTrace;
@@ -26,16 +28,17 @@ use super::run_table::RunTable;
 use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource};
 use super::subject::Subject;
-use super::tested::{NoFrames, Tested, TestedHeap};
+use super::tested::{NoFrames, Tested, TestedFrames, TestedHeap};
 use super::thread_platform::Cpus;
 use super::workloads::{self, Body, EXHAUST_LIMIT, Platform, SLOTS, Setup, Shared, Workload};
 use crate::cpu::PAGE_BYTES;
 use crate::heap::source::become_cpu;
-use crate::memory::frames::Order;
+use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::host::World;
 use crate::sched::policies::Policy;
 use crate::wire::{Bucket, Stress};
 
+pub use super::lent::LentFrames;
 pub use super::workloads::ROUND_CUT;
 pub use activity::{Activity, Call, ThreadActivity};
 use activity::{Watched, WatchedHeap};
@@ -207,40 +210,53 @@ impl HostRun<'_> {
         // One for each thread, and one for its handler.
         let contexts = 2 * self.threads;
         let Backing::Borrowed(borrower) = self.allocator.backing else {
-            return self.run_noted(&world, &Hosted::new(&world, contexts), activity);
+            let lent = lent_of(&world);
+            return self.run_noted(LentFrames::new(&lent), &Hosted::new(&world, contexts), activity);
         };
         let mut frames = heapless::Vec::new();
         // One range fits.
-        let _ = frames.push(world.first..world.first + world.len);
+        let [all] = lent_of(&world);
+        let _ = frames.push(all);
         borrower.shape.of(&mut frames);
         let pages = self.allocator.metadata_pages(&Needs { frames: world.len, contexts });
         let mut metadata: Vec<_> = (0..pages).map(|_| MetadataPage::ZERO).collect();
         let memory = BorrowedMemory::new(&frames, contexts, &mut metadata);
         let mut outcome = None;
-        (borrower.run)(&memory, &mut |source| outcome = Some(self.run_noted(&world, source, activity)));
+        let lent = LentFrames::new(&frames);
+        (borrower.run)(&memory, &mut |source| outcome = Some(self.run_noted(lent, source, activity)));
         outcome.unwrap_or_else(|| {
             Outcome::did_not_run(self.workload, Subject::Allocator(self.allocator), self.threads, None)
         })
     }
 
-    fn run_noted(&self, world: &World, source: &dyn FrameSource, activity: Option<&Activity>) -> Outcome {
+    fn run_noted(
+        &self,
+        lent: LentFrames<'_>,
+        source: &dyn FrameSource,
+        activity: Option<&Activity>,
+    ) -> Outcome {
         match activity {
-            Some(activity) => self.run_on_watched(end_of(world), source, activity),
-            None => self.run_on(end_of(world), source),
+            Some(activity) => self.run_on_watched(lent, source, activity),
+            None => self.run_on(lent, source),
         }
     }
 
     /// As [`run_on`](Self::run_on), while another thread reads `activity`.
-    pub fn run_on_watched(&self, end: usize, source: &dyn FrameSource, activity: &Activity) -> Outcome {
-        self.run_on(end, &Watched { source, activity })
+    pub fn run_on_watched(
+        &self,
+        lent: LentFrames<'_>,
+        source: &dyn FrameSource,
+        activity: &Activity,
+    ) -> Outcome {
+        self.run_on(lent, &Watched { source, activity })
     }
 
-    /// Runs the workload on `source` instead of [`allocator`](Self::allocator). All of its frames must lie below `end`, and it
-    /// must have twice as many contexts as there are threads.
+    /// Runs the workload on `source` instead of [`allocator`](Self::allocator). It may allocate the lent frames only, and must have
+    /// twice as many contexts as there are threads.
     ///
     /// # Panics
     /// If the host cannot start a thread.
-    pub fn run_on(&self, end: usize, source: &dyn FrameSource) -> Outcome {
+    pub fn run_on(&self, lent: LentFrames<'_>, source: &dyn FrameSource) -> Outcome {
         Run {
             subject: Subject::Allocator(self.allocator),
             workload: self.workload,
@@ -251,7 +267,11 @@ impl HostRun<'_> {
             check_every: self.check_every_frame,
             largest_order: self.largest_order,
         }
-        .run(end, &Tested::Frames(source))
+        .run(&Tested::Frames(TestedFrames {
+            source,
+            lent,
+            foreign: source.rejects_invalid_frees().map(|order| first_run_from(lent.end(), order)),
+        }))
     }
 }
 
@@ -329,7 +349,7 @@ impl HostHeapRun {
     /// Runs the workload on `source` instead of [`heap`](Self::heap). Objects must lie within `bounds`, if there are any.
     fn run_on(
         &self,
-        bounds: Option<core::ops::Range<usize>>,
+        bounds: Option<Range<usize>>,
         source: &dyn HeapSource,
         activity: Option<&Activity>,
     ) -> Outcome {
@@ -351,7 +371,7 @@ impl HostHeapRun {
             }
             None => source,
         };
-        run.run(0, &Tested::Heap(TestedHeap { source, bounds, free_frames: None }))
+        run.run(&Tested::Heap(TestedHeap { source, bounds, free_frames: None }))
     }
 }
 
@@ -386,7 +406,7 @@ impl HostThreadRun {
             check_every: false,
             largest_order: Order::MAX,
         };
-        run.run(0, &Tested::Scheduler(&NoFrames))
+        run.run(&Tested::Scheduler(&NoFrames))
     }
 }
 
@@ -403,8 +423,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the workload. All frames lie below `end`.
-    fn run(&self, end: usize, tested: &Tested<'_>) -> Outcome {
+    /// Runs the workload.
+    fn run(&self, tested: &Tested<'_>) -> Outcome {
+        let frames = tested.frames();
+        let TestedFrames { source, lent, .. } = frames;
+        let end = lent.end().get();
         let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let (owners, slots) = (words(end), words(SLOTS * self.threads));
         let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
@@ -417,7 +440,8 @@ impl Run<'_> {
         let shared = Shared::new(Setup {
             workload: self.workload,
             seed: self.seed,
-            source: tested.frames(),
+            source,
+            lent,
             heap: tested.heap(&slots, self.check_every),
             owners: Owners::new(&owners),
             histograms: &histograms,
@@ -464,7 +488,9 @@ impl Run<'_> {
             scores: shared.scores().collect(),
             operations,
             is_cut: shared.is_cut(),
-            verdict: before.compare(&after, &failures, tested, search),
+            verdict: before
+                .compare(&after, &failures, tested, search)
+                .and_then(|()| invalid_frees::check(tested, &mut context)),
         }
     }
 
@@ -488,7 +514,7 @@ impl Run<'_> {
     /// Drains what is cached for each thread, in the name of the threads, which have ended.
     fn drain(&self, tested: &Tested<'_>) {
         match tested {
-            Tested::Frames(source) | Tested::Scheduler(source) => {
+            Tested::Frames(TestedFrames { source, .. }) | Tested::Scheduler(source) => {
                 for number in 0..2 * self.threads {
                     // SAFETY: a context must be unique. The threads, which had the contexts, have ended.
                     source.drain(&mut unsafe { AllocContext::new(number) });
@@ -507,10 +533,13 @@ impl Run<'_> {
     }
 }
 
-fn end_of(world: &World) -> usize {
-    world.first.get() + world.len
+/// All frames of that memory.
+fn lent_of(world: &World) -> [Range<FrameNumber>; 1] {
+    [world.first..world.first + world.len]
 }
 
+#[cfg(test)]
+mod broken_tests;
 #[cfg(test)]
 mod heap_tests;
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod heap_snapshot;
 pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+mod invalid_frees;
+mod lent;
 mod lost;
 mod marks;
 pub(crate) mod owners;

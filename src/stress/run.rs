@@ -11,7 +11,9 @@ use super::figures::{Measured, figures};
 use super::heap::{self, HeapBacking};
 use super::heap_arena::ArenaFrames;
 use super::histogram::{Histogram, buckets};
+use super::invalid_frees::{self, first_run_from};
 use super::kernel::Kernel;
+use super::lent::LentFrames;
 use super::lost::Search;
 use super::owners::Owners;
 use super::parameters::StressParameters;
@@ -23,15 +25,18 @@ use super::snapshot::Discrepancy;
 use super::source::{AllocContext, FrameSource, KernelAllocator};
 use super::subject::{Subject, SubjectKind};
 use super::tables::Tables;
-use super::tested::{Tested, TestedHeap};
+use super::tested::{Tested, TestedFrames, TestedHeap};
 use super::thread_platform;
 use super::workloads::{self, Body, Details, EXHAUST_LIMIT, ROUND_CUT, Setup, Shared, Workload};
 use crate::boot::command_line::Switch;
+use crate::boot::image;
 use crate::config::STRESS_GRACE_MS;
 use crate::console::LineBuffer;
 use crate::cpu::CpuId;
 use crate::heap::KernelHeap;
 use crate::heap::source::HeapSource;
+use crate::memory::FrameRange;
+use crate::memory::frames::FrameNumber;
 use crate::sched::policies::{self, Policy};
 use crate::sync::Deadline;
 use crate::thread::Affinity;
@@ -111,7 +116,9 @@ pub(crate) fn run(
             };
             let ran = match subject {
                 Subject::Allocator(one) if one.is_kernels() => {
-                    bench.run_all(&Tested::Frames(&KernelAllocator))
+                    // All of the machine's frames are the kernel's.
+                    let all = [FrameNumber::new(0)..memory::frames().end()];
+                    bench.run_all(&kernels(LentFrames::new(&all)))
                 }
                 Subject::Allocator(one) => bench.run_all_on_donated_frames(one),
                 Subject::Heap(one) => match one.backing {
@@ -178,7 +185,12 @@ impl SubjectRun<'_> {
         let mut donated =
             DonatedFrames::take(allocator.metadata_pages(&needs)).ok_or(StressError::TooLittleToDonate)?;
         let mut outcome = None;
-        donated.run(allocator, contexts, &mut |source| outcome = Some(self.run_all(&Tested::Frames(source))));
+        donated.run(allocator, contexts, &mut |source, lent| {
+            // Of what the kernel has kept: it is used for nothing else, so a free that is accepted does no harm.
+            let foreign = source.rejects_invalid_frees().and_then(FrameRange::alloc);
+            let foreign = foreign.as_ref().map(FrameRange::number);
+            outcome = Some(self.run_all(&Tested::Frames(TestedFrames { source, lent, foreign })));
+        });
         outcome.unwrap_or_else(|| {
             let mut workloads = self.plan.parameters.workloads_of(self.subject);
             *self.index += workloads.clone().count() as u32;
@@ -254,7 +266,7 @@ impl SubjectRun<'_> {
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
         }
-        let (tables, cpus) = (self.tables, self.cpus as usize);
+        let (tables, cpus, frames) = (self.tables, self.cpus as usize, tested.frames());
         let ids = &tables.ids()[..cpus];
         tables.histograms.iter().for_each(Histogram::clear);
         let failures = FailureLog::new();
@@ -262,7 +274,8 @@ impl SubjectRun<'_> {
         let shared = Shared::new(Setup {
             workload,
             seed: self.plan.seed,
-            source: tested.frames(),
+            source: frames.source,
+            lent: frames.lent,
             heap: tested.heap(&tables.slots, check_every_frame),
             owners: Owners::new(&tables.owners).in_run(*self.index),
             histograms: &tables.histograms[..2 * cpus],
@@ -312,8 +325,8 @@ impl SubjectRun<'_> {
         let elapsed_us = time::now_us() - began_us;
         progress::set(None);
         ran.map_err(StressError::Work)?;
-        if let (Tested::Frames(source), Subject::Allocator(allocator)) = (tested, self.subject) {
-            workload_over(*source, allocator);
+        if let Subject::Allocator(allocator) = self.subject {
+            workload_over(frames.source, allocator);
         }
         drain(tested)?;
         let after = tested.snapshot();
@@ -325,6 +338,7 @@ impl SubjectRun<'_> {
         let search = Search { owners, context: &mut context, is_overdue };
         before
             .compare(&after, &failures, tested, search)
+            .and_then(|()| invalid_frees::check(tested, &mut context))
             .map_err(|discrepancy| StressError::Discrepancy { run, discrepancy })
     }
 
@@ -391,14 +405,22 @@ type WithHeap = fn(usize, usize, heap::HeapRun<'_>);
 
 /// Drains the per-CPU caches of the kernel's allocator.
 fn drain_kernel() -> Result<(), StressError> {
-    drain(&Tested::Frames(&KernelAllocator))
+    drain(&kernels(LentFrames::NONE))
+}
+
+/// The kernel's allocator under test.
+fn kernels(lent: LentFrames<'_>) -> Tested<'_> {
+    // The kernel's code.
+    let code = FrameNumber::containing(image::text().start as usize);
+    let foreign = KernelAllocator.rejects_invalid_frees().map(|order| first_run_from(code, order));
+    Tested::Frames(TestedFrames { source: &KernelAllocator, lent, foreign })
 }
 
 /// Drains the per-CPU caches of what is tested.
 fn drain(tested: &Tested<'_>) -> Result<(), StressError> {
     let cpus = smp::online().count();
     let drained = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| match tested {
-        Tested::Frames(source) => {
+        Tested::Frames(TestedFrames { source, .. }) => {
             if let Some(rank) = cpu.rank() {
                 for number in [rank, cpus + rank] {
                     // SAFETY: a context must be unique. Each CPU uses its own two, and no workload runs.

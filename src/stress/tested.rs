@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU64;
 
 use super::failure::FailureLog;
 use super::heap_snapshot::HeapSnapshot;
+use super::lent::LentFrames;
 use super::lost::Search;
 use super::marks::Marks;
 use super::snapshot::{AllocatorSnapshot, Discrepancy, LostSearch};
@@ -18,11 +19,23 @@ use crate::memory::frames::{FrameNumber, FreeError, Order};
 #[derive(Clone)]
 pub(crate) enum Tested<'a> {
     /// A frame allocator.
-    Frames(&'a dyn FrameSource),
+    Frames(TestedFrames<'a>),
     /// A heap.
     Heap(TestedHeap<'a>),
     /// The scheduler, which takes its memory from this frame allocator.
     Scheduler(&'a dyn FrameSource),
+}
+
+/// A frame allocator under test.
+#[derive(Clone, Copy)]
+pub(crate) struct TestedFrames<'a> {
+    /// The allocator.
+    pub source: &'a dyn FrameSource,
+    /// The frames that it may allocate.
+    pub lent: LentFrames<'a>,
+    /// The first frame of a run that it was not lent and that no code uses, at the order of
+    /// [`rejects_invalid_frees`](FrameSource::rejects_invalid_frees).
+    pub foreign: Option<FrameNumber>,
 }
 
 /// A heap under test.
@@ -65,10 +78,13 @@ impl FrameSource for NoFrames {
 
 impl<'a> Tested<'a> {
     /// The frame allocator; for a heap one without frames.
-    pub(crate) fn frames(&self) -> &'a dyn FrameSource {
+    pub(crate) fn frames(&self) -> TestedFrames<'a> {
         match self {
-            Tested::Frames(source) | Tested::Scheduler(source) => *source,
-            Tested::Heap(_) => &NoFrames,
+            Tested::Frames(frames) => *frames,
+            Tested::Scheduler(source) => {
+                TestedFrames { source: *source, lent: LentFrames::NONE, foreign: None }
+            }
+            Tested::Heap(_) => TestedFrames { source: &NoFrames, lent: LentFrames::NONE, foreign: None },
         }
     }
 
@@ -88,7 +104,7 @@ impl<'a> Tested<'a> {
     /// Its state, while no workload runs and everything is drained.
     pub(crate) fn snapshot(&self) -> Snapshot {
         match self {
-            Tested::Frames(source) => Snapshot::Frames(AllocatorSnapshot::of(*source)),
+            Tested::Frames(frames) => Snapshot::Frames(AllocatorSnapshot::of(frames.source)),
             Tested::Heap(heap) => {
                 let free_frames = heap.free_frames.map(|free_frames| free_frames() as u64);
                 Snapshot::Heap(HeapSnapshot::of(heap.source, free_frames))
@@ -131,8 +147,8 @@ impl Snapshot {
         search: Search<'_>,
     ) -> Result<(), Discrepancy> {
         match (self, after, tested) {
-            (Snapshot::Frames(before), Snapshot::Frames(after), Tested::Frames(source)) => {
-                before.compare(after, failures, *source, search)
+            (Snapshot::Frames(before), Snapshot::Frames(after), Tested::Frames(frames)) => {
+                before.compare(after, failures, frames.source, search)
             }
             (Snapshot::Heap(before), Snapshot::Heap(after), Tested::Heap(heap)) => {
                 before.compare(after, failures, heap.source)

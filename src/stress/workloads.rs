@@ -22,6 +22,7 @@ mod mixed;
 mod mutex;
 mod objects;
 mod ping_pong;
+mod platform;
 mod replay;
 mod run_word;
 mod schbench;

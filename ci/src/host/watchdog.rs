@@ -88,7 +88,7 @@ mod tests {
     use octopod::memory::frames::{FrameNumber, FreeError, Order};
     use octopod::memory::source::{AllocContext, FrameSource};
     use octopod::stress::allocators::OCTOPOD;
-    use octopod::stress::host::{Activity, Bound, HostRun};
+    use octopod::stress::host::{Activity, Bound, HostRun, LentFrames};
     use octopod::stress::workloads::PAIRS;
 
     use super::*;
@@ -134,7 +134,7 @@ mod tests {
         let hang = thread::scope(|scope| {
             let source = Hanging { until: std::sync::Mutex::new(until) };
             let activity = &activity;
-            scope.spawn(move || run.run_on_watched(1, &source, activity));
+            scope.spawn(move || run.run_on_watched(LentFrames::new(&[]), &source, activity));
             // It gets there, and from then on each look finds it there.
             let hang = loop {
                 match watchdog.look(activity.threads()) {

@@ -135,7 +135,13 @@ impl RunEvidence<'_> {
             }
             (None, Some(at), _) => {
                 let Progress { workload, allocator, cpus, .. } = at;
-                format!("{no_verdict}; last seen in workload {workload} on {allocator} with {cpus} CPUs")
+                // In the report that the launcher has requested.
+                let call = seen.panic.as_ref().zip(called_from(None, self.backtrace));
+                let call =
+                    call.map(|(panic, call)| format!(", cpu {} in {call}", panic.cpu)).unwrap_or_default();
+                format!(
+                    "{no_verdict}; last seen in workload {workload} on {allocator} with {cpus} CPUs{call}"
+                )
             }
             (None, None, Some(_)) => format!("{no_verdict}, though the CPUs came online"),
             (None, None, None) => match self.last_line {

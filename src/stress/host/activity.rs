@@ -31,6 +31,10 @@ pub enum Call {
     FreeObject,
     /// A resize of an object.
     ResizeObject,
+    /// An allocation of several single frames.
+    AllocBulk,
+    /// A free of several single frames.
+    FreeBulk,
 }
 
 impl fmt::Display for Call {
@@ -42,6 +46,8 @@ impl fmt::Display for Call {
             Call::AllocObject => f.write_str("alloc of an object"),
             Call::FreeObject => f.write_str("free of an object"),
             Call::ResizeObject => f.write_str("realloc of an object"),
+            Call::AllocBulk => f.write_str("alloc_bulk"),
+            Call::FreeBulk => f.write_str("free_bulk"),
         }
     }
 }
@@ -52,7 +58,9 @@ const DRAIN: u32 = 1;
 const ALLOC_OBJECT: u32 = 2;
 const FREE_OBJECT: u32 = 3;
 const RESIZE_OBJECT: u32 = 4;
-const ALLOC: u32 = 5;
+const ALLOC_BULK: u32 = 5;
+const FREE_BULK: u32 = 6;
+const ALLOC: u32 = 7;
 const FREE: u32 = ALLOC + ORDERS as u32;
 
 impl Call {
@@ -62,6 +70,8 @@ impl Call {
             Call::AllocObject => ALLOC_OBJECT,
             Call::FreeObject => FREE_OBJECT,
             Call::ResizeObject => RESIZE_OBJECT,
+            Call::AllocBulk => ALLOC_BULK,
+            Call::FreeBulk => FREE_BULK,
             Call::Alloc(order) => ALLOC + u32::from(order.get()),
             Call::Free(order) => FREE + u32::from(order.get()),
         }
@@ -75,6 +85,8 @@ impl Call {
             ALLOC_OBJECT => Some(Call::AllocObject),
             FREE_OBJECT => Some(Call::FreeObject),
             RESIZE_OBJECT => Some(Call::ResizeObject),
+            ALLOC_BULK => Some(Call::AllocBulk),
+            FREE_BULK => Some(Call::FreeBulk),
             ALLOC..FREE => order(ALLOC).map(Call::Alloc),
             _ => order(FREE).map(Call::Free),
         }
@@ -180,6 +192,24 @@ impl FrameSource for Watched<'_> {
             .during(context, Call::Free(order), |context| unsafe { self.source.free(context, frame, order) })
     }
 
+    fn supports(&self, order: Order) -> bool {
+        self.source.supports(order)
+    }
+
+    fn alloc_bulk(&self, context: &mut AllocContext, frames: &mut [FrameNumber]) -> usize {
+        self.activity.during(context, Call::AllocBulk, |context| self.source.alloc_bulk(context, frames))
+    }
+
+    unsafe fn free_bulk(&self, context: &mut AllocContext, frames: &[FrameNumber]) -> Result<(), FreeError> {
+        // SAFETY: the caller must own the frames, guaranteed by the caller (see `FrameSource::free_bulk`). They came from `source`.
+        self.activity
+            .during(context, Call::FreeBulk, |context| unsafe { self.source.free_bulk(context, frames) })
+    }
+
+    fn rejects_invalid_frees(&self) -> Option<Order> {
+        self.source.rejects_invalid_frees()
+    }
+
     fn can_obtain_all(&self) -> bool {
         self.source.can_obtain_all()
     }
@@ -259,6 +289,8 @@ mod tests {
             Call::AllocObject,
             Call::FreeObject,
             Call::ResizeObject,
+            Call::AllocBulk,
+            Call::FreeBulk,
         ]);
         for call in calls {
             assert_eq!(Call::from_code(call.code()), Some(call));

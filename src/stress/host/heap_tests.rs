@@ -424,7 +424,7 @@ fn a_round_that_allocates_much_memory_ends_with_the_clock_and_is_noted() {
             become_cpu(0);
             let bounds = Some(arena.addresses());
             let tested = Tested::Heap(TestedHeap { source, bounds, free_frames: None });
-            assert!(run_overdue(workload, 0, &tested), "{workload}");
+            assert!(run_overdue(workload, &tested), "{workload}");
             assert_eq!(source.statistics().live_objects.unwrap_or(0), 0, "{workload}");
         });
     }

@@ -51,6 +51,11 @@ impl FrameSource for Hosted<'_> {
         self.with(context, |magazine| self.world.frames.free(magazine, frame, order))
     }
 
+    // A single frame lies in a magazine until a batch is freed to the table, which rejects it then.
+    fn rejects_invalid_frees(&self) -> Option<Order> {
+        Order::new(1)
+    }
+
     fn can_obtain_all(&self) -> bool {
         false
     }

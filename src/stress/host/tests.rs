@@ -3,7 +3,7 @@ use super::super::replay;
 use super::super::workloads::defaults;
 use super::*;
 use crate::boot::command_line::Named;
-use crate::memory::frames::{FrameNumber, FreeError, Order};
+use crate::memory::frames::FreeError;
 use crate::stress::lost::LostFrames;
 use crate::stress::snapshot::{AllocatorSnapshot, LostSearch};
 use crate::stress::subject::SubjectKind;
@@ -92,8 +92,10 @@ fn no_order_above_the_largest_is_allocated_and_such_requests_are_counted() {
         largest_order: Order::new(3).unwrap(),
         ..all_rounds(workload, 8)
     };
-    let figures = limited("random").run_on(Order::BLOCK.frames(), &AtMostOrder3).figures;
-    assert!(figures.refused > 0 && figures.unsupported > 0, "{figures:?}");
+    // One round: what is refused or not supported is no operation.
+    let run = HostRun { bound: Bound::Time(Duration::ZERO), ..limited("random") };
+    let figures = run.run_on(LentFrames::NONE, &AtMostOrder3).figures;
+    assert!(figures.refused > 0 && figures.unsupported > 0 && figures.operations == 0, "{figures:?}");
     for workload in ["random", "mixed_orders"] {
         let outcome = limited(workload).run();
         assert_eq!(outcome.verdict, Ok(()), "{workload}");
@@ -202,7 +204,7 @@ fn a_large_run_that_is_allocated_twice_is_found_by_its_checked_frames() {
             check_every_frame,
             largest_order: Order::MAX,
         };
-        let outcome = run.run_on(end_of(&world), &source);
+        let outcome = run.run_on(LentFrames::new(&lent_of(&world)), &source);
         let found = outcome.verdict;
         let is_found = matches!(
             found,
@@ -329,18 +331,18 @@ fn a_seed_repeats_a_run_on_one_core() {
 
 fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source: &dyn FrameSource) {
     let core = OneCore { checks: AtomicU32::new(0), most: 60 };
-    assert!(!run_on_core(&core, workload, seed, end_of(world), &Tested::Frames(source)), "{workload}");
+    assert!(!run_on_core(&core, workload, seed, &of(source, &lent_of(world))), "{workload}");
+}
+
+/// An allocator under test that was lent these frames.
+fn of<'a>(source: &'a dyn FrameSource, lent: &'a [Range<FrameNumber>]) -> Tested<'a> {
+    Tested::Frames(TestedFrames { source, lent: LentFrames::new(lent), foreign: None })
 }
 
 /// Returns whether the clock has ended a round.
-fn run_on_core(
-    core: &OneCore,
-    workload: &'static Workload,
-    seed: u64,
-    end: usize,
-    tested: &Tested<'_>,
-) -> bool {
-    let source = tested.frames();
+fn run_on_core(core: &OneCore, workload: &'static Workload, seed: u64, tested: &Tested<'_>) -> bool {
+    let TestedFrames { source, lent, .. } = tested.frames();
+    let end = lent.end().get();
     let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
     let (owners, slots) = (words(end), words(SLOTS));
     let (histograms, rings, failures) =
@@ -350,6 +352,7 @@ fn run_on_core(
         workload,
         seed,
         source,
+        lent,
         heap: tested.heap(&slots, false),
         owners: Owners::new(&owners),
         histograms: &histograms,
@@ -424,7 +427,7 @@ fn lost_frames_are_named_with_their_last_owner() {
         let source = Broken(Hosted::new(&world, 2), Defect::Loses(0x35));
         let run = HostRun { bound: Bound::Operations(3_000), ..all_rounds(workload, 2) };
         let Err(Discrepancy::Lost { frames, which: LostSearch::Found(which) }) =
-            run.run_on(end_of(&world), &source).verdict
+            run.run_on(LentFrames::new(&lent_of(&world)), &source).verdict
         else {
             panic!("{workload} loses nothing")
         };
@@ -439,8 +442,8 @@ fn lost_frames_are_named_with_their_last_owner() {
 }
 
 /// Runs a workload whose time has been over for long. Returns whether the clock has ended a round.
-pub(super) fn run_overdue(workload: &'static Workload, end: usize, tested: &Tested<'_>) -> bool {
-    run_on_core(&OneCore { checks: AtomicU32::new(0), most: 0 }, workload, 7, end, tested)
+pub(super) fn run_overdue(workload: &'static Workload, tested: &Tested<'_>) -> bool {
+    run_on_core(&OneCore { checks: AtomicU32::new(0), most: 0 }, workload, 7, tested)
 }
 
 #[test]
@@ -448,7 +451,7 @@ fn a_search_for_lost_frames_ends_with_the_clock() {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let world = World::new(8);
     let source = Broken(Hosted::new(&world, 2), Defect::IsSlow(&CALLS));
-    let owners: Vec<_> = (0..end_of(&world)).map(|_| AtomicU64::new(0)).collect();
+    let owners: Vec<_> = (0..lent_of(&world)[0].end.get()).map(|_| AtomicU64::new(0)).collect();
     // SAFETY: a context must be unique. There is no other.
     let mut context = unsafe { AllocContext::new(0) };
     let mut search = |most: u64| {
@@ -481,7 +484,7 @@ fn a_round_that_allocates_much_memory_ends_with_the_clock_and_is_noted() {
         let world = World::new(16);
         let source = Broken(Hosted::new(&world, 2), Defect::IsSlow(&CALLS));
         let workload = <&Workload>::from_name(workload).unwrap();
-        assert!(run_overdue(workload, end_of(&world), &Tested::Frames(&source)), "{workload}");
+        assert!(run_overdue(workload, &of(&source, &lent_of(&world))), "{workload}");
         let calls = CALLS.load(Ordering::Relaxed);
         assert!(calls < 1_000, "{workload}: {calls} of {} frames", world.len);
         assert_eq!(source.free_frames(), world.len, "{workload}");

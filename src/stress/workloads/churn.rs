@@ -111,6 +111,12 @@ impl Worker<'_> {
             let number = self.rng.u8(..=largest);
             let order = Order::new(number).unwrap_or(Order::FRAME);
             let Some(frame) = self.alloc(order) else {
+                if !self.supports(order) {
+                    if !(0..=largest).filter_map(Order::new).any(|order| self.supports(order)) {
+                        return;
+                    }
+                    continue;
+                }
                 match number.checked_sub(1) {
                     Some(smaller) => largest = smaller,
                     None => return,

@@ -88,7 +88,8 @@ impl Worker<'_> {
             self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
         }
         let taken = self.sum_up(taken);
-        if self.rank == 0 && taken != free && !self.shared.is_cut() {
+        // An allocator without single frames gets none.
+        if self.rank == 0 && taken != free && !self.shared.is_cut() && self.supports(Order::FRAME) {
             self.note(Failure::Stranded { taken, free });
         }
         head
@@ -102,18 +103,13 @@ impl Worker<'_> {
                 break;
             }
             let Some(frame) = self.alloc_sampled(Order::FRAME) else { break };
-            match self.shared.owners.acquire_linked(frame.get(), self.id, head) {
-                Ok(()) => {
-                    head = Some(frame.get());
-                    taken += 1;
-                    self.count(1);
-                }
-                // An allocator that returns the same frame again would return it for ever.
-                Err(violation) => {
-                    self.note(Failure::OwnershipViolation(violation));
-                    break;
-                }
+            // An allocator that returns the same frame again would return it for ever.
+            if !self.acquired_linked(frame, head) {
+                break;
             }
+            head = Some(frame.get());
+            taken += 1;
+            self.count(1);
         }
         (head, taken)
     }
@@ -149,9 +145,8 @@ impl Worker<'_> {
                 self.count(1);
                 freed += 1;
             } else {
-                match self.shared.owners.acquire_linked(number, self.id, kept) {
-                    Ok(()) => kept = Some(number),
-                    Err(violation) => self.note(Failure::OwnershipViolation(violation)),
+                if self.acquired_linked(FrameNumber::new(number), kept) {
+                    kept = Some(number);
                 }
             }
             head = next;

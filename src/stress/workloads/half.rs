@@ -5,7 +5,6 @@ use core::sync::atomic::Ordering;
 use super::run_word::{pack, unpack};
 use super::worker::{Body, ROUNDS, TIMED, Timed, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
-use crate::stress::failure::Failure;
 
 /// The workload `half_full_pairs`.
 pub(crate) static HALF_FULL_PAIRS: Workload = Workload {
@@ -45,9 +44,8 @@ impl Worker<'_> {
                 break;
             }
             let Some(frame) = self.alloc(Order::FRAME) else { break };
-            match self.shared.owners.acquire_linked(frame.get(), self.id, mine) {
-                Ok(()) => mine = Some(frame.get()),
-                Err(violation) => self.note(Failure::OwnershipViolation(violation)),
+            if self.acquired_linked(frame, mine) {
+                mine = Some(frame.get());
             }
             self.count(1);
         }
@@ -85,8 +83,8 @@ impl Worker<'_> {
                     && self.disown(frame, order, self.shared.ids[rank])
                 {
                     self.free_sampled(frame, order);
+                    self.count(1);
                 }
-                self.count(1);
             }
             if self.rank == 0 {
                 self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);

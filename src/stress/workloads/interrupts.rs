@@ -5,7 +5,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::mixed::Held;
 use super::worker::{Body, Timed, Worker, Workload};
 use crate::memory::frames::Order;
-use crate::stress::failure::Failure;
 
 /// Steps of `random` of the thread before it passes a frame to its handler.
 const STEPS: usize = 32;
@@ -92,16 +91,21 @@ impl Worker<'_> {
 
     /// Allocates all memory, repeatedly, until an allocation of the handler has failed.
     fn exhaust_memory(&mut self, failed: &AtomicU64, between: &mut dyn FnMut()) {
+        // Without single frames it cannot.
+        if !self.supports(Order::FRAME) {
+            return;
+        }
         let (mut all, before) = (None, failed.load(Ordering::Relaxed));
         for count in 1_usize.. {
             if failed.load(Ordering::Relaxed) != before || self.cuts_round(count) {
                 break;
             }
             if let Some(frame) = self.alloc_sampled(Order::FRAME) {
-                match self.shared.owners.acquire_linked(frame.get(), self.id, all) {
-                    Ok(()) => all = Some(frame.get()),
-                    Err(violation) => self.note(Failure::OwnershipViolation(violation)),
+                // An allocator that returns the same frame again would return it for ever.
+                if !self.acquired_linked(frame, all) {
+                    break;
                 }
+                all = Some(frame.get());
                 self.count(1);
             }
             self.irq_window(between);

@@ -88,27 +88,30 @@ impl Worker<'_> {
         self.release_all(&mut held);
     }
 
-    /// One step of `random`. Returns `false` if an allocation failed.
+    /// One step of `random`. Returns `false` if an allocation of an order that the allocator supports failed. A request that is not
+    /// fulfilled is no operation: an allocator that refuses must not look fast.
     pub(super) fn alloc_or_free(&mut self, held: &mut Held) -> bool {
         let mut has_memory = true;
         // If half of the runs are held, allocating and freeing are equally likely.
         if self.rng.usize(..RANDOM_HELD) >= held.count {
             let order = self.random_order();
             if let Some(frame) = self.alloc_sampled(order) {
+                self.count(1);
                 if self.acquired(frame, order) {
                     held.push(frame, order);
                 }
-            } else {
+            } else if self.supports(order) {
                 has_memory = false;
                 // Memory is short: free the oldest run.
                 if let Some((frame, order)) = held.take_first() {
                     self.release(frame, order);
+                    self.count(1);
                 }
             }
         } else if let Some((frame, order)) = held.take(self.rng.usize(..held.count)) {
             self.release(frame, order);
+            self.count(1);
         }
-        self.count(1);
         has_memory
     }
 
@@ -131,6 +134,10 @@ impl Worker<'_> {
         let mut held = [FrameNumber::new(0); ORDERS_HELD];
         while self.goes_on() {
             for order in (0..=Order::MAX.get()).filter_map(Order::new) {
+                if !self.supports(order) {
+                    self.tally.unsupported += 1;
+                    continue;
+                }
                 let mut count = 0;
                 while count < ORDERS_HELD {
                     let Some(frame) = self.alloc_sampled(order) else { break };

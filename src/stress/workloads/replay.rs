@@ -50,11 +50,8 @@ impl Worker<'_> {
             AllocEvent::Alloc { id, order } => {
                 let word = match self.alloc_sampled(order) {
                     Some(frame) => {
-                        if self.acquired(frame, order) {
-                            pack(frame, order, self.rank)
-                        } else {
-                            FAILED
-                        }
+                        self.count(1);
+                        if self.acquired(frame, order) { pack(frame, order, self.rank) } else { FAILED }
                     }
                     None => {
                         self.shared.failed.fetch_add(1, Ordering::Relaxed);
@@ -68,15 +65,15 @@ impl Worker<'_> {
                 self.platform.wait_until(&|| run.load(Ordering::Acquire) != 0);
                 let parts = &trace.runs[first as usize..][..count as usize];
                 self.split(run.swap(0, Ordering::AcqRel), order, parts);
-                return;
             }
             AllocEvent::Free { id } => {
                 let run = &trace.runs[id as usize];
                 self.platform.wait_until(&|| run.load(Ordering::Acquire) != 0);
-                self.free_run(run);
+                if self.free_run(run) {
+                    self.count(1);
+                }
             }
         }
-        self.count(1);
     }
 
     /// Makes a run's parts of this order runs of this CPU. If the run was not allocated, neither are its parts.
@@ -106,11 +103,13 @@ impl Worker<'_> {
         }
     }
 
-    fn free_run(&mut self, run: &AtomicU64) {
-        if let Some((frame, order, rank)) = unpack(run.swap(0, Ordering::AcqRel))
-            && self.disown(frame, order, self.shared.ids[rank])
-        {
+    /// Returns whether there was a run, which the CPU with its rank owned.
+    fn free_run(&mut self, run: &AtomicU64) -> bool {
+        let owned = unpack(run.swap(0, Ordering::AcqRel))
+            .filter(|(frame, order, rank)| self.disown(*frame, *order, self.shared.ids[*rank]));
+        if let Some((frame, order, _)) = owned {
             self.free(frame, order);
         }
+        owned.is_some()
     }
 }

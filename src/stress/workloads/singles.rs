@@ -26,7 +26,7 @@ pub static PAIRS: Workload = Workload {
 /// The workload `bulk`.
 pub(crate) static BULK: Workload = Workload {
     name: "bulk",
-    summary: "Each CPU allocates more frames than its cache holds, then frees all.",
+    summary: "Each CPU allocates more frames than its cache holds, then frees all, by calls for many frames.",
     is_default: true,
     on_host: true,
     timed: Timed::Pair,
@@ -63,8 +63,37 @@ impl Worker<'_> {
     pub(super) fn bulk(&mut self) {
         let mut held = [FrameNumber::new(0); BULK_HELD];
         while self.goes_on() {
-            self.alloc_and_free(&mut held);
+            self.alloc_and_free_in_bulk(&mut held);
         }
+    }
+
+    /// Allocates as many frames as there is room for by a few calls, and frees them in random order. One frame, at a random place among
+    /// them, has calls of its own, which are timed.
+    fn alloc_and_free_in_bulk(&mut self, held: &mut [FrameNumber]) {
+        let before = self.rng.usize(..held.len());
+        let mut count = self.alloc_bulk(&mut held[..before]);
+        let mut timed = None;
+        // Otherwise memory is short: the round works on the frames that it has.
+        if count == before
+            && let (Some(frame), cycles) = self.alloc_timed(Order::FRAME)
+        {
+            timed = Some((frame, cycles));
+            held[count] = frame;
+            count += 1;
+            count += self.alloc_bulk(&mut held[count..]);
+        }
+        let acquired = retain(&mut held[..count], |frame| self.acquired(frame, Order::FRAME));
+        self.count(2 * acquired.len() as u64);
+        self.rng.shuffle(acquired);
+        let own = retain(acquired, |frame| self.disown(frame, Order::FRAME, self.id));
+        let timed =
+            timed.and_then(|(timed, cycles)| Some((own.iter().position(|own| *own == timed)?, cycles)));
+        let Some((index, cycles)) = timed else { return self.free_bulk(own) };
+        self.free_bulk(&own[..index]);
+        let began = self.platform.cycles();
+        self.free(own[index], Order::FRAME);
+        self.record(cycles + self.platform.cycles().wrapping_sub(began));
+        self.free_bulk(&own[index + 1..]);
     }
 
     /// Allocates as many frames as there is room for, and frees them in random order.
@@ -145,4 +174,16 @@ impl Worker<'_> {
             self.count(1);
         }
     }
+}
+
+/// Moves the frames that satisfy the condition to the begin, in their order, and returns them.
+fn retain(frames: &mut [FrameNumber], mut is_kept: impl FnMut(FrameNumber) -> bool) -> &mut [FrameNumber] {
+    let mut kept = 0;
+    for index in 0..frames.len() {
+        if is_kept(frames[index]) {
+            frames[kept] = frames[index];
+            kept += 1;
+        }
+    }
+    &mut frames[..kept]
 }

@@ -9,12 +9,14 @@ use fastrand::Rng;
 use spin::Once;
 
 use super::objects::HeapTarget;
+pub use super::platform::Platform;
 use super::sums::{Phase, Sums};
 pub use super::timed::Timed;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::failure::{Failure, FailureLog};
 use crate::stress::histogram::Histogram;
-use crate::stress::owners::{Owners, handler_of};
+use crate::stress::lent::LentFrames;
+use crate::stress::owners::{FrameIndex, Owners, handler_of};
 use crate::stress::replay::AllocTrace;
 use crate::stress::ring::FrameRing;
 use crate::stress::run_table::RunTable;
@@ -49,9 +51,9 @@ pub struct Workload {
     pub on_host: bool,
     /// What its latencies include.
     pub timed: Timed,
-    /// Whether it needs room in a [`RunTable`].
+    /// Whether it needs room in a [`RunTable`](crate::stress::run_table::RunTable).
     pub holds_runs: bool,
-    /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all that it has allocated before it returns.
+    /// Runs it on one CPU, until [`Platform::has_ended`](super::worker::Platform::has_ended). Frees all that it has allocated before it returns.
     pub run: Body,
     /// Writes its counters other than operations; `None` if it has none.
     pub details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
@@ -105,6 +107,7 @@ impl fmt::Display for Workload {
 }
 
 /// Displays the counters of a workload other than operations.
+#[doc(hidden)]
 pub struct Details<'a>(pub &'a Shared<'a>);
 
 impl fmt::Display for Details<'_> {
@@ -113,42 +116,8 @@ impl fmt::Display for Details<'_> {
     }
 }
 
-/// The environment of the workloads: the kernel, or threads of the host.
-pub trait Platform: Sync {
-    /// A clock for latencies: TSC cycles in the kernel.
-    fn cycles(&self) -> u64;
-    /// Whether the workload's time is over.
-    fn has_ended(&self) -> bool;
-    /// Whether it has been over for [`EXHAUST_LIMIT`]: then a round that allocates much memory ends as well.
-    fn is_overdue(&self) -> bool;
-    /// Waits until all CPUs of the workload have arrived.
-    fn barrier(&self);
-    /// Waits until `condition` holds, which another CPU of the workload makes true.
-    fn wait_until(&self, condition: &dyn Fn() -> bool);
-    /// Adds to the operations of the calling CPU, whose rank is `rank`.
-    fn count(&self, rank: usize, operations: u64);
-    /// Takes another CPU offline, which interrupts its work.
-    ///
-    /// # Errors
-    /// [`Failure::DidNotGoOffline`]: the CPU continues its work. Other errors: it takes part in no further barrier.
-    fn offline_cpu(&self, id: u32) -> Result<(), Failure>;
-    /// Brings a CPU online.
-    ///
-    /// # Errors
-    /// The CPU did not come online; it takes part in no further barrier.
-    fn online_cpu(&self, id: u32) -> Result<(), Failure>;
-    /// Whether the calling CPU, whose number is `id`, is requested to go offline.
-    fn is_offline_requested(&self, id: u32) -> bool;
-    /// Takes the calling CPU offline, and returns when it is online again.
-    fn go_offline(&self, id: u32);
-    /// Runs `work` while `handler` interrupts it on the same CPU. A platform without interrupts passes `handler` to `work`,
-    /// which calls it between its operations; others pass a function that does nothing.
-    fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut()));
-    /// Logs the first failure at once: the workload may not end.
-    fn report(&self, failure: &Failure);
-}
-
 /// The inputs of a workload.
+#[doc(hidden)]
 pub struct Setup<'a> {
     /// The workload.
     pub workload: &'static Workload,
@@ -158,6 +127,8 @@ pub struct Setup<'a> {
     pub source: &'a dyn FrameSource,
     /// The heap under test, of a workload of heaps; `source` has no frames then.
     pub heap: Option<HeapTarget<'a>>,
+    /// The frames that it may allocate.
+    pub lent: LentFrames<'a>,
     /// The owner of each frame.
     pub owners: Owners<'a>,
     /// Latencies: one histogram for each CPU, by rank, then one for the interrupt handler of each.
@@ -189,6 +160,7 @@ pub(in crate::stress) struct Tally {
 }
 
 /// The state that all CPUs of a workload share: its [`Setup`] and its counters.
+#[doc(hidden)]
 pub struct Shared<'a> {
     setup: Setup<'a>,
     /// The sums of the exhausting workloads.
@@ -298,13 +270,20 @@ pub struct Worker<'a> {
     pub(in crate::stress) phase: Phase,
     /// Whether it has not completed a round.
     pub(in crate::stress) is_new: bool,
-    /// The largest order that the allocator supports.
-    largest_order: Order,
+    /// The orders that it allocates: those that the allocator supports. The bit of each is its number.
+    orders: u32,
     pub(in crate::stress) tally: Tally,
+}
+
+/// The orders up to the largest that an allocator supports, as bits.
+fn supported(source: &dyn FrameSource, largest: Order) -> u32 {
+    let orders = (0..=largest.get()).filter_map(Order::new).filter(|order| source.supports(*order));
+    orders.map(|order| 1 << order.get()).sum()
 }
 
 /// Runs the workload on this CPU, whose rank is the number of its context. The context of its handler, whose number is larger
 /// by the number of CPUs of the workload, belongs to this call as well.
+#[doc(hidden)]
 pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
     let rank = context.number();
     // Seeds that differ in one bit give related streams, so the rank is multiplied.
@@ -318,7 +297,7 @@ pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
         rng: Rng::with_seed(seed),
         phase: Phase::default(),
         is_new: true,
-        largest_order: shared.source.largest_order().min(shared.largest_order),
+        orders: supported(shared.source, shared.largest_order),
         tally: Tally::default(),
     };
     platform.barrier();
@@ -372,9 +351,14 @@ impl<'a> Worker<'a> {
         is_cut
     }
 
+    /// Whether it allocates runs of this order.
+    pub(in crate::stress) fn supports(&self, order: Order) -> bool {
+        self.orders >> order.get() & 1 != 0
+    }
+
     /// Allocates a run, and counts it, or its failure.
     pub(in crate::stress) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
-        if order > self.largest_order {
+        if !self.supports(order) {
             self.tally.unsupported += 1;
             return None;
         }
@@ -415,6 +399,34 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Allocates single frames by one call, and counts them, and a failure if there are fewer. Returns their number.
+    pub(in crate::stress) fn alloc_bulk(&mut self, frames: &mut [FrameNumber]) -> usize {
+        if frames.is_empty() {
+            return 0;
+        }
+        if !self.supports(Order::FRAME) {
+            self.tally.unsupported += 1;
+            return 0;
+        }
+        let count = self.shared.source.alloc_bulk(&mut self.context, frames).min(frames.len());
+        self.tally.allocations += count as u64;
+        self.tally.refused += u64::from(count < frames.len());
+        count
+    }
+
+    /// Frees single frames by one call.
+    pub(in crate::stress) fn free_bulk(&mut self, frames: &[FrameNumber]) {
+        if frames.is_empty() {
+            return;
+        }
+        // SAFETY: the frames must be allocated from this source, their memory unused, and each be in the slice once. Workloads access
+        // owner words only, not the memory. The caller has cleared the owner word of each before (`disown`), which fails the second
+        // time.
+        if let Err(error) = unsafe { self.shared.source.free_bulk(&mut self.context, frames) } {
+            self.note(Failure::Rejected(error));
+        }
+    }
+
     pub(in crate::stress) fn record(&self, cycles: u64) {
         self.shared.histograms[self.context.number()].record(cycles);
     }
@@ -434,10 +446,23 @@ impl<'a> Worker<'a> {
         CheckedFrames::of(frame, order, self.shared.check_every_frame, self.shared.seed)
     }
 
-    /// Records this CPU as the owner of an allocated run. Returns whether none of its checked frames had an owner before.
-    pub(in crate::stress) fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
+    /// Whether an allocated run is aligned, and lies in the allocator's memory. One that does not must not be freed.
+    fn is_placed_right(&self, frame: FrameNumber, order: Order) -> bool {
         if !frame.is_aligned_to(order) {
             self.note(Failure::Misaligned { frame, order });
+        }
+        let is_lent = self.shared.lent.has(frame, order);
+        if !is_lent {
+            self.note(Failure::OutsideMemory { frame, order, lent: self.shared.lent.named() });
+        }
+        is_lent
+    }
+
+    /// Records this CPU as the owner of an allocated run. Returns whether it lies in the allocator's memory and none of its checked
+    /// frames had an owner before.
+    pub(in crate::stress) fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
+        if !self.is_placed_right(frame, order) {
+            return false;
         }
         let mut all = true;
         for index in self.checked(frame, order).indexes() {
@@ -447,6 +472,15 @@ impl<'a> Worker<'a> {
             }
         }
         all
+    }
+
+    /// As [`acquired`](Self::acquired) for a single frame, which becomes the head of a list whose next frame is `next`.
+    pub(in crate::stress) fn acquired_linked(&self, frame: FrameNumber, next: Option<FrameIndex>) -> bool {
+        if !self.is_placed_right(frame, Order::FRAME) {
+            return false;
+        }
+        let linked = self.shared.owners.acquire_linked(frame.get(), self.id, next);
+        linked.map_err(|violation| self.note(Failure::OwnershipViolation(violation))).is_ok()
     }
 
     /// Removes `holder` as the owner of a run. Returns whether it owned all checked frames.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use octopod::wire::{Panic, Progress, TestPhase, Verdict};
+use octopod::wire::{Panic, Progress, REPORT_REQUESTED, TestPhase, Verdict};
 
 use super::*;
 use crate::report::sample;
@@ -240,8 +240,24 @@ fn a_deadline_says_how_far_the_kernel_came() {
         operations: 3,
         lanes: Default::default(),
     };
-    let reason = on(deadline(), &Seen { progress: Some(progress), ..Seen::default() }).1;
-    assert!(reason.contains("workload bulk on locked with 8 CPUs"), "{reason}");
+    let seen = Seen { progress: Some(progress), ..Seen::default() };
+    let last = "no verdict within 9 s; last seen in workload bulk on locked with 8 CPUs";
+    assert_eq!(on(deadline(), &seen).1, last);
+
+    // The launcher has requested a report, which has a call of the program.
+    let call = StackFrame {
+        address: "0x1".to_owned(),
+        function: Some("visitor::Bitmap::alloc".to_owned()),
+        location: Some("src/allocator.rs:31".to_owned()),
+        is_library: false,
+        inlined: false,
+    };
+    let report = Panic { cpu: 3, message: REPORT_REQUESTED.to_owned(), ..Panic::default() };
+    let seen = Seen { panic: Some(report), ..seen };
+    let (end, asked, backtrace) = (deadline(), boot(), [call]);
+    let reason = |backtrace| judged(&RunEvidence { backtrace, ..run(&end, &seen, &asked) }).1;
+    assert_eq!(reason(&backtrace), format!("{last}, cpu 3 in visitor::Bitmap::alloc (src/allocator.rs:31)"));
+    assert_eq!(reason(&[]), last, "octopod's own kernel has none");
 }
 
 /// A limit that begins again at each step says nothing about the time of the whole run.

@@ -1,5 +1,6 @@
 //! The allocator: single frames from one bitmap.
 
+use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
@@ -7,17 +8,19 @@ use octopod::stress::allocators::*;
 
 /// A bit is set where the frame is free.
 pub(crate) struct Bitmap<'a> {
-    first: FrameNumber,
+    frames: Range<FrameNumber>,
     words: &'a [AtomicU64],
 }
 
 impl<'a> Bitmap<'a> {
     pub(crate) fn on(memory: &BorrowedMemory<'a>) -> Bitmap<'a> {
-        let range = &memory.frames()[0];
-        let frames = range.end.get() - range.start.get();
-        let words: &[AtomicU64] = memory.take_metadata(frames.div_ceil(64));
-        (0..frames).for_each(|frame| drop(words[frame / 64].fetch_or(1 << (frame % 64), Relaxed)));
-        Bitmap { first: range.start, words }
+        let frames = memory.frames()[0].clone();
+        let count = frames.end - frames.start;
+        let words: &[AtomicU64] = memory.take_metadata(count.div_ceil(64));
+        for index in 0..count {
+            words[index / 64].fetch_or(1 << (index % 64), Relaxed);
+        }
+        Bitmap { frames, words }
     }
 }
 
@@ -30,16 +33,23 @@ impl FrameSource for Bitmap<'_> {
         self.words.iter().enumerate().find_map(|(index, word)| {
             let bits =
                 word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?;
-            Some(self.first + (index * 64 + bits.trailing_zeros() as usize))
+            Some(self.frames.start + (index * 64 + bits.trailing_zeros() as usize))
         })
     }
 
     unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
-        let index = frame.get() - self.first.get();
+        if !self.frames.contains(&frame) {
+            return Err(FreeError::NotManaged { frame });
+        }
+        let index = frame - self.frames.start;
         match self.words[index / 64].fetch_or(1 << (index % 64), AcqRel) >> (index % 64) & 1 {
             0 => Ok(()),
             _ => Err(FreeError::DoubleFree { frame }),
         }
+    }
+
+    fn rejects_invalid_frees(&self) -> Option<Order> {
+        Some(Order::FRAME)
     }
 
     fn drain(&self, _: &mut AllocContext) {}

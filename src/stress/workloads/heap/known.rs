@@ -100,7 +100,7 @@ impl HeapWorker<'_> {
         let index = self.rng.usize(..slots.len());
         let object = self.alloc_sampled(shape);
         let old = slots.replace(index, object);
-        self.count(1 + u64::from(old.is_some()));
+        self.count(u64::from(object.is_some()) + u64::from(old.is_some()));
         if let Some(old) = old {
             self.release_of_any(old);
         }

@@ -46,7 +46,7 @@ impl HeapWorker<'_> {
         let slot = usize::from(first + self.rng.u16(..count));
         let object = self.alloc_sampled(Shape::of_index(index));
         let old = slots.replace(slot, object);
-        self.count(1 + u64::from(old.is_some()));
+        self.count(u64::from(object.is_some()) + u64::from(old.is_some()));
         if let Some(old) = old {
             self.release(old);
         }
