@@ -240,7 +240,7 @@ impl FrameSource for Selective {
 
 #[test]
 fn an_allocator_is_asked_only_for_the_orders_that_it_supports() {
-    let on_host = |workload: &&Workload| workload.on_host && !workload.is_of_heaps();
+    let on_host = |workload: &&'static Workload| workload.on_host && matches!(workload.run, Body::Frames(_));
     let only = [1 << 3, 1 | 1 << 3, 1 << 0 | 1 << 3 | 1 << 6];
     for (orders, workload) in only
         .into_iter()
