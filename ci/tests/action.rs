@@ -303,6 +303,7 @@ fn its_file_names_its_scripts_and_inputs() {
     // What a step installs is what the cache keeps.
     let kept = "~/.cache/octopod/${{ steps.cache.outputs.key }}\n";
     assert!(text.contains(kept) && text.contains("OCTOPOD_CACHE_KEY: ${{ steps.cache.outputs.key }}"));
+    assert!(text.contains("working-directory: ${{ inputs.working-directory }}\n"));
     for input in ["command", "smp", "accel"] {
         let variable = format!("OCTOPOD_{}", input.to_uppercase());
         assert!(text.contains(&format!("{variable}: ${{{{ inputs.{input} }}}}")), "{input}");

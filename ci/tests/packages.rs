@@ -51,7 +51,13 @@ static ARCHIVES: LazyLock<Archives> = LazyLock::new(|| {
         let unpacked = Command::new("tar").arg("-xmzf").arg(&archive).current_dir(folder.path()).status();
         assert!(unpacked.unwrap().success(), "{}", archive.display());
     }
-    Archives { folder, target }
+    let archives = Archives { folder, target };
+    // A workspace of all of them.
+    let folder = archives.path();
+    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {:?}\n", IN_ORDER.map(package));
+    fs::write(folder.join("Cargo.toml"), manifest + &archives.patch(&IN_ORDER)).unwrap();
+    fs::copy(checkout.root.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    archives
 });
 
 /// The folder of a crate in its archive.
@@ -76,13 +82,7 @@ impl Archives {
 
 #[test]
 fn the_archives_build_in_the_order_in_which_they_are_published() {
-    let checkout = Workspace::find().unwrap();
     let (folder, target) = (ARCHIVES.path(), &ARCHIVES.target);
-    let members = IN_ORDER.map(package);
-    let patch = ARCHIVES.patch(&IN_ORDER);
-    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n{patch}");
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    fs::copy(checkout.root.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     cargo(folder, target, &["check", "--workspace", "--lib", "--bins"]);
     let flags = "[target.x86_64-unknown-none]\nrustflags = [\"-Cforce-frame-pointers=yes\"]\n";
     fs::create_dir(folder.join(".cargo")).unwrap();
@@ -90,6 +90,23 @@ fn the_archives_build_in_the_order_in_which_they_are_published() {
     let kernel =
         ["check", "--target", "x86_64-unknown-none", "-p", "octopod", "-p", "octopod-unpacker", "--bins"];
     cargo(folder, target, &kernel);
+}
+
+/// The launcher in a folder of its own, where it does not find the checkout: in the full tier that of the archive, as `cargo install`
+/// builds it, else a copy of the checkout's, as that takes a minute less.
+fn launcher() -> PathBuf {
+    let bin = ARCHIVES.path().join("bin");
+    if env::var("OCTOPOD_TIER").as_deref() == Ok("full") {
+        let archive = ARCHIVES.path().join(package("octopod-ci"));
+        let root = ARCHIVES.path().to_str().unwrap();
+        let install = ["install", "--locked", "--path", archive.to_str().unwrap(), "--root", root];
+        cargo(ARCHIVES.path(), &ARCHIVES.path().join("target"), &install);
+        assert!(bin.join("cargo-octopod").is_file(), "the subcommand of cargo is installed as well");
+    } else {
+        fs::create_dir(&bin).unwrap();
+        copy_program(&folder::launcher(), &bin.join("octopod"));
+    }
+    bin.join("octopod")
 }
 
 /// The dependencies that [docs/kernels.md](../../docs/kernels.md) names, each with its manifest.
@@ -164,10 +181,7 @@ const PUBLISHED: &str =
 
 #[test]
 fn a_project_on_the_archives_alone_works_and_fails_with_the_right_words() {
-    // In a folder of its own the launcher does not find the checkout.
-    let launcher = ARCHIVES.path().join("bin/octopod");
-    fs::create_dir(ARCHIVES.path().join("bin")).unwrap();
-    copy_program(&folder::launcher(), &launcher);
+    let launcher = launcher();
     // Nothing may resolve to the crate of the same name on crates.io.
     let nowhere = tempfile::tempdir().unwrap();
     let refused = folder::said(folder::outside(&launcher).args(["new", "guest"]).current_dir(nowhere.path()));

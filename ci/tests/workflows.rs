@@ -235,6 +235,16 @@ fn which() -> Option<std::path::PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("actionlint")).find(|file| file.is_file())
 }
 
+/// octopod's own workflow compiles with the Rust that the manifest names as the oldest one.
+#[test]
+fn the_oldest_rust_is_that_of_the_manifest() {
+    let checkout = Workspace::find().unwrap().root;
+    let manifest: toml::Table = fs::read_to_string(checkout.join("Cargo.toml")).unwrap().parse().unwrap();
+    let workflow = read(&workflows().swap_remove(0).1).unwrap();
+    let used = &workflow["jobs"]["oldest-rust"]["env"]["RUSTUP_TOOLCHAIN"];
+    assert_eq!(used.as_str(), manifest["workspace"]["package"]["rust-version"].as_str(), "{workflow}");
+}
+
 /// The steps of a new project's workflow pass: the action's default command, and the tests.
 #[test]
 fn the_workflow_of_a_new_project_passes() {

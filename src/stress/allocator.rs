@@ -159,20 +159,25 @@ impl<'a> BorrowedMemory<'a> {
         self.contexts
     }
 
-    /// Takes the whole metadata as `len` zeroed elements.
+    /// Takes `len` zeroed elements of the metadata. They begin on a page of their own, so several tables need the sum of their sizes, each
+    /// rounded up to [`PAGE_BYTES`].
     ///
     /// # Panics
-    /// If the metadata is smaller, or was taken before.
+    /// If less is left of the metadata.
     pub fn take_metadata<T: Zeroable>(&self, len: usize) -> &'a mut [T] {
         const { assert!(align_of::<T>() <= align_of::<MetadataPage>() && !core::mem::needs_drop::<T>()) };
         let metadata = self.metadata.take();
-        let bytes = len.checked_mul(size_of::<T>());
-        let fits = bytes.is_some_and(|bytes| bytes <= size_of_val(metadata));
-        assert!(fits, "{len} elements need more metadata than requested, or the metadata was taken before");
-        // SAFETY: the slice must be in bounds, aligned, initialised and unique. The assertions above check the size, and the
-        // alignment, which is at most a page. `new` zeroed the bytes, and zero is a value of `T` (`Zeroable`). `take` has left an
-        // empty slice in place of the borrow.
-        unsafe { core::slice::from_raw_parts_mut(metadata.as_mut_ptr().cast(), len) }
+        let left = metadata.len();
+        let pages = len.checked_mul(size_of::<T>()).map(|bytes| bytes.div_ceil(PAGE_BYTES));
+        let taken = pages.and_then(|pages| metadata.split_at_mut_checked(pages));
+        let Some((taken, rest)) = taken else {
+            panic!("{len} elements do not fit in the {left} pages that are left of the metadata")
+        };
+        self.metadata.set(rest);
+        // SAFETY: the slice must be in bounds, aligned, initialised and unique. `taken` has the bytes, and begins on a page, which the
+        // assertion above compares with the alignment. `new` zeroed the bytes, and zero is a value of `T` (`Zeroable`). `split_at_mut`
+        // gives these pages to nothing else.
+        unsafe { core::slice::from_raw_parts_mut(taken.as_mut_ptr().cast(), len) }
     }
 }
 
@@ -265,11 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_zeroed_and_taken_once() {
-        let mut pages = [const { MetadataPage([0xa5; PAGE_BYTES]) }; 2];
+    fn metadata_is_zeroed_and_each_page_taken_once() {
+        let mut pages = [const { MetadataPage([0xa5; PAGE_BYTES]) }; 4];
         let memory = BorrowedMemory::new(&[], 4, &mut pages);
-        let words: &mut [u64] = memory.take_metadata(2 * PAGE_BYTES / 8);
-        assert!(words.iter().all(|word| *word == 0));
+        let words: &mut [u64] = memory.take_metadata(PAGE_BYTES / 8 + 1);
+        let bytes: &mut [u8] = memory.take_metadata(2 * PAGE_BYTES);
+        assert!(words.iter().all(|word| *word == 0) && bytes.iter().all(|byte| *byte == 0));
+        assert_eq!(bytes.as_ptr() as usize, words.as_ptr() as usize + 2 * PAGE_BYTES);
+        words.fill(u64::MAX);
+        assert!(bytes.iter().all(|byte| *byte == 0));
         let again =
             std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| memory.take_metadata::<u64>(1).len()));
         assert!(again.is_err());

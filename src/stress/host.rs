@@ -5,17 +5,15 @@ extern crate std;
 mod activity;
 mod hosted;
 pub mod program;
+mod threads;
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::Barrier;
+use core::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
-use crossbeam_utils::CachePadded;
-
 use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage, Needs};
-use super::failure::{Failure, FailureLog};
+use super::failure::FailureLog;
 use super::figures::{Measured, figures, no_figures};
 use super::heap::{Heap, HeapArena, HeapBacking, HeapSource};
 use super::histogram::{Histogram, buckets};
@@ -30,7 +28,7 @@ use super::source::{AllocContext, FrameSource};
 use super::subject::Subject;
 use super::tested::{NoFrames, Tested, TestedFrames, TestedHeap};
 use super::thread_platform::Cpus;
-use super::workloads::{self, Body, EXHAUST_LIMIT, Platform, SLOTS, Setup, Shared, Workload};
+use super::workloads::{self, Body, EXHAUST_LIMIT, SLOTS, Setup, Shared, Workload};
 use crate::cpu::PAGE_BYTES;
 use crate::heap::source::become_cpu;
 use crate::memory::frames::{FrameNumber, Order};
@@ -43,15 +41,8 @@ pub use super::workloads::ROUND_CUT;
 pub use activity::{Activity, Call, ThreadActivity};
 use activity::{Watched, WatchedHeap};
 use hosted::Hosted;
-
-/// When a workload ends. Each thread then completes its round.
-#[derive(Clone, Copy, Debug)]
-pub enum Bound {
-    /// After this time.
-    Time(Duration),
-    /// When all threads together have completed this many operations.
-    Operations(u64),
-}
+pub use threads::Bound;
+use threads::Threads;
 
 /// One run of a workload on the host.
 #[derive(Clone, Copy, Debug)]
@@ -109,92 +100,6 @@ impl Outcome {
             is_cut: false,
             verdict: Err(Discrepancy::DidNotRun { reason }),
         }
-    }
-}
-
-struct Threads {
-    barrier: Barrier,
-    bound: Bound,
-    began: Instant,
-    operations: Vec<CachePadded<AtomicU64>>,
-    /// The state of each thread: [`ONLINE`], [`OFFLINE_PENDING`], [`OFFLINE`] or [`ONLINE_PENDING`].
-    states: Vec<AtomicU32>,
-}
-
-const ONLINE: u32 = 0;
-const OFFLINE_PENDING: u32 = 1;
-const OFFLINE: u32 = 2;
-const ONLINE_PENDING: u32 = 3;
-
-impl Threads {
-    /// Sets the state of a thread, and waits until another thread has set it to `until`.
-    fn change_and_wait(&self, id: u32, to: u32, until: u32) {
-        let state = &self.states[id as usize];
-        state.store(to, Ordering::Release);
-        while state.load(Ordering::Acquire) != until {
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Platform for Threads {
-    fn cycles(&self) -> u64 {
-        self.began.elapsed().as_nanos() as u64
-    }
-
-    fn has_ended(&self) -> bool {
-        match self.bound {
-            Bound::Time(time) => self.began.elapsed() >= time,
-            Bound::Operations(most) => {
-                self.operations.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>() >= most
-            }
-        }
-    }
-
-    fn is_overdue(&self) -> bool {
-        matches!(self.bound, Bound::Time(time) if self.began.elapsed() >= time + EXHAUST_LIMIT)
-    }
-
-    fn barrier(&self) {
-        self.barrier.wait();
-    }
-
-    fn wait_until(&self, condition: &dyn Fn() -> bool) {
-        while !condition() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn count(&self, rank: usize, operations: u64) {
-        // Threads of a workload of the scheduler share a count.
-        self.operations[rank].fetch_add(operations, Ordering::Relaxed);
-    }
-
-    fn offline_cpu(&self, id: u32) -> Result<(), Failure> {
-        self.change_and_wait(id, OFFLINE_PENDING, OFFLINE);
-        Ok(())
-    }
-
-    fn online_cpu(&self, id: u32) -> Result<(), Failure> {
-        self.change_and_wait(id, ONLINE_PENDING, ONLINE);
-        Ok(())
-    }
-
-    fn is_offline_requested(&self, id: u32) -> bool {
-        self.states[id as usize].load(Ordering::Acquire) == OFFLINE_PENDING
-    }
-
-    fn go_offline(&self, id: u32) {
-        self.change_and_wait(id, OFFLINE, ONLINE_PENDING);
-        self.states[id as usize].store(ONLINE, Ordering::Release);
-    }
-
-    fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
-        work(handler);
-    }
-
-    fn report(&self, failure: &Failure) {
-        std::eprintln!("{failure}");
     }
 }
 
@@ -454,24 +359,16 @@ impl Run<'_> {
             largest_order: self.largest_order,
             runs: RunTable::new(runs.each_ref().map(Vec::as_slice)),
         });
-        let began = Instant::now();
-        let threads = Threads {
-            barrier: Barrier::new(self.threads),
-            bound: self.bound,
-            began,
-            operations: (0..self.threads).map(|_| CachePadded::default()).collect(),
-            states: (0..self.threads).map(|_| AtomicU32::new(ONLINE)).collect(),
-        };
+        let threads = Threads::new(self.threads, self.bound);
         if let Body::Threads(body) = self.workload.run {
             workloads::run_threads(&threads, &shared, Cpus, body);
         } else {
             self.run_as_cpus(&threads, &shared);
         }
-        let elapsed = began.elapsed();
+        let elapsed = threads.elapsed();
         self.drain(tested);
         let after = tested.snapshot();
-        let operations: Vec<u64> =
-            threads.operations.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let operations = threads.operations();
         let measured = Measured {
             operations: operations.iter().sum(),
             elapsed_us: elapsed.as_micros() as u64,

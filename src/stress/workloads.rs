@@ -21,6 +21,7 @@ mod member;
 mod mixed;
 mod mutex;
 mod objects;
+mod owning;
 mod ping_pong;
 mod platform;
 mod replay;

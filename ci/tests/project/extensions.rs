@@ -113,6 +113,9 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
         let is_it = |line: &str| line.split_whitespace().eq(words.split_whitespace());
         assert!(listed.status == Some(0) && listed.text.lines().any(is_it), "{words}: {}", listed.text);
     }
+    // The shell of the program's own kernel.
+    let shell = project.octopod_reads("call 1\n", &["shell", "--debug", "--smp", "2"]);
+    shell.expect(0, &["cpu 1 ran the call", "PASS"]);
     // The kernel names the program's parameters first where it does not know one.
     with(&["--append", "first=1"]).expect(2, &["first: unknown parameter (known: first_id, work, "]);
 

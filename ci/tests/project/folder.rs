@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -98,6 +98,19 @@ impl Project {
     /// Runs the launcher.
     pub(crate) fn octopod(&self, words: &[&str]) -> Said {
         said(self.command(&self.launcher, &self.folder).args(words))
+    }
+
+    /// Runs the launcher in a folder of the project.
+    pub(crate) fn octopod_in(&self, folder: &str, words: &[&str]) -> Said {
+        said(self.command(&self.launcher, &self.folder.join(folder)).args(words))
+    }
+
+    /// Runs the launcher, which reads these lines.
+    pub(crate) fn octopod_reads(&self, lines: &str, words: &[&str]) -> Said {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        said(self.command(&self.launcher, &self.folder).args(words).stdin(file))
     }
 
     /// Starts a command that writes progress, and ends it by a signal when it has begun its work.

@@ -1,11 +1,13 @@
 //! Allocators that break the contract in one way each, and what the checks find; and allocators that use its options.
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Mutex;
 
 use super::*;
 use crate::boot::command_line::Named;
 use crate::memory::frames::FreeError;
 use crate::stress::allocators::OCTOPOD;
+use crate::stress::failure::Failure;
 
 /// The lent frames.
 const LENT: [Range<FrameNumber>; 1] = [FrameNumber::new(0x1000)..FrameNumber::new(0x1200)];

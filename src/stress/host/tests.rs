@@ -1,12 +1,16 @@
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use super::super::allocators::Borrower;
 use super::super::replay;
 use super::super::workloads::defaults;
 use super::*;
 use crate::boot::command_line::Named;
 use crate::memory::frames::FreeError;
+use crate::stress::failure::Failure;
 use crate::stress::lost::LostFrames;
 use crate::stress::snapshot::{AllocatorSnapshot, LostSearch};
 use crate::stress::subject::SubjectKind;
+use crate::stress::workloads::Platform;
 
 /// A trace of the package in the folder where cargo runs the tests. The program may have been built in another folder.
 fn sample_path() -> std::path::PathBuf {
