@@ -36,7 +36,7 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     assert!(fs::read_dir(&runs).unwrap().count() > 0, "the runs are in the project's target folder");
     // In a folder of the project as in the project's.
     project.octopod_in("src", &["report"]).expect(0, &["report.html"]);
-    project.octopod_in("tests", &["run", "--smp", "2", "--debug"]).expect(0, &["PASS  2 CPUs"]);
+    project.octopod_in("src", &["run", "--smp", "2", "--debug"]).expect(0, &["PASS  2 CPUs"]);
 
     // The project's own rows, on the kernel that is built already, with its settings.
     project.replace("Cargo.toml", "smp = 8", "profile = \"dev\"\nsmp = 3");
