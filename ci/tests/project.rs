@@ -82,6 +82,13 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
     project.cargo(&["test", "--test", "faults", "fails"]).expect(101, &["0 passed; 1 failed; 0 ignored"]);
     project.cargo(&["test", "--test", "faults", "--", "--list"]).expect(0, &["hangs: test", "skipped: test"]);
 
+    // A program that does not compile: the errors are all that there is, so they are shown in any case.
+    project.add("src/main.rs", "fn broken() -> u32 {}\n");
+    project
+        .octopod(&["boot", "--quiet"])
+        .expect(2, &["the kernel does not build", "src/main.rs:", "mismatched types"]);
+    project.replace("src/main.rs", "fn broken() -> u32 {}\n", "");
+
     // A setting that is no option.
     project.replace("Cargo.toml", "smp = 8", "smb = 8");
     project.octopod(&["boot"]).expect(2, &["[package.metadata.octopod] smb: no command has such an option"]);
@@ -121,6 +128,10 @@ fn a_new_allocator_runs_under_each_workload_and_its_faults_are_found() {
         .expect(2, &["\"none\" is not known (allowed: a list of octopod, magazine, locked, bitmap)"]);
 
     // On the host, by the same file.
+    project.add("src/main.rs", "fn broken() -> u32 {}\n");
+    let broken = project.octopod(&[&host("pairs")[..], &["--quiet"]].concat());
+    broken.expect(2, &["the program does not build for this host", "src/main.rs:", "mismatched types"]);
+    project.replace("src/main.rs", "fn broken() -> u32 {}\n", "");
     project.replace("Cargo.toml", "smp = 4", "profile = \"dev\"\nsmp = 4");
     project.octopod(&host("pairs,storm")).expect(0, &["nothing lost, nothing allocated twice"]);
 

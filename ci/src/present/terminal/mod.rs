@@ -179,7 +179,9 @@ impl Console {
         let (word, text) = headline::verdict(report);
         // Long output of a tool, and the rest of a panic's message, is printed above, so that the last line is the verdict.
         let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
-        if !self.quiet && !details.is_empty() && report.panic.is_none() {
+        // Nothing else has what a compiler said of a build that failed.
+        let shows_details = !self.quiet || report.verdict == VerdictKind::Error;
+        if shows_details && !details.is_empty() && report.panic.is_none() {
             self.lines(details);
         }
         self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence.trim_end_matches(':'))));
