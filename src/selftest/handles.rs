@@ -36,12 +36,13 @@ type Step = fn() -> CheckResult;
 /// # Errors
 /// The first failed check.
 pub(crate) fn run(_: u32) -> CheckResult {
-    let steps: [(&'static str, Step); 6] = [
+    let steps: [(&'static str, Step); 7] = [
         ("frames", frames),
         ("ranges", ranges),
         ("ranges of blocks", ranges_of_blocks),
         ("batches", batches),
         ("mappings", mappings),
+        ("mappings without frames", without_frames),
         ("leaked handles", leaked),
     ];
     for (name, step) in steps {
@@ -300,6 +301,33 @@ fn too_large() -> CheckResult {
     let refused = Mapping::new(memory::total_frames() + 1);
     check("a mapping of more frames than there are is refused", matches!(refused, Err(VmapError::Map(_))))?;
     expect_free_frames(before, "a refused mapping")
+}
+
+/// A mapping that gets some of its frames, and not all, is refused and keeps none: of a small slot, and of one with segments of its own.
+fn without_frames() -> CheckResult {
+    const LEFT: usize = 400;
+    let mut held = alloc::vec::Vec::with_capacity(memory::total_frames());
+    let before = free_frames()?;
+    for _ in LEFT..before {
+        held.push(OwnedFrame::alloc().ok_or_else(no_memory)?);
+    }
+    // A segment has 512 pages. More than are left are needed in the first one, and in the second.
+    for pages in [LEFT + 50, LEFT + 50 + 512] {
+        let refused = Mapping::new(pages);
+        check(
+            "a mapping of more frames than are left is refused",
+            matches!(refused, Err(VmapError::Map(_))),
+        )?;
+        expect_free_frames(LEFT, "a mapping that got some of its frames")?;
+    }
+    held.truncate(before - LEFT - 100);
+    // Likely at the same addresses, where every page is new.
+    let mut mapping = Mapping::new(LEFT + 50)?;
+    let bytes = mapping.as_uninit();
+    bytes.iter_mut().for_each(|byte| {
+        byte.write(0x5a);
+    });
+    Ok(())
 }
 
 fn leaked() -> CheckResult {
