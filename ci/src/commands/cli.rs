@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::base::interrupt;
+use crate::base::{interrupt, text};
 use crate::commands::alloc_trace::AllocTraceArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
@@ -71,7 +71,7 @@ pub enum Command {
 /// Reads the command line of this process and executes it.
 pub fn start() -> ExitCode {
     survive_file_size_limit();
-    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| refuse(&error));
     ExitCode::from(cli.execute())
 }
 
@@ -91,6 +91,16 @@ fn without_cargo(mut words: Vec<OsString>) -> Vec<OsString> {
         words.remove(1);
     }
     words
+}
+
+/// Ends the process with the text of a help page, or of an error, which quotes what was typed.
+fn refuse(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().ansi().to_string();
+    text.trim_end().split('\n').for_each(|line| anstream::eprintln!("{}", text::styled(line)));
+    std::process::exit(error.exit_code())
 }
 
 /// The argument by which `cargo bench` asks for benchmarks.
@@ -149,7 +159,7 @@ impl Cli {
         })?;
         if !is_quiet(&matches) {
             for note in notes {
-                eprintln!("octopod: {note}");
+                eprintln!("octopod: {}", text::line(&note));
             }
         }
         Ok(Cli { words: words[1..].to_vec(), ..Cli::from_arg_matches(&matches)? })

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::base::Error;
 use crate::base::files::output;
+use crate::base::{Error, text};
 use crate::commands::new::placement::Placement;
 use crate::commands::new::source::Source;
 
@@ -57,11 +57,11 @@ impl NewArgs {
     pub fn execute(&self) -> u8 {
         match self.write() {
             Ok(project) => {
-                println!("{}", project.text(which::which(LAUNCHER).is_ok()));
+                println!("{}", text::lines(&project.text(which::which(LAUNCHER).is_ok())));
                 0
             }
             Err(error) => {
-                eprintln!("octopod: {error}");
+                eprintln!("octopod: {}", text::lines(&error.to_string()));
                 error.verdict().status()
             }
         }

@@ -14,7 +14,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::base::files::{Plan, input, output};
 use crate::base::shard::Shard;
-use crate::base::{Error, Silent, Workspace};
+use crate::base::{Error, Silent, Workspace, text};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::LaunchKind;
 use crate::commands::launch_args::LaunchArgs;
@@ -63,7 +63,7 @@ impl TestArgs {
     /// Does what is asked for. Returns the exit status: that of libtest, or the launcher's where no test could run.
     pub fn execute(&self) -> u8 {
         self.run().unwrap_or_else(|error| {
-            eprintln!("octopod: {error}");
+            eprintln!("octopod: {}", text::lines(&error.to_string()));
             error.verdict().status()
         })
     }

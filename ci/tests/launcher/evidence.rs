@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::fake::{Fake, PAIRS, SOUND_BOOT, VERDICT_PASS, launcher};
 use super::{STATUS_PASS, say};
+use crate::project::folder;
 
 /// A machine that says this and passes.
 fn passing(lines: &[&str]) -> Fake {
@@ -189,6 +190,34 @@ fn foreign_text_commands_no_terminal_and_forges_no_line() {
     }
     let page = fs::read_to_string(ended.out.join("report.html")).unwrap();
     assert!(!page.contains(['\u{9b}', '\u{202e}', '\u{1b}']));
+}
+
+#[test]
+fn names_and_arguments_command_no_terminal() {
+    let odd = "odd\u{1b}[2J\u{9b}2J\u{202e}\rname";
+    let option = format!("--{odd}");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join(odd)).unwrap();
+    for words in [
+        &["new", odd][..],
+        &["new", "name", "--path", odd],
+        &["test", odd],
+        &["run", odd],
+        &["list", odd],
+        &["report", odd],
+        &["boot", "--kernel", odd],
+        &["boot", &option],
+        &["boot", "--smp", odd],
+        &["boot", "--mem", odd],
+        &["stress", "--host", "--workloads", odd],
+        &["report", "--merge", odd],
+        &[odd],
+    ] {
+        let said = folder::said(folder::outside(&folder::launcher()).args(words).current_dir(folder.path()));
+        assert!(said.status.is_some_and(|status| status != 0), "{words:?}: {said:?}");
+        let is_shown = |line: &str| line.chars().all(octopod_ci::base::text::is_shown);
+        assert!(said.text.lines().all(is_shown), "{words:?}: {said:?}");
+    }
 }
 
 #[test]
