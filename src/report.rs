@@ -4,6 +4,7 @@ mod bring_up;
 mod memory;
 mod program;
 pub(crate) mod reason;
+mod threads;
 mod times;
 pub(crate) mod trace;
 mod verdict;

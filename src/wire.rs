@@ -24,12 +24,14 @@ mod memory;
 mod panic;
 mod panic_record;
 mod report_request;
+mod sched;
 mod stage;
 mod stress;
 mod test;
 mod thread;
 mod time;
 mod trace;
+mod trace_words;
 mod warning;
 
 pub use bench::Bench;
@@ -52,6 +54,9 @@ pub use panic::{
 };
 pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, panic_record_magic};
 pub use report_request::{REPORT_REQUEST, REPORT_REQUEST_PORT, REPORT_REQUESTED};
+pub use sched::{
+    SCHED_BUCKETS, SchedCpu, SwitchesByReason, depth_bucket, depth_top, latency_bucket, latency_top,
+};
 pub use stage::BootStage;
 pub use stress::{
     BUCKETS_IN_RECORD, Bucket, Cycles, Fragmentation, LANES_IN_RECORD, Latency, MAX_SCORES, Progress,
@@ -64,6 +69,7 @@ pub use trace::{
     EVENTS_IN_RECORD, FIRST_PROGRAM_EVENT, MAX_TRACE_PART_BYTES, PROGRAM_EVENT, PanicEvents, RecordedEvent,
     TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS, TraceClass, TraceEvent, TracePart,
 };
+pub use trace_words::{LeaveReason, NO_THREAD, ThreadLeft, thread_in};
 pub use warning::{Warning, WarningFrame};
 
 /// The maximum size of a record's JSON, in bytes.
@@ -125,6 +131,8 @@ pub enum Record<S> {
     Defect(Defect<S>),
     /// Before the verdict, for threads that have not ended and the one that used its stack most deeply: at most [`MAX_THREADS`].
     Thread(ThreadRow<S>),
+    /// Before the verdict, once for each CPU that has switched.
+    SchedCpu(SchedCpu),
     /// When the program has measured something.
     Figure(Figure<S>),
     /// When a part of the kernel has determined something that a program may check.

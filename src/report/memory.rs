@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::Reason;
+use super::{Reason, threads};
 use crate::acpi::numa::Numa;
 use crate::boot::BootInfo;
 use crate::console::{self, LineBuffer};
@@ -209,37 +209,12 @@ pub(crate) fn release_cached() {
     }
 }
 
-/// Sends the threads, if there were others than the boot's, and what the scheduler has counted. Logs which has used its stack most deeply.
-fn threads() {
-    let Some((deepest, stack)) = sched::deepest_thread().and_then(|thread| Some((thread, thread.stack?)))
-    else {
-        return;
-    };
-    log::info!("deepest stack: {deepest}");
-    console::send(&Record::number("sched.stacks", "deepest_bytes", stack.used_bytes as u64));
-    console::send(&Record::text("sched.stacks", "deepest_thread", deepest.name()));
-    for thread in sched::list_threads(wire::MAX_THREADS) {
-        let affinity = LineBuffer::<64>::format(format_args!("{}", thread.affinity));
-        console::send(&Record::Thread(wire::ThreadRow {
-            id: thread.id.0,
-            name: thread.name(),
-            state: thread.state.name(),
-            cpu: thread.cpu.0,
-            affinity: affinity.as_str(),
-            stack_bytes: thread.stack.map(|stack| stack.bytes as u64),
-            stack_used_bytes: thread.stack.map(|stack| stack.used_bytes as u64),
-            is_own_use: thread.stack.is_none_or(|stack| stack.is_own),
-        }));
-    }
-    let send = |(name, value)| console::send(&Record::number("sched.counts", name, value));
-    sched::counts().into_iter().for_each(send);
-}
-
 /// Sends what was mapped and unmapped, if anything was, and, if there were threads, how deep their stacks were used and what the scheduler
 /// has counted.
 pub(super) fn mapping_counts() {
     sched::release_stacks();
-    threads();
+    threads::threads();
+    threads::scheduler();
     let memory::MappingStatistics { maps, unmaps, batches, .. } = memory::mapping_statistics();
     if maps == 0 {
         return;

@@ -8,6 +8,7 @@ use crate::boot::handoff;
 use crate::cpu::per_cpu::gs_base;
 use crate::cpu::registers::{read_tsc, write_to_port};
 use crate::cpu::{self, CpuId};
+use crate::sched;
 use crate::smp::{self, Stage};
 use crate::trace::{self, RING_SLOTS};
 use crate::wire::{
@@ -83,6 +84,12 @@ pub(crate) fn send() {
         slide: handoff().slide,
     });
     let events = cpus().map(|(cpu, gs_base)| send_cpu(cpu, gs_base)).sum();
+    // A list that another CPU has locked is left out: this may be a panic.
+    sched::try_for_each_name(|id, name| {
+        let mut bytes = [0; 24];
+        bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        send_part(&TracePart::Thread { id, name: bytes });
+    });
     send_part(&TracePart::End { events });
 }
 

@@ -11,6 +11,7 @@ use crate::interrupts::{is_preemption_disabled, preempt_guard_site};
 use crate::sync::held_lock;
 use crate::time::now_ns;
 use crate::time::timer::{self, Callback, Expiry, TimerId};
+use crate::wire::LeaveReason;
 
 /// Returns whether the caller may block, as far as the CPU's counts say. **Context:** any.
 #[inline(always)]
@@ -71,7 +72,7 @@ pub(super) fn block_until(
     let Some(deadline_ns) = deadline_ns else {
         while !is_over() {
             if me.state.begin(Wait::Event) {
-                mechanism::leave(guard, me);
+                mechanism::leave(guard, me, LeaveReason::Blocked);
             }
         }
         return true;
@@ -95,7 +96,7 @@ pub(crate) fn park_and_wake() {
     let (guard, me) = begin_block("park");
     if me.state.begin(Wait::Unpark) {
         mechanism::wake_under(&guard, me, Wait::Unpark);
-        mechanism::leave(&guard, me);
+        mechanism::leave(&guard, me, LeaveReason::Parked);
     }
     mechanism::switch_after(guard);
 }
@@ -132,7 +133,11 @@ impl WakeTimer {
             if self.timer.is_none() {
                 mechanism::wake_under(guard, me, self.wait);
             }
-            mechanism::leave(guard, me);
+            let reason = match self.wait {
+                Wait::Unpark => LeaveReason::Parked,
+                Wait::Event => LeaveReason::Blocked,
+            };
+            mechanism::leave(guard, me, reason);
         }
     }
 }

@@ -6,12 +6,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::backlog::Backlog;
 use super::entity::Runnable;
+use super::notes::Measured;
 use super::notice::{Attention, Notice};
 use super::policy::RunQueue;
 use super::tcb::Tcb;
 use crate::cpu::CpuId;
 use crate::cpu::thread::Thread as Header;
 use crate::sync::SpinLock;
+use crate::wire::LeaveReason;
 
 /// What is behind a CPU's queue lock.
 pub(crate) struct Queue {
@@ -45,15 +47,51 @@ pub(crate) struct CpuScheduler {
     pub(crate) previous: Cell<Option<&'static Tcb>>,
     /// How often a CPU did what: it adds to them itself, others read them.
     pub(crate) counts: SwitchCounts,
+    /// When the scheduler has started on this CPU.
+    pub(crate) started_ns: AtomicU64,
+    /// What the CPU measures while it records all events.
+    pub(crate) measured: Measured,
+}
+
+/// What a CPU leaves, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// A thread.
+    Thread(LeaveReason),
+    /// Its own thread.
+    Own,
+}
+
+impl Left {
+    const COUNT: usize = LeaveReason::ALL.len() + 1;
+
+    /// Returns its place among the counts.
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Left::Thread(reason) => reason as usize,
+            Left::Own => Left::COUNT - 1,
+        }
+    }
+}
+
+impl SwitchCounts {
+    /// Returns how often the CPU has left this.
+    pub(crate) fn left(&self, left: Left) -> u64 {
+        self.left[left.index()].load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of all switches.
+    pub(crate) fn switches(&self) -> u64 {
+        self.left.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
 }
 
 /// How often a CPU did what.
 #[derive(Debug)]
 pub(crate) struct SwitchCounts {
-    /// Switches to a thread, or to the CPU's own.
-    pub(crate) switches: AtomicU64,
-    /// Threads that another one ran before.
-    pub(crate) preempted: AtomicU64,
+    /// Switches, by what the CPU has left and why: see [`Left`].
+    pub(crate) left: [AtomicU64; Left::COUNT],
     /// Threads taken from other CPUs' queues.
     pub(crate) stolen: AtomicU64,
     /// Interrupts of other CPUs.
@@ -81,12 +119,13 @@ impl CpuScheduler {
             own: OwnThread { saved_rsp: Cell::new(0), header: Cell::new(core::ptr::null()) },
             previous: Cell::new(None),
             counts: SwitchCounts {
-                switches: AtomicU64::new(0),
-                preempted: AtomicU64::new(0),
+                left: [const { AtomicU64::new(0) }; Left::COUNT],
                 stolen: AtomicU64::new(0),
                 notices: AtomicU64::new(0),
                 slices: AtomicU64::new(0),
             },
+            started_ns: AtomicU64::new(0),
+            measured: Measured::new(),
         }
     }
 

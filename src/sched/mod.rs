@@ -50,6 +50,10 @@ mod cpu_scheduler;
 mod idle_set;
 #[cfg(target_os = "none")]
 mod mechanism;
+#[cfg(target_os = "none")]
+mod notes;
+#[cfg(target_os = "none")]
+mod observe;
 pub mod parameters;
 pub mod policies;
 #[cfg(any(target_os = "none", all(test, not(any(loom, shuttle)))))]
@@ -78,7 +82,7 @@ mod thread_list;
 pub mod work;
 
 #[cfg(target_os = "none")]
-pub(crate) use mechanism::{change_policy, counts, policy};
+pub(crate) use mechanism::{change_policy, counts, policy, use_of};
 #[cfg(target_os = "none")]
 pub(crate) use stack::release_cached as release_stacks;
 #[cfg(target_os = "none")]
@@ -87,6 +91,8 @@ pub(crate) use start::start;
 pub(crate) use starvation::watch as watch_threads;
 #[cfg(target_os = "none")]
 pub(crate) use thread::{deepest as deepest_thread, list_all as list_threads};
+#[cfg(target_os = "none")]
+pub(crate) use thread_list::try_for_each_name;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 pub(crate) use {
     blocking::park_and_wake, idle_set::contains as is_idle, mechanism::queued, mechanism::slice_end_ns,

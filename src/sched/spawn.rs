@@ -19,6 +19,7 @@ use super::switch;
 use super::tcb::{Tcb, ThreadRef};
 use super::thread_list;
 use crate::cpu::{self, IrqGuard};
+use crate::wire::LeaveReason;
 
 /// Why a thread was not spawned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +221,6 @@ where
 fn leave_forever(guard: IrqGuard, me: &'static Tcb, ended: impl FnOnce()) -> ! {
     ended();
     me.state.set_exited();
-    mechanism::leave(&guard, me);
+    mechanism::leave(&guard, me, LeaveReason::Ended);
     unreachable!("a thread that has ended does not run")
 }

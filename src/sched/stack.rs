@@ -49,6 +49,7 @@ pub(super) struct EndedThread {
     pub(super) cpu: CpuId,
     pub(super) affinity: Affinity,
     pub(super) stack: StackUse,
+    pub(super) ran_ns: Option<u64>,
 }
 
 /// How much of a thread's stack was used.

@@ -14,6 +14,7 @@ use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
 use super::join::JoinWord;
 use super::links::Links;
 use super::locals::Locals;
+use super::notes::Notes;
 use super::references::References;
 use super::stack::{EndedThread, Stack, StackUse};
 use super::state::{Phase, ThreadState};
@@ -52,6 +53,8 @@ pub(crate) struct Tcb {
     links: Links<Tcb>,
     /// How often in a row the watchdog has found it on a queue.
     looks: AtomicU32,
+    /// What is noted of it, for reports.
+    notes: Notes,
     /// Whether it may run elsewhere while no CPU of its affinity is online, and returns by itself.
     may_leave: bool,
     /// The values of its thread-local variables. The thread alone uses them.
@@ -95,6 +98,7 @@ impl Tcb {
             affinity: AtomicU64::new(word_of(affinity)),
             links: Links::new(),
             looks: AtomicU32::new(0),
+            notes: Notes::new(),
             may_leave,
             locals: Locals::new(),
             #[cfg(feature = "checked")]
@@ -185,6 +189,12 @@ impl Tcb {
         }
     }
 
+    /// Returns what is noted of it.
+    #[inline(always)]
+    pub(super) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// Returns its place on the list of threads.
     pub(super) fn links(&self) -> &Links<Tcb> {
         &self.links
@@ -244,7 +254,15 @@ impl Tcb {
         if let Some(stack) = unsafe { &*self.stack.as_ptr() } {
             let (id, name, affinity) = (self.id(), self.name, self.affinity());
             let cpu = crate::cpu::current();
-            stack.note_end(guard, |stack| EndedThread { id, name, cpu, affinity, stack });
+            let notes = &self.notes;
+            stack.note_end(guard, |stack| EndedThread {
+                id,
+                name,
+                cpu,
+                affinity,
+                stack,
+                ran_ns: notes.ran_ns(),
+            });
         }
     }
 

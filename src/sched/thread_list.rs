@@ -152,6 +152,13 @@ pub(super) fn try_for_each(mut f: impl FnMut(&Tcb)) -> usize {
     locked
 }
 
+/// Calls `f` with the number and the name of each thread that has not ended, except those of a list that another CPU has locked.
+///
+/// **Context:** any.
+pub(crate) fn try_for_each_name(mut f: impl FnMut(u64, &str)) {
+    try_for_each(|thread| f(thread.id().0, thread.name()));
+}
+
 /// Stores the affinity that a thread is to have, if it can have it.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use crate::registry::Text;
 use crate::smp::{self, Cpu};
 use crate::time;
 use crate::trace::{self, PROGRAM_EVENTS, SMALL_EVENTS};
-use crate::wire::{FIRST_PROGRAM_EVENT, RecordedEvent, TraceEvent};
+use crate::wire::{FIRST_PROGRAM_EVENT, NO_THREAD, RecordedEvent, ThreadLeft, TraceEvent};
 
 /// Starts or stops recording, or shows the newest events.
 ///
@@ -70,6 +70,19 @@ impl fmt::Display for Shown {
         };
         f.write_str(name)?;
         let named = words.into_iter().zip([a, b]).filter(|(word, _)| !word.is_empty());
-        named.into_iter().try_for_each(|(word, value)| write!(f, " {word} {value:#x}"))
+        named.into_iter().try_for_each(|(word, value)| match (word, TraceEvent::from_number(event)) {
+            ("next", Some(_)) if value == NO_THREAD => f.write_str(" next none"),
+            ("thread" | "next" | "victim" | "from", Some(_)) => write!(f, " {word} {value}"),
+            ("left", Some(_)) => match ThreadLeft::from_word(value) {
+                Some(left) => write!(f, " left {} {}", left.thread, left.reason.name()),
+                None => f.write_str(" left none"),
+            },
+            ("name", Some(_)) => {
+                let bytes = value.to_le_bytes();
+                let name = core::str::from_utf8(&bytes).unwrap_or("?").trim_end_matches('\0');
+                write!(f, " name {name}")
+            }
+            _ => write!(f, " {word} {value:#x}"),
+        })
     }
 }

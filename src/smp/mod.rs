@@ -58,7 +58,7 @@ pub(crate) use shootdown::{begin_shootdown, finish_shootdown, is_flushed, to_flu
 pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};
 pub use work::{WorkError, on_each_cpu};
-pub(crate) use work::{idle, is_own_thread_due};
+pub(crate) use work::{idle, is_own_thread_due, work_ns};
 
 use crate::acpi::CpuEntry;
 use crate::apic;

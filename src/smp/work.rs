@@ -2,17 +2,21 @@
 //! [`work_slot`](crate::sync::work_slot).
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::wake::{Woken, interrupt_each, is_due, wake_waiter};
 use super::{Cpu, cpus, hotplug, online, online_set, scheduler, watchdog};
 use crate::apic::{ApicError, Batch, Message};
 use crate::console;
+use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, interrupts_enabled};
 use crate::interrupts::{PreemptGuard, Vector};
+use crate::per_cpu;
 use crate::sync::work_slot::Phase;
 use crate::sync::{SpinLockIrq, Timeout};
-use crate::time::{halt_for, timer};
+use crate::time::{halt_for, now_ns, timer};
+use crate::trace;
 
 /// The interval at which a wake-up IPI that could not be sent is sent again.
 const WAKE_RETRY: Duration = Duration::from_millis(10);
@@ -199,6 +203,17 @@ fn wake_offered() {
     }
 }
 
+per_cpu! {
+    /// How long this CPU's own thread has run work for all CPUs, in nanoseconds, while all events are recorded.
+    static WORK_NS: AtomicU64 = AtomicU64::new(0);
+}
+
+/// Returns how long a CPU's own thread has run work for all CPUs, while all events are recorded. **Context:** any; work under way is not
+/// counted yet.
+pub(crate) fn work_ns(cpu: &Cpu) -> u64 {
+    cpu.get(WORK_NS).map_or(0, |ns| ns.load(Ordering::Relaxed))
+}
+
 /// Runs the work that this CPU is offered, unless it was withdrawn.
 fn run(me: &'static Cpu) {
     if !me.work.apply(Phase::take) {
@@ -209,10 +224,15 @@ fn run(me: &'static Cpu) {
         unreachable!("the owner of work waits for all that have taken it");
     };
     let beating = watchdog::begin();
+    let began_ns = trace::records_hot_events().then(now_ns);
     // SAFETY: this CPU has taken the work (`Phase::take` above) and not finished it. Until then `OwnerWait::wait_for` in
     // `on_each_cpu` does not return for this CPU, so the borrow lives.
     unsafe { (*function)(me) };
     drop(beating);
+    if let Some(began_ns) = began_ns {
+        WORK_NS
+            .with(&IrqGuard::new(), |ns| ns.fetch_add(now_ns().saturating_sub(began_ns), Ordering::Relaxed));
+    }
     me.work.apply(Phase::finish);
     if owner != me.id() {
         wake_waiter(&cpus()[owner.index()]);

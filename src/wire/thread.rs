@@ -24,4 +24,7 @@ pub struct ThreadRow<S> {
     pub stack_used_bytes: Option<u64>,
     /// Whether the thread itself has used so much; if not, an earlier thread of the same stack has, and this one at most as much.
     pub is_own_use: bool,
+    /// How long CPUs have run it, in nanoseconds; `None` unless all events were recorded.
+    #[serde(default)]
+    pub ran_ns: Option<u64>,
 }

@@ -99,6 +99,16 @@ events! {
     Hot BenchHot = 19, "bench", "", "";
     /// For the bench, of the other class.
     Rare BenchRare = 20, "bench", "", "";
+    /// A CPU leaves a thread, and runs the next one. The second word is a [`ThreadLeft`](super::ThreadLeft).
+    Hot ThreadSwitch = 21, "switch", "next", "left";
+    /// A thread that waited is put on a run queue, by whatever the CPU runs.
+    Hot ThreadWake = 22, "wake", "thread", "";
+    /// A new thread is put on a run queue. The second word has the first eight bytes of its name.
+    Hot ThreadSpawn = 23, "spawn", "thread", "name";
+    /// A CPU without a thread takes one from the queue of another.
+    Hot ThreadSteal = 24, "steal", "thread", "victim";
+    /// A CPU runs a thread that another CPU has run last.
+    Hot ThreadMigrate = 25, "migrate", "thread", "from";
 }
 
 /// The number of all events of a program in a slot of the ring, which has the program's index beside it.
@@ -152,6 +162,13 @@ pub enum TracePart {
     },
     /// An event of the last [`TracePart::Cpu`], in order of its beginning.
     Event(RecordedEvent),
+    /// After the CPUs: a thread that has not ended.
+    Thread {
+        /// Its number.
+        id: u64,
+        /// Its name, with zeros behind it.
+        name: [u8; 24],
+    },
     /// Once, last.
     End {
         /// The number of [`TracePart::Event`]s.
@@ -193,6 +210,7 @@ mod tests {
                 skew_cycles: u64::MAX,
                 slide: u64::MAX,
             },
+            TracePart::Thread { id: u64::MAX, name: [u8::MAX; 24] },
         ];
         for part in longest {
             let mut buffer = [0; MAX_TRACE_PART_BYTES];

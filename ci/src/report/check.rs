@@ -3,8 +3,11 @@
 use octopod::config::MAX_CPUS;
 
 use crate::report::Report;
+use crate::report::scheduler::SchedulerReport;
 use crate::report::stress::StressReport;
-use crate::run::records::plausible::{cpu_count, node_number, of_boot, of_buckets, of_cpu, of_region, time};
+use crate::run::records::plausible::{
+    cpu_count, cpu_number, node_number, of_boot, of_buckets, of_cpu, of_region, time,
+};
 
 /// No run has more results, costs or stages than this.
 const MAX_RESULTS: usize = 1024;
@@ -28,6 +31,7 @@ pub(crate) fn problem(report: &Report) -> Option<String> {
         ("CPUs with timers", report.lateness.len(), MAX_OF_A_KIND),
         ("warnings", report.warnings.len(), MAX_OF_A_KIND),
         ("threads", report.threads.len(), MAX_OF_A_KIND),
+        ("CPUs of the scheduler", report.scheduler.len(), MAX_OF_A_KIND),
         ("regions", memory.map_or(0, |memory| memory.regions.len()), MAX_OF_A_KIND),
         ("zones", memory.map_or(0, |memory| memory.zones.len()), MAX_OF_A_KIND),
         ("counts of calls", memory.map_or(0, |memory| memory.calls.len()), MAX_OF_A_KIND),
@@ -59,7 +63,15 @@ pub(crate) fn problem(report: &Report) -> Option<String> {
         .or_else(|| report.stress.iter().find_map(of_result))
         .or_else(|| report.bench.iter().find_map(|cost| finite(&cost.name, cost.value)))
         .or_else(|| report.interrupts.iter().find_map(|one| per_cpu(&one.name, one.per_cpu.len())))
+        .or_else(|| report.scheduler.iter().find_map(of_scheduler))
         .or_else(|| report.lateness.iter().find_map(|late| of_buckets(&late.buckets_ns)))
+}
+
+fn of_scheduler(cpu: &SchedulerReport) -> Option<String> {
+    cpu_number(cpu.cpu)
+        .or_else(|| time("the time of the scheduler", cpu.elapsed_ns.max(cpu.busy_ns.unwrap_or(0))))
+        .or_else(|| of_buckets(&cpu.wake_latency_buckets_ns))
+        .or_else(|| of_buckets(&cpu.queue_depth))
 }
 
 fn of_result(result: &StressReport) -> Option<String> {

@@ -25,6 +25,7 @@ use crate::report::lateness::{self, LatenessReport};
 use crate::report::memory::{self, ZoneReport};
 use crate::report::origin::OriginReport;
 use crate::report::panic::PanicReport;
+use crate::report::scheduler::{self, SchedulerReport};
 use crate::report::stress::{self, StressReport};
 use crate::report::trace::TraceReport;
 use crate::report::warning::{self, WarningReport};
@@ -93,6 +94,9 @@ pub struct Report {
     /// The threads that had not ended at the end of the work, and the one that used its stack most deeply.
     #[serde(default)]
     pub threads: Vec<ThreadRow<String>>,
+    /// The scheduler's counts, for each CPU that has switched.
+    #[serde(default)]
+    pub scheduler: Vec<SchedulerReport>,
     /// The facts that parts of the kernel have determined.
     #[serde(default)]
     pub facts: Vec<Fact<String>>,
@@ -305,6 +309,7 @@ impl Report {
             lateness: lateness::reports(seen),
             figures: seen.figures.iter().map(FigureReport::of).collect(),
             threads: seen.threads.clone(),
+            scheduler: scheduler::reports(seen),
             facts: seen.facts.clone(),
             events: seen.events,
             warnings: warning::reports(seen),

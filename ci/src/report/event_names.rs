@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use octopod::wire::{BootStage, FIRST_PROGRAM_EVENT, StagesUs, TraceEvent};
+use octopod::wire::{BootStage, FIRST_PROGRAM_EVENT, StagesUs, ThreadLeft, TraceEvent, thread_in};
 use serde_json::{Map, Value, json};
 
 use crate::kernel::Symbols;
@@ -63,6 +63,12 @@ impl<'a> EventNames<'a> {
                     None => format!("{value:#04x}"),
                 }),
                 "stage" => json!(self.title(event, value)),
+                "next" => json!(thread_in(value)),
+                "left" => match ThreadLeft::from_word(value) {
+                    Some(left) => json!(format!("{}, {}", left.thread, left.reason.name())),
+                    None => Value::Null,
+                },
+                "name" => json!(String::from_utf8_lossy(&value.to_le_bytes()).trim_end_matches('\0')),
                 _ => json!(value),
             };
             arguments.insert(name.to_owned(), shown);

@@ -18,19 +18,28 @@ pub struct LatenessReport {
 impl LatenessReport {
     /// Returns the number of timers that expired.
     pub fn timers(&self) -> u64 {
-        self.buckets_ns.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
+        count(&self.buckets_ns)
     }
 
     /// The top of the bucket that the timer stands in which is later than so many in a thousand; `None` if none expired.
     pub fn per_mille_ns(&self, per_mille: u64) -> Option<u64> {
-        let rank = (u128::from(self.timers()) * u128::from(per_mille)).div_ceil(1000);
-        let mut seen = 0;
-        let bucket = self.buckets_ns.iter().find(|(_, count)| {
-            seen += u128::from(*count);
-            seen >= rank
-        });
-        bucket.map(|(top, _)| *top)
+        self::per_mille(&self.buckets_ns, per_mille)
     }
+}
+
+fn count(buckets: &[Bucket]) -> u64 {
+    buckets.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
+}
+
+/// The top of the bucket that the sample is in which is greater than so many in a thousand; `None` without a sample.
+pub fn per_mille(buckets: &[Bucket], per_mille: u64) -> Option<u64> {
+    let rank = (u128::from(count(buckets)) * u128::from(per_mille)).div_ceil(1000);
+    let mut seen = 0;
+    let bucket = buckets.iter().find(|(_, count)| {
+        seen += u128::from(*count);
+        seen >= rank
+    });
+    bucket.map(|(top, _)| *top)
 }
 
 /// One for each CPU, in the order in which they came.

@@ -21,6 +21,7 @@ pub mod program_call;
 pub mod read;
 #[cfg(test)]
 pub mod sample;
+pub mod scheduler;
 pub mod shards;
 pub mod stress;
 pub mod symbolize;

@@ -163,6 +163,7 @@ pub fn hostile() -> Report {
         stack_bytes: Some(36864),
         stack_used_bytes: Some(8192),
         is_own_use: false,
+        ran_ns: Some(1_000_000),
     });
     seen.facts.push(Fact { subject: word(), name: word(), value: None, text: Some(word()) });
     seen.figures.push(Figure { name: word(), unit: word(), total: 1, count: 1 });

@@ -5,7 +5,7 @@
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, Figure, Fragmentation, FrameCounts,
     Heap, HeapClass, HeapCpu, HeapSite, Interrupts, Lateness, Memory, MemoryRegion, PageTables, Panic,
-    PanicContextLine, PanicCpu, PanicThread, PanicWait, Progress, REPORT_REQUESTED, Record, Stress,
+    PanicContextLine, PanicCpu, PanicThread, PanicWait, Progress, REPORT_REQUESTED, Record, SchedCpu, Stress,
     StressCpu, TestStep, ThreadRow, Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
@@ -88,6 +88,8 @@ pub struct Seen {
     pub figures: Vec<Figure<String>>,
     /// The threads that have not ended, and the one that used its stack most deeply.
     pub threads: Vec<ThreadRow<String>>,
+    /// The scheduler's counts, CPU by CPU.
+    pub scheduler: Vec<SchedCpu>,
     /// The facts that parts of the kernel have determined.
     pub facts: Vec<Fact<String>>,
     /// The table of interrupts, as it came.
@@ -267,6 +269,7 @@ impl Seen {
                 None => push(&mut self.figures, figure, MAX_RESULTS),
             },
             Record::Thread(thread) => push(&mut self.threads, thread, MAX_OF_A_KIND),
+            Record::SchedCpu(cpu) => push(&mut self.scheduler, cpu, MAX_OF_A_KIND),
             Record::Fact(fact) => push(&mut self.facts, fact, MAX_OF_A_KIND),
             Record::WarningFrame(frame) => {
                 let last = self.warnings.iter_mut().rev().find(|(warning, _)| warning.cpu == frame.cpu);

@@ -1,8 +1,10 @@
 //! A CPU gets its queue, goes offline, comes back, or is interrupted by another.
 
+use core::sync::atomic::Ordering;
+
 use super::placing::{pass_claim_on, place};
 use super::{of, own};
-use crate::cpu::{self, IrqGuard};
+use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::count;
 #[cfg(feature = "faults")]
@@ -12,6 +14,7 @@ use crate::sched::notice::Attention;
 use crate::sched::policies::Policy;
 use crate::sched::policy::{Enqueue, RunQueue};
 use crate::smp::{self, Cpu};
+use crate::time::now_ns;
 
 /// Gives a CPU its run queue.
 ///
@@ -25,7 +28,12 @@ pub(in crate::sched) fn set_queue(cpu: &Cpu, policy: &'static Policy) {
 
 /// Opens this CPU's inbox. Its run queue is set.
 pub(in crate::sched) fn open(guard: &IrqGuard) {
-    own(guard).backlog.inbox.open();
+    let me = own(guard);
+    let now = now_ns();
+    me.started_ns.store(now, Ordering::Relaxed);
+    // The boot's thread runs on the BSP.
+    me.measured.start(now, cpu::current() != CpuId::BSP);
+    me.backlog.inbox.open();
 }
 
 /// The CPU has left the set of online CPUs: its threads go to others.

@@ -9,10 +9,11 @@ use super::{of, own};
 use crate::cpu::per_cpu;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::preempt;
-use crate::sched::cpu_scheduler::{CpuScheduler, count};
+use crate::sched::cpu_scheduler::{CpuScheduler, Left, count};
 #[cfg(feature = "faults")]
 use crate::sched::faults::{self, SchedFault};
 use crate::sched::notice::Attention;
+use crate::sched::observe::observe;
 use crate::sched::policy::Enqueue;
 use crate::sched::tcb::Tcb;
 use crate::sched::{idle_set, retry};
@@ -32,7 +33,7 @@ pub(in crate::sched) fn run_threads(guard: &IrqGuard) -> bool {
     me.is_own_due.set(false);
     let Some(next) = take_next(guard, me) else { return false };
     // Locked by `take_own`.
-    switch_to(guard, me, me.own.saved_rsp.as_ptr(), Some(next));
+    switch_to(guard, me, me.own.saved_rsp.as_ptr(), Some(next), Left::Own);
     finish_switch(guard);
     true
 }
@@ -137,6 +138,7 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
             }
             Some(token) if token.may_run_on(here) => {
                 count(&me.counts.stolen);
+                observe!(stolen(&token, cpu.id()));
                 enqueue_here(guard, me, token, Enqueue::Migrated);
                 return true;
             }

@@ -23,6 +23,7 @@ mod pinned;
 mod placing;
 mod slicing;
 mod switching;
+mod utilisation;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,14 +36,17 @@ pub(super) use placing::{interrupt_self, place, request_change, switch_after, un
 pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;
 pub(super) use switching::{finish_switch, leave, leave_and_return, switch_if_better, switch_now, yield_cpu};
+pub(super) use utilisation::current_run_ns;
+pub(crate) use utilisation::use_of;
 
-use super::cpu_scheduler::{CpuScheduler, SwitchCounts};
+use super::cpu_scheduler::{CpuScheduler, Left, SwitchCounts};
 use super::policies::Policy;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{self, PerCpu};
 use crate::per_cpu;
 use crate::smp::{self, Cpu};
 use crate::sync::ChangeableHook;
+use crate::wire::LeaveReason;
 
 per_cpu! {
     static SCHEDULER: CpuScheduler = CpuScheduler::new();
@@ -94,13 +98,13 @@ pub(crate) fn queued(cpu: &Cpu) -> Option<(u32, usize)> {
 
 /// Returns how often the CPUs did what, by name. **Context:** any; the counts may be old.
 pub(crate) fn counts() -> [(&'static str, u64); 7] {
+    let all = || smp::cpus().iter().filter_map(of);
     let sum = |of_cpu: fn(&SwitchCounts) -> &AtomicU64| {
-        let all = smp::cpus().iter().filter_map(of);
-        all.map(|cpu| of_cpu(&cpu.counts).load(Ordering::Relaxed)).sum()
+        all().map(|cpu| of_cpu(&cpu.counts).load(Ordering::Relaxed)).sum()
     };
     [
-        ("switches", sum(|counts| &counts.switches)),
-        ("preempted", sum(|counts| &counts.preempted)),
+        ("switches", all().map(|cpu| cpu.counts.switches()).sum()),
+        ("preempted", all().map(|cpu| cpu.counts.left(Left::Thread(LeaveReason::Preempted))).sum()),
         ("stolen", sum(|counts| &counts.stolen)),
         ("notices", sum(|counts| &counts.notices)),
         ("slices", sum(|counts| &counts.slices)),
@@ -118,7 +122,7 @@ static BROKEN: AtomicU64 = AtomicU64::new(0);
 crate::panic_context! {
     // One line, and one for each CPU that has switched: what the panic is about must stay on a screen of 25.
     "scheduler" => |out| {
-        if smp::cpus().iter().filter_map(of).all(|cpu| cpu.counts.switches.load(Ordering::Relaxed) == 0) {
+        if smp::cpus().iter().filter_map(of).all(|cpu| cpu.counts.switches() == 0) {
             return Ok(());
         }
         let mut separator = "";
@@ -129,7 +133,7 @@ crate::panic_context! {
             separator = ", ";
         }
         let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), of(cpu)?)));
-        for (cpu, me) in all.filter(|(_, me)| me.counts.switches.load(Ordering::Relaxed) > 0) {
+        for (cpu, me) in all.filter(|(_, me)| me.counts.switches() > 0) {
             let queued = me.backlog.queued();
             let inbox = if me.backlog.inbox.has_threads() { ", inbox not empty" } else { "" };
             write!(out, "\ncpu {cpu}: {:?}, {queued} threads queued{inbox}", me.notice.get())?;

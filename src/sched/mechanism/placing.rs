@@ -11,6 +11,7 @@ use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
 use crate::sched::entity::{Affinity, Class, Runnable};
 #[cfg(feature = "faults")]
 use crate::sched::faults::{self, SchedFault};
+use crate::sched::observe::observe;
 use crate::sched::policy::{Enqueue, LentThread, Placement};
 use crate::sched::state::{Phase, Wait, Wake};
 use crate::sched::tcb::Tcb;
@@ -67,6 +68,7 @@ pub(in crate::sched) fn place(guard: &IrqGuard, token: Runnable, reason: Enqueue
 
 /// Puts a thread on the queue of a CPU where it may run: `wished`, if that is one.
 pub(super) fn send_to(guard: &IrqGuard, token: Runnable, reason: Enqueue, wished: CpuId) {
+    observe!(placed(&token, reason));
     let here = cpu::current();
     let refused = if wished != here && wished.index() < smp::cpus().len() && token.may_run_on(wished) {
         push_to(guard, token, reason, wished)

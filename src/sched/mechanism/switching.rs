@@ -8,8 +8,9 @@ use super::placing::{offer, place, wake_under};
 use super::slicing::{keep_slicing, keep_slicing_beside};
 use crate::cpu::{self, IrqGuard, fs_base};
 use crate::interrupts::preempt;
-use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge, count, note_cpu};
+use crate::sched::cpu_scheduler::{CpuScheduler, Left, Queue, charge, count, note_cpu};
 use crate::sched::entity::Runnable;
+use crate::sched::observe::observe;
 use crate::sched::policy::{Enqueue, LentThread};
 use crate::sched::state::{AfterSwitch, Wait};
 use crate::sched::switch::switch_context;
@@ -17,6 +18,7 @@ use crate::sched::tcb::{Tcb, ThreadRef};
 use crate::sched::thread_list;
 use crate::sync::SpinLockGuard;
 use crate::time::now_ns;
+use crate::wire::LeaveReason;
 
 /// The function that the exit of an interrupt calls if a switch is wanted.
 pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
@@ -41,19 +43,18 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
         let _ = token.into_entity();
         drop(locked);
     } else {
-        count(&me.counts.preempted);
         current.state.set_queued();
         let affinity = token.affinity();
         if me.is_own_due.get() {
             policy.enqueue(token, Enqueue::Preempted, now);
             me.backlog.add_queued(1);
             offer(guard, &affinity);
-            leave_to_own(guard, me, current, locked);
+            leave_to_own(guard, me, current, locked, LeaveReason::Preempted);
         } else {
             // Before it is on the queue: other threads are, so an idle CPU takes the lock to look.
             offer(guard, &affinity);
             let next = policy.switch(token, 0, Enqueue::Preempted, now);
-            leave_queued(guard, me, current, next, locked, now);
+            leave_queued(guard, me, current, next, locked, now, LeaveReason::Preempted);
         }
     }
 }
@@ -72,7 +73,7 @@ fn change_affinity(guard: &IrqGuard, current: &'static Tcb) -> bool {
         // As a thread that waits and is woken at once: its next CPU is chosen when its registers are saved.
         while !current.state.begin(Wait::Event) {}
         wake_under(guard, current, Wait::Event);
-        leave_here(guard, current);
+        leave_here(guard, current, LeaveReason::Moved);
     }
     may_stay
 }
@@ -98,7 +99,7 @@ pub(in crate::sched) fn yield_cpu(guard: &IrqGuard, current: &'static Tcb) -> bo
     // Before it is on the queue: other threads are, so an idle CPU takes the lock to look.
     offer(guard, &token.scheduled().affinity);
     let next = policy.switch(token, ran_ns, Enqueue::Yielded, now);
-    leave_queued(guard, me, current, next, locked, now);
+    leave_queued(guard, me, current, next, locked, now, LeaveReason::Yielded);
     true
 }
 
@@ -111,11 +112,12 @@ fn leave_queued(
     next: Option<Runnable>,
     locked: SpinLockGuard<'_, Queue>,
     now: u64,
+    reason: LeaveReason,
 ) {
     let Some(mut token) = next else {
         // The policy gives out none, though it has `current`.
         me.backlog.add_queued(1);
-        return leave_to_own(guard, me, current, locked);
+        return leave_to_own(guard, me, current, locked, reason);
     };
     note_cpu(&mut token, cpu::current());
     keep_slicing_beside(guard, me, &locked, &token, now);
@@ -126,7 +128,7 @@ fn leave_queued(
     }
     // The next thread unlocks the queue.
     core::mem::forget(locked);
-    switch_to(guard, me, current.saved_rsp().as_ptr(), Some(next));
+    switch_to(guard, me, current.saved_rsp().as_ptr(), Some(next), Left::Thread(reason));
     finish_switch(guard);
 }
 
@@ -137,26 +139,38 @@ fn leave_to_own(
     me: &'static CpuScheduler,
     current: &'static Tcb,
     locked: SpinLockGuard<'_, Queue>,
+    reason: LeaveReason,
 ) {
     core::mem::forget(locked);
-    switch_to(guard, me, current.saved_rsp().as_ptr(), None);
+    switch_to(guard, me, current.saved_rsp().as_ptr(), None, Left::Thread(reason));
     finish_switch(guard);
 }
 
-/// Leaves the CPU to another thread, or to the CPU's own. The state of the calling thread says why already. Returns when it runs
-/// again, maybe on another CPU; not if it has ended.
+/// Leaves the CPU to another thread, or to the CPU's own. The state of the calling thread says why already, as `reason` does for the counts.
+/// Returns when it runs again, maybe on another CPU; not if it has ended.
 ///
 /// **Context:** a thread of the scheduler, which may block; `guard` alone keeps interrupts off.
-pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb) {
-    leave_here(guard, current);
+#[inline(always)]
+pub(in crate::sched) fn leave(guard: &IrqGuard, current: &'static Tcb, reason: LeaveReason) {
+    // A function for each reason: none has to keep it across the calls of the policy.
+    match reason {
+        LeaveReason::Parked => leave_as::<{ LeaveReason::Parked as usize }>(guard, current),
+        LeaveReason::Ended => leave_as::<{ LeaveReason::Ended as usize }>(guard, current),
+        _ => leave_as::<{ LeaveReason::Blocked as usize }>(guard, current),
+    }
 }
 
-/// As [`leave`], and switches again if that has become wanted meanwhile.
+#[inline(never)]
+fn leave_as<const REASON: usize>(guard: &IrqGuard, current: &'static Tcb) {
+    leave_here(guard, current, LeaveReason::ALL[REASON]);
+}
+
+/// As [`leave`] of a thread that parks, and switches again if that has become wanted meanwhile.
 ///
 /// **Context:** as for [`leave`].
 #[inline(never)]
 pub(in crate::sched) fn leave_and_return(guard: IrqGuard, current: &'static Tcb) {
-    leave_here(&guard, current);
+    leave_here(&guard, current, LeaveReason::Parked);
     switch_now(guard);
 }
 
@@ -168,7 +182,7 @@ pub(in crate::sched) fn switch_now(guard: IrqGuard) {
 }
 
 #[inline(always)]
-fn leave_here(guard: &IrqGuard, current: &'static Tcb) {
+fn leave_here(guard: &IrqGuard, current: &'static Tcb, reason: LeaveReason) {
     let me = own(guard);
     preempt::clear_wanted(guard);
     let mut locked = me.queue.lock(guard);
@@ -189,7 +203,7 @@ fn leave_here(guard: &IrqGuard, current: &'static Tcb) {
     me.previous.set(Some(current));
     // The next thread unlocks the queue.
     core::mem::forget(locked);
-    switch_to(guard, me, current.saved_rsp().as_ptr(), next);
+    switch_to(guard, me, current.saved_rsp().as_ptr(), next, Left::Thread(reason));
     finish_switch(guard);
 }
 
@@ -200,16 +214,19 @@ pub(super) fn switch_to(
     me: &'static CpuScheduler,
     save: *mut u64,
     next: Option<&'static Tcb>,
+    left: Left,
 ) {
-    count(&me.counts.switches);
+    count(&me.counts.left[left.index()]);
     let load = match next {
         Some(next) => {
+            observe!(switched(guard, me, Some(next), left));
             // SAFETY: the thread lives until it has ended, and this CPU is about to use its stack.
             unsafe { fs_base::set_current(guard, next.fs_base()) };
             note_running(guard, next);
             next.saved_rsp().get()
         }
         None => {
+            observe!(switched(guard, me, None, left));
             // SAFETY: the header is this CPU's own, which is never freed, and the CPU is about to use its own stack.
             unsafe { fs_base::set_current(guard, me.own.header.get()) };
             me.own.saved_rsp.get()

@@ -6,6 +6,7 @@ use core::fmt;
 use crate::console::LineBuffer;
 use crate::cpu::{CpuId, ThreadName};
 use crate::sched::entity::{Affinity, ThreadId};
+use crate::sched::mechanism;
 use crate::sched::stack::{self, EndedThread, StackUse};
 use crate::sched::state::Phase;
 use crate::sched::sync;
@@ -71,6 +72,8 @@ pub struct ThreadInfo {
     pub affinity: Affinity,
     /// How much of its stack was used; `None` for the thread that the boot has begun with.
     pub stack: Option<StackUse>,
+    /// How long CPUs had run it, in nanoseconds; `None` unless all events are recorded.
+    pub ran_ns: Option<u64>,
     name: ThreadName,
 }
 
@@ -87,20 +90,32 @@ impl ThreadInfo {
         self.name.as_str()
     }
 
-    fn of(thread: &Tcb) -> ThreadInfo {
+    pub(super) fn of(thread: &Tcb) -> ThreadInfo {
         ThreadInfo {
             id: thread.id(),
             state: ThreadState::of(thread.state.phase()),
             cpu: cpu_of(thread),
             affinity: thread.affinity(),
             stack: thread.stack_use(),
+            ran_ns: thread.notes().ran_ns(),
             name: thread.thread_name(),
         }
     }
 
     fn of_ended(thread: EndedThread) -> ThreadInfo {
-        let EndedThread { id, name, cpu, affinity, stack } = thread;
-        ThreadInfo { id, state: ThreadState::Ended, cpu, affinity, stack: Some(stack), name }
+        let EndedThread { id, name, cpu, affinity, stack, ran_ns } = thread;
+        ThreadInfo { id, state: ThreadState::Ended, cpu, affinity, stack: Some(stack), ran_ns, name }
+    }
+
+    /// Adds the time since its CPU has switched to it, if it runs. It may have left the CPU meanwhile, and the time is then that of another
+    /// thread.
+    ///
+    /// **Context:** any.
+    pub(super) fn add_current_run(&mut self) {
+        if let (ThreadState::Running, Some(ran_ns)) = (self.state, &mut self.ran_ns) {
+            let cpu = smp::cpus().get(self.cpu.index());
+            *ran_ns += cpu.map_or(0, mechanism::current_run_ns);
+        }
     }
 
     fn used_bytes(&self) -> usize {
@@ -140,6 +155,7 @@ pub fn list() -> Vec<ThreadInfo> {
             threads.push(ThreadInfo::of(thread));
         }
     });
+    threads.iter_mut().for_each(ThreadInfo::add_current_run);
     threads.sort_unstable_by_key(|thread| thread.id);
     threads
 }

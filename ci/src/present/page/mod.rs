@@ -92,6 +92,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (figure(pictures, "lateness", sections::lateness(report)))
         (tables::interrupts(report))
         (sections::events(report))
+        (sections::scheduler(report))
         (sections::threads(report))
         (sections::facts(report))
         p.faint { "Schema " (report.schema) "; the same for programs is in " code { "report.json" } "." }

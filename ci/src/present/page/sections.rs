@@ -1,16 +1,18 @@
 //! The sections of a page that are text: the machine, the failure, the counts.
 
 use maud::{Markup, html};
-use octopod::wire::StagesUs;
+use octopod::wire::{StagesUs, SwitchesByReason};
 
 use crate::base::numbers::{bytes, time};
 use crate::kernel::StackFrame;
 use crate::present::calls::{CallPart, folded};
 use crate::present::page::html::text;
 use crate::present::pictures::Spread;
+use crate::report::lateness::per_mille;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::origin::OriginReport;
 use crate::report::panic::cpus_in_words;
+use crate::report::scheduler::SchedulerReport;
 use crate::report::{Report, descriptions};
 
 /// The origin of the report, and the command that repeats the run.
@@ -258,7 +260,6 @@ pub(crate) fn stages(report: &Report) -> Markup {
 
 /// Shows the lateness of each CPU's timers.
 pub(crate) fn lateness(report: &Report) -> Markup {
-    let at_most = |ns: Option<u64>| ns.map_or("–".to_owned(), |ns| time(ns as f64 / 1000.0));
     html! {
         @if !report.lateness.is_empty() { details {
             summary { "CPU by CPU: timers, and how late they were at most" }
@@ -267,7 +268,7 @@ pub(crate) fn lateness(report: &Report) -> Markup {
                 @for cpu in &report.lateness {
                     tr {
                         td.number { (cpu.cpu) } td.number { (indicatif::HumanCount(cpu.timers())) }
-                        @for part in [500, 990, 999, 1000] { td.number { (at_most(cpu.per_mille_ns(part))) } }
+                        @for part in [500, 990, 999, 1000] { td.number { (time_of(cpu.per_mille_ns(part))) } }
                     }
                 }
             } }
@@ -297,13 +298,67 @@ pub(super) fn threads(report: &Report) -> Markup {
             div.scroll.tall { table.wrap {
                 tr {
                     th.number { "thread" } th { "name" } th { "state" } th.number { "CPU" } th { "may run on" }
-                    th.number { "stack" } th.number { "used" }
+                    th.number { "stack" } th.number { "used" } th.number { "ran" }
                 }
                 @for thread in &report.threads {
                     tr {
                         td.number { (thread.id) } td { (text(&thread.name)) } td { (text(&thread.state)) } td.number { (thread.cpu) }
                         td { (text(&thread.affinity)) } td.number { (size(thread.stack_bytes)) }
                         td.number { @if !thread.is_own_use { "at most " } (size(thread.stack_used_bytes)) }
+                        td.number { (time_of(thread.ran_ns)) }
+                    }
+                }
+            } }
+        } }
+    }
+}
+
+/// A time in nanoseconds that may not have been measured.
+fn time_of(ns: Option<u64>) -> String {
+    ns.map_or("–".to_owned(), |ns| time(ns as f64 / 1000.0))
+}
+
+/// Shows what the scheduler has counted on each CPU, and what it has measured, if it has.
+pub(super) fn scheduler(report: &Report) -> Markup {
+    let count = |count: u64| indicatif::HumanCount(count).to_string();
+    let switches = |cpu: &SchedulerReport| {
+        let SwitchesByReason { yielded, preempted, moved, parked, blocked, ended, own } = cpu.switches;
+        [yielded, preempted, moved, parked, blocked, ended, own, cpu.stolen].map(count)
+    };
+    let measured = |cpu: &SchedulerReport| {
+        let busy = cpu.busy_ns?;
+        let share = format!("{:.1} %", busy as f64 * 100.0 / cpu.elapsed_ns.max(1) as f64);
+        let latency = cpu.wake_latency_ns.map(|ns| [ns.p50, ns.p99, ns.p999, ns.max].map(Some));
+        let depth =
+            [500, 990, 1000].map(|part| per_mille(&cpu.queue_depth, part).map_or("–".to_owned(), count));
+        Some((share, latency.unwrap_or([None; 4]).map(time_of), depth))
+    };
+    let measured: Vec<_> =
+        report.scheduler.iter().filter_map(|cpu| Some((cpu.cpu, measured(cpu)?))).collect();
+    let heads = ["yielded", "preempted", "moved", "parked", "blocked", "ended", "own thread", "stolen"];
+    html! {
+        @if !report.scheduler.is_empty() { details {
+            summary { "CPU by CPU: switches by their reason, and threads stolen" }
+            div.scroll.tall { table {
+                tr { th.number { "CPU" } @for head in heads { th.number { (head) } } }
+                @for cpu in &report.scheduler {
+                    tr { td.number { (cpu.cpu) } @for shown in switches(cpu) { td.number { (shown) } } }
+                }
+            } }
+        } }
+        @if !measured.is_empty() { details {
+            summary { "CPU by CPU: utilisation, latency of wake-ups, depth of the queue" }
+            div.scroll.tall { table {
+                tr {
+                    th.number { "CPU" } th.number { "busy" }
+                    @for part in ["p50", "p99", "p99.9", "max"] { th.number { "latency, " (part) } }
+                    @for part in ["p50", "p99", "max"] { th.number { "queue, " (part) } }
+                }
+                @for (cpu, (share, latency, depth)) in &measured {
+                    tr {
+                        td.number { (cpu) } td.number { (share) }
+                        @for shown in latency { td.number { (shown) } }
+                        @for shown in depth { td.number { (shown) } }
                     }
                 }
             } }

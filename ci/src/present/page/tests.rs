@@ -1,11 +1,13 @@
 //! The contents of a page, and contents that it must not have.
 
+use octopod::wire::SchedCpu;
 use scraper::{Html, Selector};
 
 use super::*;
 use crate::base::VerdictKind;
 use crate::kernel::StackFrame;
 use crate::report::sample::{HOSTILE, hostile, report, seen};
+use crate::run::Seen;
 use crate::run::folder::PICTURES;
 
 fn page_of(report: &Report) -> String {
@@ -158,6 +160,7 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
         ..octopod::wire::HeapClass::default()
     };
     (seen.heap, seen.heap_classes) = (Some(octopod::wire::Heap::default()), vec![class]);
+    seen.scheduler = vec![SchedCpu { busy_ns: Some(1), ..SchedCpu::default() }];
     let html = parsed(&page_of(&report(&seen)));
     let rows = Selector::parse("table tr").unwrap();
     let rows_of_table = Selector::parse("tr").unwrap();
@@ -184,6 +187,25 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
     assert_eq!(labels[..2], ["workload", "allocator"]);
     assert_eq!(labels[7..], ["refused", "unsupported", "latency of", "p50", "p99", "p99.9", "max"]);
     assert_eq!(html.select(&stacked).filter(|cell| cell.attr("data-label").is_none()).count(), 0);
+}
+
+#[test]
+fn utilisation_is_shown_if_it_was_measured() {
+    let mut seen = seen(2, &[], &[]);
+    let mut counted = SchedCpu { cpu: 1, elapsed_ns: 4000, stolen: 1234, ..SchedCpu::default() };
+    counted.switches.preempted = 5678;
+    let mut measured = SchedCpu { busy_ns: Some(1000), longest_latency_ns: 3_000_000, ..counted.clone() };
+    measured.latencies[octopod::wire::latency_bucket(3_000_000)] = 1;
+    let text = |seen: &Seen| {
+        let html = parsed(&page_of(&report(seen)));
+        html.root_element().text().collect::<Vec<_>>().join(" ")
+    };
+    seen.scheduler = vec![counted];
+    let page = text(&seen);
+    assert!(page.contains("1 0 5,678 0 0 0 0 0 1,234") && !page.contains("utilisation"), "{page}");
+    seen.scheduler = vec![measured];
+    let page = text(&seen);
+    assert!(page.contains("1 25.0 % 3.00 ms 3.00 ms 3.00 ms 3.00 ms – – –"), "{page}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod chrome;
 mod stream;
+mod threads;
 
 use std::fs::File;
 
@@ -36,8 +37,9 @@ fn timeline(stream: impl std::io::Read) -> Result<Timeline, StreamError> {
         // A kernel that panics while it sends its trace begins again.
         Section::Start(start) => timeline = Timeline::new(start),
         Section::Cpu(cpu) => timeline.add(&cpu),
+        Section::Thread { id, name } => timeline.name(id, name),
     })?;
-    timeline.sort();
+    timeline.finish();
     Ok(timeline)
 }
 

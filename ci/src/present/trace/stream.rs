@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use octopod::wire::{RecordedEvent, TRACE_MAGIC, TracePart};
 
-/// Events that a trace may have: those of more than a thousand CPUs with rings of the usual size. A stream of more comes from
+/// Events and names of threads that a trace may have: those of more than a thousand CPUs with rings of the usual size. A stream of more comes from
 /// a kernel that has lost its way.
 const MOST_EVENTS: u64 = 4 << 20;
 
@@ -33,6 +33,13 @@ pub enum Section {
     Start(Start),
     /// A CPU, in their order.
     Cpu(CpuTrace),
+    /// A thread that has not ended.
+    Thread {
+        /// Its number.
+        id: u64,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// The events of a CPU.
@@ -72,8 +79,8 @@ pub enum StreamError {
         /// The kind of the error.
         kind: io::ErrorKind,
     },
-    /// There are more events than a kernel has room for.
-    #[error("the trace has more than {most} events")]
+    /// There are more events and threads than a kernel has room for.
+    #[error("the trace has more than {most} events and threads")]
     TooMany {
         /// The limit.
         most: u64,
@@ -107,7 +114,7 @@ pub enum StreamError {
 pub fn sections(source: impl Read, mut take: impl FnMut(Section)) -> Result<(), StreamError> {
     let mut parts = Parts::new(source);
     parts.magic()?;
-    let (mut came, mut open) = (0, None::<CpuTrace>);
+    let (mut came, mut named, mut open) = (0, 0, None::<CpuTrace>);
     loop {
         let at = parts.at;
         let Some(part) = parts.next(came)? else { return Err(StreamError::Cut { events: came }) };
@@ -124,10 +131,18 @@ pub fn sections(source: impl Read, mut take: impl FnMut(Section)) -> Result<(), 
             }
             TracePart::Event(event) => {
                 came += 1;
-                if came > MOST_EVENTS {
+                if came + named > MOST_EVENTS {
                     return Err(StreamError::TooMany { most: MOST_EVENTS });
                 }
                 open.as_mut().ok_or(StreamError::Part { at })?.events.push(event);
+            }
+            TracePart::Thread { id, name } => {
+                named += 1;
+                if came + named > MOST_EVENTS {
+                    return Err(StreamError::TooMany { most: MOST_EVENTS });
+                }
+                let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
+                take(Section::Thread { id, name });
             }
             TracePart::End { events: sent } if sent == came => {
                 if let Some(cpu) = open {

@@ -1,4 +1,7 @@
-use octopod::wire::{FIRST_PROGRAM_EVENT, RecordedEvent, TRACE_MAGIC, TraceEvent, TracePart};
+use octopod::wire::{
+    FIRST_PROGRAM_EVENT, LeaveReason, NO_THREAD, RecordedEvent, TRACE_MAGIC, ThreadLeft, TraceEvent,
+    TracePart,
+};
 use serde_json::{Value, json};
 
 use std::path::Path;
@@ -124,4 +127,71 @@ fn the_document_has_a_track_for_each_cpu_and_whole_events() {
         document["otherData"],
         json!({ "lost_events": 5, "tsc_hz": 1_000_000_000, "time_unit": "us", "skew_ns": 20.0 })
     );
+}
+
+/// Thread 7 of CPU 0 wakes thread 8, which CPU 1 runs until it blocks; an interrupt preempts thread 7.
+#[test]
+fn threads_have_tracks_with_their_states_and_wake_ups() {
+    let switch = |tsc, next, left: Option<(u64, LeaveReason)>| {
+        let b = left.map_or(NO_THREAD, |(thread, reason)| ThreadLeft { thread, reason }.word());
+        TracePart::Event(RecordedEvent { tsc, event: TraceEvent::ThreadSwitch as u16, a: next, b })
+    };
+    let mut name = [0; 24];
+    name[..4].copy_from_slice(b"main");
+    let parts = [
+        START,
+        TracePart::Cpu { cpu: 0, recorded: 9, lost: 5 },
+        event(TraceEvent::FrameDrain, 1500, 0),
+        event(TraceEvent::ThreadWake, 2000, 8),
+        event(TraceEvent::InterruptEnter, 2700, 0xf0),
+        switch(2800, 9, Some((7, LeaveReason::Preempted))),
+        event(TraceEvent::InterruptExit, 2900, 0xf0),
+        TracePart::Cpu { cpu: 1, recorded: 2, lost: 0 },
+        switch(2500, 8, None),
+        switch(3000, NO_THREAD, Some((8, LeaveReason::Blocked))),
+        event(TraceEvent::FrameDrain, 3500, 0),
+        TracePart::Thread { id: 7, name },
+        TracePart::End { events: 8 },
+    ];
+    let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
+    let mut text = Vec::new();
+    timeline(&*stream(&parts)).unwrap().write(&mut text, &EventNames::new(&symbols, 0, [])).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let events = document["traceEvents"].as_array().unwrap();
+    let titles: Vec<_> = events
+        .iter()
+        .filter(|event| event["name"] == "thread_name" && event["pid"] == 3)
+        .map(|event| event["args"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(titles, ["main (7)", "thread 8", "thread 9"]);
+    let slices = |group: u32| -> Vec<_> {
+        let slices = events.iter().filter(|event| event["ph"] == "X" && event["pid"] == group);
+        slices
+            .map(|event| {
+                let number = |name: &str| event[name].as_f64().unwrap();
+                (number("tid") as u64, event["name"].as_str().unwrap(), number("ts"), number("dur"))
+            })
+            .collect()
+    };
+    // The interrupt ends with the switch, though its end was recorded when the next thread had run on.
+    assert_eq!(slices(1), [(0, "vector 0xf0", 1.7, 0.1)]);
+    assert_eq!(slices(2), [(0, "main (7)", 0.5, 1.3), (1, "thread 8", 1.5, 0.5), (0, "thread 9", 1.8, 0.7)]);
+    let states = [
+        (7, "running", 0.5, 1.3),
+        (8, "runnable", 1.0, 0.5),
+        (8, "running", 1.5, 0.5),
+        (7, "runnable", 1.8, 0.7),
+        (9, "running", 1.8, 0.7),
+        (8, "blocked", 2.0, 0.5),
+    ];
+    assert_eq!(slices(3), states);
+    let ends = |phase: &str| -> Vec<_> {
+        let ends = events.iter().filter(|event| event["ph"] == phase);
+        ends.map(|event| {
+            (event["id"].clone(), event["pid"].clone(), event["tid"].clone(), event["ts"].clone())
+        })
+        .collect()
+    };
+    assert_eq!(ends("s"), [(json!(0), json!(3), json!(7), json!(1.0))]);
+    assert_eq!(ends("f"), [(json!(0), json!(3), json!(8), json!(1.0))]);
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::report::sample;
+use crate::report::scheduler::SchedulerReport;
 
 fn stress(allocator: &str) -> Stress<String> {
     Stress {
@@ -257,6 +258,17 @@ fn full() -> Report {
         stack_bytes: Some(1),
         stack_used_bytes: Some(1),
         is_own_use: true,
+        ran_ns: Some(1),
+    }];
+    report.scheduler = vec![SchedulerReport {
+        cpu: 1,
+        elapsed_ns: 1,
+        busy_ns: Some(1),
+        switches: Default::default(),
+        stolen: 1,
+        wake_latency_ns: Some(Cycles::default()),
+        wake_latency_buckets_ns: vec![(255, 1)],
+        queue_depth: vec![(0, 1)],
     }];
     report.facts = vec![Fact { subject: word(), name: word(), value: Some(1), text: Some(word()) }];
     report.figures = vec![FigureReport { name: word(), unit: word(), value: 1.0 }];

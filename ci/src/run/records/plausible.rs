@@ -4,7 +4,7 @@
 //! Panics and warnings are accepted for any CPU number: the report of a corrupted kernel is still useful.
 
 use octopod::config::MAX_CPUS;
-use octopod::wire::{Boot, Bucket, Cpu, MemoryRegion, Record, Stress, ZoneCounts};
+use octopod::wire::{Boot, Bucket, Cpu, MemoryRegion, Record, SchedCpu, Stress, ZoneCounts};
 
 /// The end of physical memory (Intel SDM Vol. 3A, 4.1.4: MAXPHYADDR is at most 52).
 const MAX_PHYSICAL: u64 = 1 << 52;
@@ -107,6 +107,7 @@ fn problem(record: &Record<String>) -> Option<String> {
                 at_most("used bytes of a stack", used.unwrap_or(0), bytes.unwrap_or(0)),
             ])
         }
+        Record::SchedCpu(cpu) => of_sched(cpu),
         Record::Fact(fact) => {
             let is_one = fact.value.is_some() != fact.text.is_some();
             (!is_one).then(|| "a fact that is not either a number or a text".to_owned())
@@ -192,6 +193,14 @@ pub fn of_buckets(buckets: &[Bucket]) -> Option<String> {
     let holds_samples = buckets.iter().all(|(_, count)| *count > 0);
     (!is_ascending || !holds_samples)
         .then(|| "a histogram whose buckets do not ascend, or are empty".to_owned())
+}
+
+fn of_sched(cpu: &SchedCpu) -> Option<String> {
+    first([
+        cpu_number(cpu.cpu),
+        time("the time of the scheduler", cpu.elapsed_ns),
+        at_most("busy nanoseconds", cpu.busy_ns.unwrap_or(0), cpu.elapsed_ns),
+    ])
 }
 
 /// A CPU's number.
