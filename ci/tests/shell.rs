@@ -56,6 +56,8 @@ fn commands_are_answered(shell: &mut Terminal) {
     for name in [
         "cpus",
         "threads",
+        "thread",
+        "top",
         "mem",
         "irq",
         "timers",
@@ -248,6 +250,47 @@ fn real_work_is_done(shell: &mut Terminal) {
     // Not before: the heap keeps memory of the list.
     let threads = shell.ask("threads");
     assert!(threads.lines().any(|line| line.contains(" main ") && line.contains(" running ")), "{threads}");
+    threads_are_shown(shell);
+}
+
+/// Each thread by its number, with a backtrace, whether it runs or waits; and what ran since the last time.
+fn threads_are_shown(shell: &mut Terminal) {
+    let main = shell.ask("thread 0");
+    assert!(main.starts_with("thread 0 \"main\": running\r\nruns on cpu 0, may run on cpu 0\r\n"), "{main}");
+    assert!(main.contains("class: fair, weight 1024, slice 3000 us; ran "), "{main}");
+    assert!(main.contains("octopod::shell::session::"), "{main}");
+    assert_eq!(
+        one_line(&shell.ask("thread 4000000000")),
+        "thread: there is no thread 4000000000, or it has ended; `threads` lists them"
+    );
+    // Leaves an executor on each CPU, which waits for tasks.
+    shell.ask("bench task_wake_poll");
+    let list = shell.ask("threads");
+    let executor = list.lines().find(|line| line.contains(" parked ")).unwrap_or_else(|| panic!("{list}"));
+    let id = executor.split_whitespace().next().unwrap();
+    let its = shell.ask(&format!("thread {id}"));
+    assert!(its.contains(": parked\r\n") && its.contains("class: "), "{its}");
+    assert!(its.contains("octopod::sched::task::executor::"), "{its}");
+    shell.ask("top");
+    shell.ask("stress pairs 50");
+    let top = shell.ask("top");
+    let lines: Vec<_> = top.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["cpu", "busy", "switches", "stolen", "queue"],
+        "{top}"
+    );
+    let busy = |line: &str| line.split_whitespace().nth(1).and_then(|share| share.parse::<f64>().ok());
+    for (cpu, line) in lines[1..5].iter().enumerate() {
+        assert!(line.trim_start().starts_with(&cpu.to_string()), "{top}");
+        assert!(busy(line).is_some_and(|share| share > 0.0 && share <= 100.0), "{top}");
+    }
+    assert_eq!(
+        lines[5].split_whitespace().collect::<Vec<_>>(),
+        ["thread", "name", "state", "cpu", "busy"],
+        "{top}"
+    );
+    assert!(lines[6..].iter().any(|line| line.contains(" main ")), "{top}");
 }
 
 #[test]

@@ -97,6 +97,11 @@ pub(crate) use thread_list::try_for_each_name;
 pub(crate) use {
     blocking::park_and_wake, idle_set::contains as is_idle, mechanism::queued, mechanism::slice_end_ns,
 };
+#[cfg(all(target_os = "none", feature = "shell"))]
+pub(crate) use {
+    mechanism::CpuUse,
+    thread::{Details, details},
+};
 
 #[cfg(all(test, loom))]
 mod models;

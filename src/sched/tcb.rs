@@ -55,6 +55,9 @@ pub(crate) struct Tcb {
     looks: AtomicU32,
     /// What is noted of it, for reports.
     notes: Notes,
+    /// How it was spawned to be scheduled, for the shell: what the entity has belongs to the token.
+    #[cfg(feature = "shell")]
+    attributes: Attributes,
     /// Whether it may run elsewhere while no CPU of its affinity is online, and returns by itself.
     may_leave: bool,
     /// The values of its thread-local variables. The thread alone uses them.
@@ -99,6 +102,8 @@ impl Tcb {
             links: Links::new(),
             looks: AtomicU32::new(0),
             notes: Notes::new(),
+            #[cfg(feature = "shell")]
+            attributes,
             may_leave,
             locals: Locals::new(),
             #[cfg(feature = "checked")]
@@ -187,6 +192,12 @@ impl Tcb {
             // `'static` one.
             set => Affinity::Set(unsafe { &*core::ptr::with_exposed_provenance::<CpuSet>(set as usize) }),
         }
+    }
+
+    /// Returns how it was spawned to be scheduled.
+    #[cfg(feature = "shell")]
+    pub(super) fn attributes(&self) -> Attributes {
+        self.attributes
     }
 
     /// Returns what is noted of it.

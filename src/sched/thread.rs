@@ -8,6 +8,8 @@
 //! assert_eq!(worker.join(), 42);
 //! ```
 
+#[cfg(feature = "shell")]
+mod details;
 mod listing;
 mod scope;
 
@@ -15,6 +17,8 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+#[cfg(feature = "shell")]
+pub(crate) use details::{Details, details};
 #[cfg(feature = "checked")]
 pub(in crate::sched) use listing::cpu_of;
 pub use listing::{ThreadInfo, ThreadState, list};

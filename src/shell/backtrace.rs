@@ -13,7 +13,7 @@ use crate::smp::{self, Cpu};
 /// # Errors
 /// The CPU does not exist, is offline, or did not respond.
 pub(crate) fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
-    console::print(format_args!("addresses slid by {:#x}", boot::handoff().slide));
+    slide();
     match cpu {
         Some(cpu) => one(listed(cpu)?),
         None => {
@@ -27,7 +27,16 @@ pub(crate) fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
     }
 }
 
-fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
+/// Shows the offset of the addresses that follow.
+pub(super) fn slide() {
+    console::print(format_args!("addresses slid by {:#x}", boot::handoff().slide));
+}
+
+/// Shows the backtrace of a CPU.
+///
+/// # Errors
+/// It is offline, or did not respond.
+pub(super) fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
     let id = cpu.id();
     if id == cpu::current() {
         console::print(format_args!("cpu {id} (this CPU):"));
@@ -44,6 +53,7 @@ fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn caller(return_address: u64) {
+/// Shows a frame.
+pub(super) fn caller(return_address: u64) {
     console::print(format_args!("  by {return_address:#018x}"));
 }

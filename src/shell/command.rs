@@ -12,6 +12,10 @@ pub(crate) enum Command {
     Cpus,
     /// The threads.
     Threads,
+    /// A thread, by its number.
+    Thread(u64),
+    /// What each CPU and each thread has done since the last call.
+    Top,
     /// A view of memory.
     Memory(View),
     /// The interrupt counts.

@@ -70,7 +70,7 @@ pub(crate) fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn Fn
             Argument::Command => ROWS.iter().for_each(|row| offer(row.name)),
             Argument::Workload => workloads().for_each(|workload| offer(workload.name)),
             Argument::Benchmark => vocabulary.benchmarks.iter().for_each(|name| offer(name)),
-            Argument::Cpu | Argument::Address | Argument::Milliseconds => {}
+            Argument::Cpu | Argument::Thread | Argument::Address | Argument::Milliseconds => {}
         }
     }
 }

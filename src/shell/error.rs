@@ -22,6 +22,11 @@ pub(crate) enum CommandError {
         /// Its number.
         cpu: CpuId,
     },
+    /// There is no thread of this number.
+    NoThread {
+        /// The number.
+        id: u64,
+    },
     /// There is no backtrace of the CPU.
     NoBacktrace {
         /// Its number.
@@ -57,6 +62,9 @@ impl fmt::Display for CommandError {
                 write!(f, "there is no cpu {cpu}: {} are listed, from 0", smp::cpus().len())
             }
             CommandError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
+            CommandError::NoThread { id } => {
+                write!(f, "there is no thread {id}, or it has ended; `threads` lists them")
+            }
             CommandError::NoBacktrace { cpu, error } => write!(f, "no backtrace of cpu {cpu}: {error}"),
             CommandError::NotCanonical { address } => {
                 write!(f, "{address:#x} is not canonical: its bits 63 to 47 are not all alike")

@@ -32,6 +32,8 @@ mod threads;
 #[cfg(target_os = "none")]
 mod timers;
 #[cfg(target_os = "none")]
+mod top;
+#[cfg(target_os = "none")]
 mod tracing;
 #[cfg(target_os = "none")]
 mod work;

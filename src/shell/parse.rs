@@ -136,6 +136,7 @@ impl Argument {
                 let number = word.parse().ok().filter(|number| *number < MAX_CPUS && is_digits(word))?;
                 Some(Value::Cpu(CpuId(number)))
             }
+            Argument::Thread => word.parse().ok().filter(|_| is_digits(word)).map(Value::Thread),
             Argument::Address => parse_u64(word).ok().map(Value::Address),
             Argument::Milliseconds => {
                 let ms =
@@ -154,6 +155,7 @@ impl Argument {
             (Argument::Word(own), Value::Word(word)) => own == *word,
             (Argument::Command, Value::Command(_))
             | (Argument::Cpu, Value::Cpu(_))
+            | (Argument::Thread, Value::Thread(_))
             | (Argument::Address, Value::Address(_))
             | (Argument::Milliseconds, Value::Milliseconds(_))
             | (Argument::Workload, Value::Workload(_))

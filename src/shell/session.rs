@@ -10,6 +10,7 @@ use super::keys::{Key, Keys};
 use super::parse::{Vocabulary, parse};
 use super::state::Session;
 use super::table::ROWS;
+use super::top::Top;
 use super::{backtrace, cpus, error, irq, memory, threads, timers, tracing, work};
 use crate::apic::serial_input;
 use crate::bench;
@@ -78,7 +79,7 @@ pub(crate) fn run(
     let mut editor = EDITOR.lock();
     let editor = editor.insert(Editor::new(Serial, Vocabulary { benchmarks: bench::NAMES }));
     let mut reader = Reader { keys: Keys::new(), lost: console::receive_errors(), is_broken: false };
-    let mut session = Session { boot, parameters, give_up, found: None };
+    let mut session = Session { boot, parameters, give_up, found: None, top: Top::new() };
     console::print(format_args!("`help` lists the commands; Ctrl-D ends the run"));
     loop {
         let end = match reader.line(editor) {
@@ -205,6 +206,11 @@ impl Session<'_> {
             }
             Command::Threads => {
                 threads::list();
+                Ok(())
+            }
+            Command::Thread(id) => threads::show(id),
+            Command::Top => {
+                self.top.show();
                 Ok(())
             }
             Command::Memory(view) => memory::show(view, self.boot),

@@ -1,5 +1,6 @@
 //! The state of a session.
 
+use super::top::Top;
 use crate::boot::BootInfo;
 use crate::stress::StressError;
 use crate::stress::parameters::StressParameters;
@@ -12,4 +13,6 @@ pub(super) struct Session<'a> {
     pub give_up: fn(StressError) -> !,
     /// The first failure of a stress. No other stress runs after it.
     pub found: Option<StressError>,
+    /// The counts of the last `top`.
+    pub top: Top,
 }

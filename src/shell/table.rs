@@ -32,6 +32,8 @@ pub(crate) enum Argument {
     Command,
     /// The number of a CPU.
     Cpu,
+    /// The number of a thread.
+    Thread,
     /// A virtual address.
     Address,
     /// A number of milliseconds, at most [`MAX_STRESS_MS`].
@@ -51,6 +53,8 @@ pub(crate) enum Value {
     Command(usize),
     /// [`Argument::Cpu`]
     Cpu(CpuId),
+    /// [`Argument::Thread`]
+    Thread(u64),
     /// [`Argument::Address`]
     Address(u64),
     /// [`Argument::Milliseconds`]
@@ -89,6 +93,21 @@ pub(crate) const ROWS: &[Row] = &[
         forms: &[ALONE],
         about: "show the state, the affinity and the deepest use of the stack of each thread",
         make: |_| Some(Command::Threads),
+    },
+    Row {
+        name: "thread",
+        forms: &[&[Argument::Thread]],
+        about: "show a thread: how it is scheduled, its stack and its backtrace",
+        make: |values| match values {
+            [Value::Thread(thread)] => Some(Command::Thread(*thread)),
+            _ => None,
+        },
+    },
+    Row {
+        name: "top",
+        forms: &[ALONE],
+        about: "show how busy each CPU was since the last call, its switches, and the threads that ran most",
+        make: |_| Some(Command::Top),
     },
     Row {
         name: "mem",
@@ -225,6 +244,7 @@ impl fmt::Display for Argument {
             Argument::Word(word) => word,
             Argument::Command => "COMMAND",
             Argument::Cpu => "CPU",
+            Argument::Thread => "ID",
             Argument::Address => "ADDRESS",
             Argument::Milliseconds => "MS",
             Argument::Workload => "WORKLOAD",
@@ -242,6 +262,7 @@ impl fmt::Display for Wanted {
             Argument::Word(word) => write!(f, "`{word}`"),
             Argument::Command => f.write_str("a command"),
             Argument::Cpu => write!(f, "a CPU's number, 0 to {}", MAX_CPUS - 1),
+            Argument::Thread => f.write_str("a thread's number"),
             Argument::Address => f.write_str("an address, as 0x100000"),
             Argument::Milliseconds => write!(f, "a number of milliseconds, 1 to {MAX_STRESS_MS}"),
             Argument::Workload => f.write_str("a workload"),

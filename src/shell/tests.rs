@@ -28,6 +28,7 @@ fn example(argument: Argument) -> &'static str {
         Argument::Word(word) => word,
         Argument::Command => "mem",
         Argument::Cpu => "3",
+        Argument::Thread => "70000",
         Argument::Address => "0xffff800000000000",
         Argument::Milliseconds => "250",
         Argument::Workload => "storm",
@@ -70,6 +71,9 @@ fn a_line_parses_to_its_command() {
         ("backtrace", Command::Backtrace(None)),
         ("backtrace 0", Command::Backtrace(Some(CpuId(0)))),
         ("trace dump", Command::Trace(Tracing::Dump)),
+        ("threads", Command::Threads),
+        ("thread 18446744073709551615", Command::Thread(u64::MAX)),
+        ("top", Command::Top),
         ("help", Command::Help(None)),
         ("poweroff", Command::PowerOff),
     ] {

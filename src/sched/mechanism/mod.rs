@@ -36,6 +36,8 @@ pub(super) use placing::{interrupt_self, place, request_change, switch_after, un
 pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;
 pub(super) use switching::{finish_switch, leave, leave_and_return, switch_if_better, switch_now, yield_cpu};
+#[cfg(feature = "shell")]
+pub(crate) use utilisation::CpuUse;
 pub(super) use utilisation::current_run_ns;
 pub(crate) use utilisation::use_of;
 

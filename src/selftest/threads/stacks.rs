@@ -48,6 +48,8 @@ fn list_has_threads() -> CheckResult<u64> {
             thread::yield_now();
         }
         let found = listed(waiter.thread());
+        #[cfg(feature = "shell")]
+        are_detailed(waiter.thread())?;
         ENDS.store(true, Ordering::Release);
         waiter.thread().unpark();
         ended(waiter)?;
@@ -71,6 +73,21 @@ fn list_has_threads() -> CheckResult<u64> {
     let expected = StackUse { is_own: false, ..first };
     ensure!(second == expected, "threads: the second thread of a stack is listed with {second:?}");
     Ok(2)
+}
+
+/// A thread that waits has a backtrace, and the one that runs has none.
+#[cfg(feature = "shell")]
+fn are_detailed(waiter: &thread::Thread) -> CheckResult {
+    let found = sched::details(waiter.id()).map(|its| (its.info.state, its.frames));
+    // At least where the scheduler leaves a thread, and the first function of a thread, into which all others may be inlined.
+    let is_right =
+        found.as_ref().is_some_and(|(state, frames)| *state == ThreadState::Parked && frames.len() >= 2);
+    ensure!(is_right, "threads: details of a thread that has parked are {found:x?}");
+    let own = sched::details(thread::current().id()).map(|its| (its.info.state, its.frames));
+    let is_right =
+        own.as_ref().is_some_and(|(state, frames)| *state == ThreadState::Running && frames.is_empty());
+    ensure!(is_right, "threads: details of the thread that runs are {own:x?}");
+    Ok(())
 }
 
 /// The stacks of threads that have ended are used again or unmapped.
