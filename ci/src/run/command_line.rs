@@ -94,6 +94,13 @@ impl CommandLine {
         self.values("stress.workloads").next().is_some()
     }
 
+    /// The benchmarks to which the line narrows a run; `None` if it names none.
+    pub fn benchmarks(&self) -> Option<Vec<String>> {
+        let words = shlex::split(&self.to_string())?;
+        let list = words.iter().rev().find_map(|word| word.strip_prefix("bench.only="))?;
+        Some(list.split(',').map(str::to_owned).collect())
+    }
+
     /// The values of a parameter, the last one counts.
     fn values(&self, parameter: &str) -> impl DoubleEndedIterator<Item = String> {
         let line = self.to_string();

@@ -72,15 +72,25 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> O
         Some(names) if names.is_empty() => return nothing(launch, observer),
         Some(names) => Cow::Owned(naming(launch, names)),
     };
+    let narrowed = launch.command_line.benchmarks().filter(|_| selected.is_none());
     let has_files = workspace.project().is_some_and(|project| project.has_benches);
     launch_boot::launch_on(&launch, host, observer, &mut |report, kernel, folder, observer| {
         if report.verdict == VerdictKind::Pass && is_octopod {
             let machine = &launch.machine;
-            let measured = sizes::measure(machine, &kernel.path, &folder.path, observer).and_then(|sized| {
-                Ok((sized, boots::measure(machine, &kernel.path, &folder.path, observer)?))
-            });
+            let is_wanted =
+                |name: &str| narrowed.as_ref().is_none_or(|names| names.iter().any(|one| one == name));
+            let measured = sizes::measure(machine, &kernel.path, &folder.path, &is_wanted, observer)
+                .and_then(|sized| {
+                    let boots = match narrowed {
+                        None => boots::measure(machine, &kernel.path, &folder.path, observer)?,
+                        Some(_) => Vec::new(),
+                    };
+                    Ok((sized, boots))
+                });
             match measured {
                 Ok((sized, boots)) => {
+                    // Those that need a machine of their own have run on this one as well, if they were named.
+                    report.bench.retain(|figure| !sized.iter().any(|other| other.name == figure.name));
                     report.bench.extend(sized);
                     report.add_bench(&boots);
                 }
@@ -89,6 +99,20 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> O
         }
         match &selected {
             Some(names) => limits.of_names(|name| names.iter().any(|known| known == name)).apply_to(report),
+            // The kernel has measured each that is named, or refused the name. A limit of what is no benchmark is wrong in any case.
+            None if narrowed.is_some() => {
+                let measured: Vec<_> = report.bench.iter().map(|figure| figure.name.clone()).collect();
+                let others = match has_files || is_octopod {
+                    true => None,
+                    false => registered_in(&kernel.path).ok(),
+                };
+                let is_known = |name: &str| match &others {
+                    Some(own) => BenchName::from_name(name).is_some() || own.iter().any(|one| one == name),
+                    None => true,
+                };
+                let counts = |name: &str| measured.iter().any(|one| one == name) || !is_known(name);
+                limits.of_names(counts).apply_to(report);
+            }
             None if has_files => {
                 // Other limits are those of the project's files of benchmarks.
                 limits.of_names(|name| BenchName::from_name(name).is_some()).apply_to(report);

@@ -58,7 +58,8 @@ const WORK: Duration = Duration::from_secs(600);
 const RATIOS: [(&str, [&str; 2]); 2] =
     [("frame_free_random_1t_to_16g", [ORDER9_1T, ORDER9_16G]), ("box64_8_to_1", ["box64_8", "box64_1"])];
 
-/// Runs the benchmarks of `kernel`, in the QEMU of `config`, and returns the figures. The runs' folders lie below `folder`.
+/// Runs the benchmarks of `kernel`, in the QEMU of `config`, and returns the figures: of machines that have one of which `is_wanted`
+/// holds, by its name in the kernel. The runs' folders lie below `folder`.
 ///
 /// # Errors
 /// If a run does not pass.
@@ -66,15 +67,18 @@ pub(crate) fn measure(
     config: &MachineConfig,
     kernel: &Path,
     folder: &Path,
+    is_wanted: &dyn Fn(&str) -> bool,
     observer: &mut dyn Observer,
 ) -> Result<Vec<BenchReport>, Failure> {
     let mut figures = Vec::new();
-    for (done, bench) in ALL.iter().enumerate() {
+    let wanted: Vec<_> =
+        ALL.iter().filter(|bench| bench.names.iter().any(|(in_kernel, _)| is_wanted(in_kernel))).collect();
+    for (done, bench) in wanted.iter().enumerate() {
         let (_, memory) = bench.machine;
         observer.receive(Message::Count {
             what: "measuring on other machines",
             done: done as u64,
-            of: ALL.len() as u64,
+            of: wanted.len() as u64,
             now: memory,
         });
         let mut launch = bench.launch();
