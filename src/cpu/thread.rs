@@ -25,6 +25,8 @@ pub(crate) struct Thread {
     stack_top: AtomicU64,
     /// The address of what the scheduler knows of the thread, or 0 for a thread that it does not schedule.
     scheduled: AtomicU64,
+    /// The number by which mutexes name the thread as their owner, or 0 for a thread that is not scheduled.
+    owner: AtomicU64,
 }
 
 impl Thread {
@@ -35,20 +37,22 @@ impl Thread {
             stack_bottom: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
             scheduled: AtomicU64::new(0),
+            owner: AtomicU64::new(0),
         }
     }
 
-    /// Initialises a thread in its place: its stack, and the address of what the scheduler knows of it.
-    pub(crate) fn init(&self, stack: Range<u64>, scheduled: usize) {
+    /// Initialises a thread in its place: its stack, the address of what the scheduler knows of it, and its number as an owner.
+    pub(crate) fn init(&self, stack: Range<u64>, scheduled: usize, owner: usize) {
         self.this.store(core::ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         self.stack_bottom.store(stack.start, Ordering::Relaxed);
         self.stack_top.store(stack.end, Ordering::Relaxed);
-        self.set_scheduled(scheduled);
+        self.set_scheduled(scheduled, owner);
     }
 
-    /// Sets the address of what the scheduler knows of the thread. **Context:** the thread, or before it runs.
-    pub(crate) fn set_scheduled(&self, address: usize) {
+    /// Sets the address of what the scheduler knows of the thread, and its number as an owner. **Context:** the thread, or before it runs.
+    pub(crate) fn set_scheduled(&self, address: usize, owner: usize) {
         self.scheduled.store(address as u64, Ordering::Relaxed);
+        self.owner.store(owner as u64, Ordering::Relaxed);
     }
 
     /// Notes the CPU that runs the thread. **Context:** that CPU, interrupts off.
@@ -100,6 +104,7 @@ pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
         stack_bottom: AtomicU64::new(stack.start),
         stack_top: AtomicU64::new(stack.end),
         scheduled: AtomicU64::new(0),
+        owner: AtomicU64::new(0),
     };
     // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
     unsafe { per_cpu::write(OWN, gs_base, thread) };
@@ -129,6 +134,18 @@ pub(crate) fn current_scheduled() -> usize {
             options(nostack, preserves_flags, readonly));
     }
     address
+}
+
+/// Returns the number by which mutexes name the running thread as their owner, or 0 if it is not scheduled. **Context:** any.
+#[inline(always)]
+pub(crate) fn current_owner() -> usize {
+    let number: usize;
+    // SAFETY: FS base addresses a thread from each CPU's first Rust instruction on (rt0, `prepare`, `cpu::fs_base`).
+    unsafe {
+        core::arch::asm!("mov {}, fs:[{offset}]", out(reg) number, offset = const offset_of!(Thread, owner),
+            options(nostack, preserves_flags, readonly));
+    }
+    number
 }
 
 /// Returns whether an address lies on a stack of this CPU: its thread's or one of its IST stacks. **Context:** any.

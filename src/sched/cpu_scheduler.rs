@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::backlog::Backlog;
 use super::entity::Runnable;
@@ -35,6 +35,8 @@ pub(crate) struct CpuScheduler {
     /// The threads that wait. Others read it to find a CPU to steal from.
     pub(crate) backlog: Backlog,
     pub(crate) notice: Notice,
+    /// Whether an interrupt could not be sent after which the CPU chooses again.
+    pub(crate) has_missed: AtomicBool,
     /// Whether the CPU's own thread has something to do, and so runs before all others. Only the CPU uses it.
     pub(crate) is_own_due: Cell<bool>,
     /// Whether the CPU was claimed to steal a thread, and has not looked for it yet. Only the CPU uses it.
@@ -113,6 +115,7 @@ impl CpuScheduler {
             queue: SpinLock::new(Queue { policy: None, charged_ns: 0 }),
             backlog: Backlog::new(),
             notice: Notice::new(),
+            has_missed: AtomicBool::new(false),
             is_own_due: Cell::new(false),
             is_claimed: Cell::new(false),
             slice_end_ns: Cell::new(0),

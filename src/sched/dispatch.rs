@@ -91,7 +91,8 @@ pub trait DispatchPolicy: Send + Sized + 'static {
         select_cpu(thread, placement)
     }
 
-    /// Chooses the place of a thread that waits from `now_ns` on. Instead of a queue that does not exist the last one is taken.
+    /// Chooses the place of a thread that waits from `now_ns` on. Instead of a queue that does not exist the last one is taken. A thread
+    /// whose class has changed while it waits ([`Enqueue::Reclassified`]) keeps its place if the answer is the queue in which it is.
     fn enqueue(&mut self, thread: &mut LentThread<'_>, reason: Enqueue, now_ns: u64) -> Place;
 
     /// Chooses the thread that runs next. If there is no such thread, it is the first one of the first queue that has one. `None` leaves the
@@ -183,8 +184,7 @@ impl Queues {
     }
 
     fn insert(&mut self, place: Place, thread: Runnable) {
-        let (Place::Back(wished) | Place::Front(wished)) = place;
-        let queue = wished.min(self.lists.len() - 1);
+        let queue = self.queue_of(place);
         let list = &mut self.lists[queue];
         match place {
             Place::Back(_) => list.push_back(thread),
@@ -217,6 +217,31 @@ impl Queues {
                 self.take_from(queue, &mut |thread| thread.id() == id && condition(thread))
             }),
         }
+    }
+
+    /// Puts a thread into the place that `choose` answers for it. It stays where it is if that is the queue that it is in. Returns
+    /// `false` if it is in none.
+    fn replace(&mut self, thread: ThreadId, choose: impl FnOnce(&mut LentThread<'_>) -> Place) -> bool {
+        let mut is_it = |candidate: &Runnable| candidate.id() == thread;
+        let mut lists = self.lists.iter_mut().enumerate();
+        let mut choose = Some(choose);
+        let found = lists.find_map(|(queue, list)| {
+            let place = list.change_first(is_it, |thread| choose.take().map(|choose| choose(thread)))??;
+            Some((queue, place))
+        });
+        let Some((queue, place)) = found else { return false };
+        if self.queue_of(place) != queue
+            && let Some(thread) = self.take_from(queue, &mut is_it)
+        {
+            self.insert(place, thread);
+        }
+        true
+    }
+
+    /// Returns the queue of a place: instead of one that does not exist the last one.
+    fn queue_of(&self, place: Place) -> usize {
+        let (Place::Back(wished) | Place::Front(wished)) = place;
+        wished.min(self.lists.len() - 1)
     }
 
     fn take_any(&mut self) -> Option<Runnable> {
@@ -266,6 +291,14 @@ unsafe impl<P: DispatchPolicy> RunQueue for Dispatch<P> {
     fn steal(&mut self, thief: CpuId) -> Option<Runnable> {
         let choice = self.policy.steal(&self.queues, thief)?;
         self.queues.take(choice, |thread| thread.may_run_on(thief))
+    }
+
+    fn reclassify(&mut self, thread: ThreadId, now_ns: u64) -> bool {
+        let policy = &mut self.policy;
+        self.queues.replace(thread, |thread| {
+            thread.thread_mut().take_class();
+            policy.enqueue(thread, Enqueue::Reclassified, now_ns)
+        })
     }
 
     fn remove_any(&mut self) -> Option<Runnable> {

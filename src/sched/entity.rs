@@ -8,8 +8,10 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::ptr::NonNull;
 
+use super::class::Urgency;
+pub use super::class::{Class, MAX_PRIORITY};
 use crate::cpu::{CpuId, CpuSet};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
 /// The number of a thread. Numbers are not used again during a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,26 +23,10 @@ impl fmt::Display for ThreadId {
     }
 }
 
-/// The scheduling class of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Runs before every fair thread of its CPU and before every thread of a lower priority there. Threads of one priority take turns, a
-    /// slice each. Such a thread does not move to another CPU because a thread of a lower priority runs there.
-    RealTime {
-        /// From 0, the lowest, to [`MAX_PRIORITY`].
-        priority: u8,
-    },
-    /// Shares the CPU with the other fair threads by weight.
-    Fair,
-}
-
-/// The greatest priority of a real-time thread.
-pub const MAX_PRIORITY: u8 = 63;
-
 /// How a thread is scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// The class.
+    /// The class. While a real-time thread of a higher priority waits for a mutex of the thread, the thread has the class of the one that waits.
     pub class: Class,
     /// The share of a fair thread relative to other fair threads, from 1 to [`MAX_WEIGHT`].
     pub weight: u32,
@@ -132,6 +118,8 @@ pub enum Enqueue {
     Yielded,
     /// It comes from another CPU's queue.
     Migrated,
+    /// It waits, and its class has changed: see [`Attributes::class`].
+    Reclassified,
 }
 
 /// Words for the policy: links between queued threads and numbers to order them by. The mechanism does not use them. They keep
@@ -173,14 +161,52 @@ pub(crate) struct Entity {
     id: ThreadId,
     /// The address of the entity that was put into the same inbox before this one.
     inbox_link: AtomicUsize,
+    /// The CPU that runs the thread, or on whose queue or in whose inbox it was put last.
+    cpu: AtomicU32,
+    /// The [`Urgency`] that the thread is to have, and [`CHANGED`] while `scheduled` has another.
+    urgency: AtomicU32,
     scheduled: UnsafeCell<Scheduled>,
 }
+
+/// The thread does not have the class yet that it is to have.
+const CHANGED: u32 = 1 << 31;
 
 impl Entity {
     pub(crate) fn new(id: ThreadId, attributes: Attributes, affinity: Affinity) -> Entity {
         let words = PolicyWords::NEW;
         let scheduled = Scheduled { attributes, affinity, last_cpu: CpuId(0), reason: Enqueue::New, words };
-        Entity { id, inbox_link: AtomicUsize::new(0), scheduled: UnsafeCell::new(scheduled) }
+        Entity {
+            id,
+            inbox_link: AtomicUsize::new(0),
+            cpu: AtomicU32::new(0),
+            urgency: AtomicU32::new(Urgency::of(attributes.class).number()),
+            scheduled: UnsafeCell::new(scheduled),
+        }
+    }
+
+    /// Returns the CPU that runs the thread, or on whose queue or in whose inbox it was put last. **Context:** any; it is exact while that
+    /// CPU's queue is locked and has the thread or the CPU runs it.
+    pub(crate) fn cpu(&self) -> CpuId {
+        CpuId(self.cpu.load(Ordering::Acquire))
+    }
+
+    /// Notes the class that the thread is to have. The owner of its token gives it that class before it puts the thread on a queue; one
+    /// that is on a queue or runs already is found by its CPU ([`cpu`](Self::cpu)).
+    ///
+    /// **Context:** any; one caller at a time.
+    pub(crate) fn want_urgency(&self, urgency: Urgency) {
+        self.urgency.store(urgency.number() | CHANGED, Ordering::Release);
+    }
+
+    /// Returns the urgency of the class that the thread is to have. **Context:** any; the result may be old.
+    pub(crate) fn urgency(&self) -> Urgency {
+        Urgency::from_number(self.urgency.load(Ordering::Relaxed) & !CHANGED)
+    }
+
+    /// Returns whether the thread does not have the class yet that it is to have. **Context:** any.
+    #[inline(always)]
+    pub(crate) fn has_change(&self) -> bool {
+        self.urgency.load(Ordering::Acquire) & CHANGED != 0
     }
 
     /// Returns the thread's number. **Context:** any.
@@ -250,6 +276,29 @@ impl Runnable {
         // SAFETY: the entity is valid while its token exists, and no other token exists (`Runnable::new`), so the mutable borrow of the
         // token is one of the cell.
         unsafe { &mut *self.as_entity().scheduled.get() }
+    }
+
+    /// Notes the CPU on whose queue or in whose inbox the thread is put.
+    #[inline(always)]
+    pub(crate) fn note_place(&self, cpu: CpuId) {
+        self.as_entity().cpu.store(cpu.0, Ordering::Release);
+    }
+
+    /// Gives the thread the class that it is to have, if that has changed. The owner of the token calls it before it puts the thread on a
+    /// queue.
+    #[inline(always)]
+    pub(crate) fn update_class(&mut self) {
+        if self.as_entity().has_change() {
+            self.take_class();
+        }
+    }
+
+    /// Gives the thread the class that it is to have.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_class(&mut self) {
+        let number = self.as_entity().urgency.fetch_and(!CHANGED, Ordering::AcqRel) & !CHANGED;
+        self.scheduled_mut().attributes.class = Urgency::from_number(number).class();
     }
 
     /// Returns how the thread is scheduled.

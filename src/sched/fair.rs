@@ -4,7 +4,7 @@
 //! priority take turns. The fair threads share the remaining time by weight: see [`eevdf`](super::eevdf).
 
 use super::eevdf::Eevdf;
-use super::entity::Runnable;
+use super::entity::{Runnable, ThreadId};
 use super::policy::{Enqueue, LentThread, RunQueue};
 use super::real_time::{RealTime, priority_of};
 use crate::cpu::CpuId;
@@ -84,6 +84,15 @@ unsafe impl RunQueue for FairQueue {
     fn steal(&mut self, thief: CpuId) -> Option<Runnable> {
         let mut is_allowed = |thread: &Runnable| thread.may_run_on(thief);
         self.real_time.take_first(&mut is_allowed).or_else(|| self.fair.take_first(is_allowed))
+    }
+
+    fn reclassify(&mut self, thread: ThreadId, now_ns: u64) -> bool {
+        let is_it = |candidate: &Runnable| candidate.id() == thread;
+        let found = self.real_time.take_first(is_it).or_else(|| self.fair.take_first(is_it));
+        let Some(mut thread) = found else { return false };
+        thread.take_class();
+        self.enqueue(thread, Enqueue::Reclassified, now_ns);
+        true
     }
 
     fn remove_any(&mut self) -> Option<Runnable> {

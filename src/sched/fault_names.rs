@@ -30,6 +30,8 @@ macro_rules! sched_faults {
             Unfair = "unfair",
             /// A CPU that goes offline keeps the threads of its queue.
             StrandOnOffline = "strand_on_offline",
+            /// No priority is inherited: the owner of a mutex runs with its own.
+            InvertPriority = "invert_priority",
             /// The stack of a thread that has ended is neither used again nor unmapped.
             LeakStack = "leak_stack",
             $($more)*

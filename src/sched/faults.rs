@@ -33,8 +33,10 @@ pub(super) fn is_armed(fault: SchedFault) -> bool {
 /// Returns whether a fault is armed by which a wait may never end, so that waits need not be long. With the others they are as long as
 /// without a fault: a check that passes must not end before its time on a slow machine.
 pub(crate) fn may_hang() -> bool {
-    use SchedFault::{ForgetThread, LoseWake, NeverSteal, SkipPreempt, StealSkipsCpu, WakeBeforeBlock};
-    [ForgetThread, LoseWake, NeverSteal, SkipPreempt, StealSkipsCpu, WakeBeforeBlock]
+    use SchedFault::{
+        ForgetThread, InvertPriority, LoseWake, NeverSteal, SkipPreempt, StealSkipsCpu, WakeBeforeBlock,
+    };
+    [ForgetThread, InvertPriority, LoseWake, NeverSteal, SkipPreempt, StealSkipsCpu, WakeBeforeBlock]
         .into_iter()
         .any(is_armed)
 }

@@ -10,6 +10,7 @@ use core::ops::Deref;
 
 use super::entity::{PolicyWords, Runnable};
 use super::node::{self, Node};
+use super::policy::LentThread;
 
 /// The link to the thread behind. The other links are not used.
 const NEXT: usize = 0;
@@ -83,6 +84,24 @@ impl List {
                 return Some(self.unlink(previous, member));
             }
             previous = next;
+            next = self.words(member).links[NEXT];
+        }
+        None
+    }
+
+    /// Calls `change` with the first thread for which the condition holds, which stays where it is. Returns what that returned.
+    pub(super) fn change_first<T>(
+        &mut self,
+        mut condition: impl FnMut(&Runnable) -> bool,
+        change: impl FnOnce(&mut LentThread<'_>) -> T,
+    ) -> Option<T> {
+        let mut next = self.head;
+        while let Some(member) = next {
+            // SAFETY: the list must contain the member and be borrowed: a link led to it, and `self` is borrowed mutably.
+            let mut token = unsafe { node::token(member) };
+            if condition(&token) {
+                return Some(change(&mut LentThread::new(&mut token)));
+            }
             next = self.words(member).links[NEXT];
         }
         None

@@ -8,12 +8,16 @@
 //!
 //! `docs/scheduler.md` explains the whole.
 
+pub(crate) mod class;
 pub mod dispatch;
 pub mod entity;
 pub(crate) mod fault_names;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) mod faults;
+#[cfg(not(target_os = "none"))]
+mod host;
 mod inbox;
+pub(crate) mod inheritance;
 mod join;
 #[cfg(any(target_os = "none", all(test, loom)))]
 mod leaving;
@@ -32,6 +36,8 @@ mod local;
 #[cfg(any(target_os = "none", all(test, not(any(loom, shuttle)))))]
 mod locals;
 mod node;
+#[cfg(target_os = "none")]
+mod own_inheritance;
 #[cfg(target_os = "none")]
 mod own_locals;
 #[cfg(any(not(target_os = "none"), feature = "selftest"))]

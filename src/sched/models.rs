@@ -1,5 +1,7 @@
 //! Every interleaving of the lock-free parts of the scheduler, by loom. `cargo run -- soak loom` runs them.
 
+mod reclassifying;
+
 use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;

@@ -11,7 +11,7 @@
 use core::ops::Deref;
 
 pub use super::entity::Enqueue;
-use super::entity::{Affinity, PolicyWords, Runnable};
+use super::entity::{Affinity, PolicyWords, Runnable, ThreadId};
 use crate::cpu::CpuId;
 
 /// The running thread, lent to a policy. It gives no access to the [`Runnable`], so that a policy cannot exchange it for one that
@@ -91,6 +91,10 @@ pub unsafe trait RunQueue: Send {
 
     /// Gives out any thread: the CPU goes offline. Returns `None` only if the queue is empty.
     fn remove_any(&mut self) -> Option<Runnable>;
+
+    /// Gives a thread of the queue the class that it is to have ([`Runnable::take_class`]), and the place that belongs to that. Returns
+    /// `false` if the thread is not on the queue. It takes time proportional to the number of threads on the queue.
+    fn reclassify(&mut self, thread: ThreadId, now_ns: u64) -> bool;
 
     /// Returns the number of threads on the queue.
     fn len(&self) -> usize;

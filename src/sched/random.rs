@@ -7,7 +7,7 @@ use core::cell::RefCell;
 
 use fastrand::Rng;
 
-use super::entity::Runnable;
+use super::entity::{Runnable, ThreadId};
 use super::list::List;
 use super::policy::{Enqueue, LentThread, Placement, RunQueue};
 use crate::cpu::CpuId;
@@ -90,6 +90,11 @@ unsafe impl RunQueue for RandomQueue {
 
     fn steal(&mut self, _thief: CpuId) -> Option<Runnable> {
         if self.one_in(4) { None } else { self.take_any() }
+    }
+
+    fn reclassify(&mut self, thread: ThreadId, _now_ns: u64) -> bool {
+        let is_it = |candidate: &Runnable| candidate.id() == thread;
+        self.threads.change_first(is_it, |thread| thread.thread_mut().take_class()).is_some()
     }
 
     fn remove_any(&mut self) -> Option<Runnable> {

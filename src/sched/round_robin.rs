@@ -2,7 +2,7 @@
 //!
 //! It shows how small a policy can be.
 
-use super::entity::Runnable;
+use super::entity::{Runnable, ThreadId};
 use super::list::List;
 use super::policy::{Enqueue, LentThread, RunQueue};
 use crate::cpu::CpuId;
@@ -56,6 +56,11 @@ unsafe impl RunQueue for RoundRobinQueue {
 
     fn steal(&mut self, thief: CpuId) -> Option<Runnable> {
         self.0.take_first(|thread| thread.may_run_on(thief))
+    }
+
+    fn reclassify(&mut self, thread: ThreadId, _now_ns: u64) -> bool {
+        let is_it = |candidate: &Runnable| candidate.id() == thread;
+        self.0.change_first(is_it, |thread| thread.thread_mut().take_class()).is_some()
     }
 
     fn remove_any(&mut self) -> Option<Runnable> {

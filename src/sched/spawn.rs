@@ -122,6 +122,7 @@ where
     let start = align_down::<u128>(packet.cast(), 0).cast::<u8>();
     // SAFETY: the block lies in the new stack, which has room for it (`above`), aligned, and nothing else uses it.
     unsafe {
+        let inheritance = stack.inheritance();
         tcb.write(Tcb::new(
             how.attributes.clamped(),
             how.affinity,
@@ -129,6 +130,7 @@ where
             name,
             how.may_leave,
             Some(stack),
+            inheritance,
         ));
     };
     // SAFETY: written above; no other reference exists yet.
@@ -141,7 +143,7 @@ where
     // SAFETY: the thread must be on no list, and stay valid while it is on one: it is new, and its own reference is given up after that.
     if unsafe { thread_list::add(&guard, &thread) }.is_err() {
         // SAFETY: the thread is new and on no list; no CPU runs it.
-        unsafe { Tcb::release(tcb_pointer) };
+        unsafe { Tcb::release(&guard, tcb_pointer) };
         return Err(SpawnError::NoCpu { affinity: how.affinity });
     }
     let start_value = Start { function: core::mem::ManuallyDrop::new(function) };

@@ -3,12 +3,15 @@
 //! Each CPU keeps some stacks of threads that have ended, of the usual size: to map and to unmap costs more than the rest of a
 //! thread. They are unmapped under memory pressure, and before free frames are counted ([`release_cached`]).
 
+use core::mem::ManuallyDrop;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
 
 use super::entity::{Affinity, ThreadId};
+use super::inheritance::Inheritance;
+use super::own_inheritance::OwnInheritance;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, ThreadName};
 use crate::memory::Mapping;
@@ -26,8 +29,17 @@ const USUAL_PAGES: usize = DEFAULT_STACK_BYTES / FRAME_BYTES + 1;
 /// The stacks that a CPU keeps.
 const MOST_CACHED: usize = 8;
 
-/// The stacks that a CPU keeps, each with how many of its pages were used. Other CPUs lock them only to release them.
-type Cached = SpinLock<Vec<(Mapping, u32), MOST_CACHED>>;
+/// What a stack has for its threads, one after the other.
+#[derive(Debug)]
+struct Parts {
+    mapping: Mapping,
+    /// How many of its pages earlier threads have used.
+    used_before: u32,
+    inheritance: OwnInheritance,
+}
+
+/// The stacks that a CPU keeps. Other CPUs lock them only to release them.
+type Cached = SpinLock<Vec<Parts, MOST_CACHED>>;
 
 per_cpu! {
     static CACHED: Cached = SpinLock::new(Vec::new());
@@ -65,7 +77,7 @@ pub struct StackUse {
 
 /// Calls `f` with the stacks that this CPU keeps.
 #[inline(always)]
-fn with_cached<R>(f: impl FnOnce(&mut Vec<(Mapping, u32), MOST_CACHED>) -> R) -> R {
+fn with_cached<R>(f: impl FnOnce(&mut Vec<Parts, MOST_CACHED>) -> R) -> R {
     let guard = IrqGuard::new();
     CACHED.with(&guard, |cached| f(&mut cached.lock(&guard)))
 }
@@ -73,10 +85,8 @@ fn with_cached<R>(f: impl FnOnce(&mut Vec<(Mapping, u32), MOST_CACHED>) -> R) ->
 /// A thread's stack. Its drop frees it, or leaves it to the next thread.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    /// Only the drop takes it.
-    mapping: Option<Mapping>,
-    /// How many of its pages earlier threads have used.
-    used_before: u32,
+    /// The last use takes them: the drop or `release`.
+    parts: ManuallyDrop<Parts>,
     /// How many of its pages were used when its thread ended; before, as many as earlier threads have used.
     used_at_end: AtomicU32,
 }
@@ -85,22 +95,59 @@ impl Stack {
     /// Allocates a stack of at least `bytes`. `None` without memory.
     ///
     /// **Context:** as for [`Mapping::new`].
+    #[inline(always)]
     pub(crate) fn alloc(bytes: usize) -> Option<Stack> {
         let pages = bytes.div_ceil(FRAME_BYTES);
         if pages == USUAL_PAGES
-            && let Some((mapping, used)) = with_cached(Vec::pop)
+            && let Some(parts) = with_cached(Vec::pop)
         {
-            return Some(Stack::of(mapping, used));
+            return Some(Stack::of(parts));
         }
-        Mapping::new(pages).ok().map(|mapping| Stack::of(mapping, 0))
+        let (mapping, inheritance) = new_stack(pages)?;
+        Some(Stack::of(Parts { mapping, used_before: 0, inheritance }))
     }
 
-    fn of(mapping: Mapping, used_before: u32) -> Stack {
-        Stack { mapping: Some(mapping), used_before, used_at_end: AtomicU32::new(used_before) }
+    #[inline(always)]
+    fn of(parts: Parts) -> Stack {
+        let used_at_end = AtomicU32::new(parts.used_before);
+        Stack { parts: ManuallyDrop::new(parts), used_at_end }
+    }
+
+    /// As a drop, inlined: the end of each thread is a caller.
+    #[inline(always)]
+    pub(super) fn release(self) {
+        // SAFETY: the stack must not be used any more: it is not dropped.
+        unsafe { ManuallyDrop::new(self).leave() };
+    }
+
+    /// Leaves the parts to the next thread, or frees them.
+    ///
+    /// # Safety
+    /// It is the last use of the stack.
+    #[inline(always)]
+    unsafe fn leave(&mut self) {
+        // SAFETY: the parts must not be used any more: guaranteed by the caller (see # Safety).
+        let mut parts = unsafe { ManuallyDrop::take(&mut self.parts) };
+        #[cfg(feature = "faults")]
+        if super::faults::leaks_stack() {
+            return core::mem::forget(parts);
+        }
+        parts.used_before = *self.used_at_end.get_mut();
+        let usual = parts.mapping.pages() == USUAL_PAGES;
+        let kept = if usual { with_cached(|cached| cached.push(parts)) } else { Err(parts) };
+        // After the lock is released.
+        if let Err(parts) = kept {
+            parts.free();
+        }
     }
 
     fn mapping(&self) -> &Mapping {
-        self.mapping.as_ref().expect("a stack has a mapping")
+        &self.parts.mapping
+    }
+
+    /// Returns the inheritance of the thread that has the stack.
+    pub(super) fn inheritance(&self) -> &'static Inheritance {
+        self.parts.inheritance.get()
     }
 
     /// Returns how much of the stack was used. **Context:** any; the thread may run.
@@ -113,7 +160,7 @@ impl Stack {
         StackUse {
             bytes: self.mapping().bytes(),
             used_bytes: used as usize * FRAME_BYTES,
-            is_own: used > self.used_before,
+            is_own: used > self.parts.used_before,
         }
     }
 
@@ -121,7 +168,7 @@ impl Stack {
     /// each page of it first.
     #[inline(always)]
     fn used_pages(&self) -> u32 {
-        self.mapping().written_pages_from_end(self.used_before)
+        self.mapping().written_pages_from_end(self.parts.used_before)
     }
 
     /// Notes how much of the stack was used, by a thread that has ended. **Context:** its CPU, which has left the stack.
@@ -149,16 +196,23 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let Some(mapping) = self.mapping.take() else { return };
-        #[cfg(feature = "faults")]
-        if super::faults::leaks_stack() {
-            return core::mem::forget(mapping);
-        }
-        if mapping.pages() == USUAL_PAGES {
-            let used = *self.used_at_end.get_mut();
-            // The result is dropped, and unmapped, after the lock is released.
-            let _unmapped = with_cached(|cached| cached.push((mapping, used))).err();
-        }
+        // SAFETY: the stack must not be used any more: it is dropped, and `release` drops none.
+        unsafe { self.leave() };
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn new_stack(pages: usize) -> Option<(Mapping, OwnInheritance)> {
+    let inheritance = OwnInheritance::alloc()?;
+    Some((Mapping::new(pages).ok()?, inheritance))
+}
+
+impl Parts {
+    #[cold]
+    #[inline(never)]
+    fn free(self) {
+        drop(self);
     }
 }
 

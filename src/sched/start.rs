@@ -9,6 +9,7 @@ use core::fmt;
 use super::cpu_scheduler::CpuScheduler;
 use super::entity::{Affinity, Attributes};
 use super::mechanism::{self, finish_switch, own};
+use super::own_inheritance::OwnInheritance;
 use super::policies::Policy;
 use super::stack::{self, Stack};
 use super::state::Phase;
@@ -46,6 +47,12 @@ impl fmt::Display for StartError {
     }
 }
 
+/// The inheritances that are made at the start, of 64 bytes each: for more stacks than the workloads of the stress have at a time, with those
+/// that the CPUs keep. So as many frames are free after a workload as before.
+const FIRST_INHERITANCES: usize = 256;
+/// As many more for each CPU.
+const INHERITANCES_OF_EACH_CPU: usize = 64;
+
 /// Starts the scheduler on all online CPUs. The calling thread becomes the first of the scheduler's threads, pinned to the BSP.
 ///
 /// **Context:** the BSP's thread, once, interrupts on.
@@ -53,7 +60,10 @@ impl fmt::Display for StartError {
 /// # Errors
 /// [`StartError`]
 pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
+    let prepared = FIRST_INHERITANCES + smp::cpus().len() * INHERITANCES_OF_EACH_CPU;
+    OwnInheritance::prepare(prepared).ok_or(StartError::OutOfMemory)?;
     let idle_stack = Stack::alloc(IDLE_STACK_BYTES).ok_or(StartError::OutOfMemory)?;
+    let inheritance = OwnInheritance::alloc().ok_or(StartError::OutOfMemory)?.leak();
     // Never freed: the BSP's first thread never ends.
     let main = Box::leak(Box::new(Tcb::new(
         Attributes::DEFAULT,
@@ -62,6 +72,7 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
         "main",
         false,
         None,
+        inheritance,
     )));
     preempt::set_switch(mechanism::switch_if_better, mechanism::interrupt_self);
     timer::set_slice_hook(mechanism::slice_ended);
@@ -106,7 +117,7 @@ pub(crate) fn start(policy: &'static Policy) -> Result<(), StartError> {
 fn prepare_idle(me: &CpuScheduler, stack: Stack) {
     let range = stack.range();
     let header = Box::leak(Box::new(thread::Thread::new()));
-    header.init(range, 0);
+    header.init(range, 0, 0);
     // SAFETY: the stack is new, page-aligned, and never freed (below). `idle` never returns.
     let rsp = unsafe { switch::prepare(stack.top(), idle, 0) };
     me.own.header.set(header);

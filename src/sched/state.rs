@@ -1,7 +1,8 @@
 //! The state of a thread, and who may switch it, queue it or wake it. Pure atomics, which models check.
 //!
 //! A thread's [`Runnable`](super::entity::Runnable) belongs to the side that the state names: to the CPU that runs the
-//! thread, to the queue that it is on, or, while it is parked, to no CPU. The waker whose exchange turns [`Parked`] into
+//! thread, to the queue that it is on, or, while it is parked, to no CPU. A CPU uses that of the thread that it runs with its queue
+//! locked, so another CPU that has locked the queue may change the thread's class. The waker whose exchange turns [`Parked`] into
 //! [`Queued`] takes it from there. So a wake-up queues a thread exactly once.
 //!
 //! A wake-up that finds the thread running leaves a token, and the next park returns at once. One that finds it leaving
@@ -220,6 +221,15 @@ impl ThreadState {
             self.0.fetch_and(!CHANGED, Ordering::Acquire);
             true
         }
+    }
+
+    /// Returns whether a CPU runs the thread or a queue has it. If not, the CPU that queues it next sees what the caller did before.
+    ///
+    /// **Context:** any.
+    #[must_use]
+    pub(crate) fn is_runnable(&self) -> bool {
+        // An exchange: it comes before that CPU's own.
+        matches!(phase(self.0.fetch_or(0, Ordering::AcqRel)), Running | Queued)
     }
 
     /// Notes that the thread has ended. **Context:** the thread itself, interrupts off. It must switch then.

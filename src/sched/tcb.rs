@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::entity::{Affinity, Attributes, Entity, Runnable, ThreadId};
+use super::inheritance::Inheritance;
 use super::join::JoinWord;
 use super::links::Links;
 use super::locals::Locals;
@@ -45,6 +46,8 @@ pub(crate) struct Tcb {
     pub(crate) joining: JoinWord,
     /// The thread that waits for the end of this one, by the address of a reference; 0 for none. Written by the thread at its end.
     pub(crate) waiter: Cell<usize>,
+    /// What mutexes lend to the thread.
+    inheritance: &'static Inheritance,
     /// `None` for the BSP's first thread.
     stack: Cell<Option<Stack>>,
     /// The affinity that the thread has, or is about to have: see [`want_affinity`](Self::want_affinity).
@@ -86,6 +89,7 @@ impl Tcb {
         name: &str,
         may_leave: bool,
         stack: Option<Stack>,
+        inheritance: &'static Inheritance,
     ) -> Tcb {
         let id = ThreadId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         Tcb {
@@ -97,6 +101,7 @@ impl Tcb {
             entity: Entity::new(id, attributes, affinity),
             joining: JoinWord::new(true),
             waiter: Cell::new(0),
+            inheritance,
             stack: Cell::new(stack),
             affinity: AtomicU64::new(word_of(affinity)),
             links: Links::new(),
@@ -112,28 +117,32 @@ impl Tcb {
         }
     }
 
-    /// Completes the block where it stays: with its own header for `stack`, or with the header of the running thread.
+    /// Completes the block where it stays until [`release`](Self::release): with its own header for `stack`, or with the header of the
+    /// running thread.
     pub(crate) fn init_in_place(&mut self, stack: Option<core::ops::Range<u64>>) {
         let address = core::ptr::from_ref(self).expose_provenance();
+        let owner = core::ptr::from_ref(self.inheritance).addr();
         match stack {
             Some(stack) => {
-                self.header.init(stack, address);
+                self.header.init(stack, address, owner);
                 self.fs_base = &raw const self.header;
             }
             None => {
-                thread::current().set_scheduled(address);
+                thread::current().set_scheduled(address, owner);
                 self.fs_base = thread::current();
             }
         }
+        self.inheritance.begin(self.entity.urgency(), &self.entity);
     }
 
     /// Gives up the thread's own reference.
     ///
     /// # Safety
     /// The thread has ended, and its CPU does not use its stack any more. Called once.
-    pub(crate) unsafe fn release(this: NonNull<Tcb>) {
+    pub(crate) unsafe fn release(guard: &IrqGuard, this: NonNull<Tcb>) {
         // SAFETY: the reference that is given up keeps the block valid until then (see # Safety).
         let block = unsafe { this.as_ref() };
+        block.inheritance.end(guard);
         if block.references.remove_own() {
             // SAFETY: that was the last one.
             unsafe { free(this) };
@@ -164,11 +173,23 @@ impl Tcb {
     /// Returns the token.
     ///
     /// # Safety
-    /// The thread belongs to the caller, as the module [`state`](super::state) says, and no other token exists.
+    /// The thread belongs to the caller, as the module [`state`](super::state) says, and no other token exists. One that a CPU runs belongs to
+    /// the holder of that CPU's queue lock.
     pub(crate) unsafe fn token(&self) -> Runnable {
         // SAFETY: this is the only token, guaranteed by the caller (see # Safety). The block stays while its thread has not
         // ended, and a thread that has ended has no owner.
         unsafe { Runnable::new(NonNull::from(&self.entity)) }
+    }
+
+    /// Returns what the queues know of the thread.
+    pub(crate) fn entity(&self) -> &Entity {
+        &self.entity
+    }
+
+    /// Returns what mutexes lend to the thread.
+    #[inline(always)]
+    pub(crate) fn inheritance(&self) -> &'static Inheritance {
+        self.inheritance
     }
 
     /// Returns where the switch away from this thread stores its stack pointer.
@@ -333,7 +354,9 @@ pub(super) fn current_name() -> ThreadName {
 unsafe fn free(block: NonNull<Tcb>) {
     // The block lies in the memory that the stack's drop frees, so the stack leaves it first.
     // SAFETY: the block is valid until its stack is dropped.
-    drop(unsafe { block.as_ref() }.stack.take());
+    if let Some(stack) = unsafe { block.as_ref() }.stack.take() {
+        stack.release();
+    }
 }
 
 /// A counted reference to a thread's control block.
@@ -396,4 +419,4 @@ impl Drop for ThreadRef {
 const _: () = assert!(align_of::<CpuSet>() > 1);
 
 // What a thread costs besides its stack.
-const _: () = assert!(size_of::<Tcb>() <= if cfg!(feature = "checked") { 576 } else { 384 });
+const _: () = assert!(size_of::<Tcb>() <= if cfg!(feature = "checked") { 640 } else { 448 });

@@ -83,6 +83,16 @@ impl Thread {
         self.0.affinity()
     }
 
+    /// Returns the class with which it runs: its own, or one that is lent to it. `None` if that has just changed.
+    ///
+    /// **Context:** any; the result may be old.
+    #[cfg(feature = "selftest")]
+    pub(crate) fn current_class(&self) -> Option<Class> {
+        let entity = self.0.entity();
+        let class = entity.urgency().class();
+        (!entity.has_change()).then_some(class)
+    }
+
     /// Returns whether it waits for an event, and its CPU has left it. **Context:** any; the result may be old.
     #[cfg(feature = "selftest")]
     pub(crate) fn is_blocked(&self) -> bool {

@@ -4,6 +4,7 @@ mod affinity;
 mod blocking;
 mod deferring;
 mod foreign_locks;
+mod inheriting;
 mod moving;
 mod preempting;
 mod sharing;
@@ -52,6 +53,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         spawned += sleepers()?;
         spawned += blocking::run()?;
         spawned += foreign_locks::run()?;
+        spawned += inheriting::run()?;
         spawned += moving::run()?;
         spawned += preempting::run()?;
         spawned += staying::run()?;

@@ -1,7 +1,7 @@
 //! A CPU without a thread: it looks for one on its queue, then on those of others, and halts if there is none.
 
 use super::picking::{collect, pick, tcb_of};
-use super::placing::{enqueue_here, pass_claim_on, send_again, send_to};
+use super::placing::{enqueue_here, notify_if_idle, pass_claim_on, send_to};
 use super::slicing::keep_slicing;
 use super::switching::{finish_switch, switch_to};
 use super::{of, own};
@@ -12,11 +12,11 @@ use crate::interrupts::preempt;
 use crate::sched::cpu_scheduler::{CpuScheduler, Left, count};
 #[cfg(feature = "faults")]
 use crate::sched::faults::{self, SchedFault};
+use crate::sched::idle_set;
 use crate::sched::notice::Attention;
 use crate::sched::observe::observe;
 use crate::sched::policy::Enqueue;
 use crate::sched::tcb::Tcb;
-use crate::sched::{idle_set, retry};
 #[cfg(feature = "faults")]
 use crate::sched::{state::Phase, thread_list};
 use crate::smp;
@@ -122,14 +122,7 @@ fn steal(guard: &IrqGuard, me: &CpuScheduler) -> bool {
             victim.backlog.remove_queued();
         }
         drop(locked);
-        // The victim may have seen its inbox empty, and its queue not yet longer.
-        if victim.backlog.queued() > 0
-            && victim.notice.notify_idle()
-            && smp::interrupt_own_thread(guard, cpu).is_err()
-        {
-            victim.notice.withdraw(Attention::Idle);
-            retry::arm(send_again);
-        }
+        notify_if_idle(guard, cpu, victim);
         match stolen {
             #[cfg(feature = "faults")]
             Some(token) if faults::is_armed(SchedFault::StealPinned) => {

@@ -21,6 +21,7 @@ mod idle;
 mod picking;
 mod pinned;
 mod placing;
+mod reclassifying;
 mod slicing;
 mod switching;
 mod utilisation;
@@ -32,6 +33,7 @@ pub(super) use hotplug::{evacuate, noticed, open, reopen, set_queue};
 pub(super) use idle::run_threads;
 pub(super) use pinned::{finish_offline, prepare_offline};
 pub(super) use placing::{interrupt_self, place, request_change, switch_after, unpark, wake_under};
+pub(super) use reclassifying::reclassify;
 #[cfg(feature = "selftest")]
 pub(crate) use slicing::slice_end_ns;
 pub(super) use slicing::slice_ended;

@@ -34,7 +34,8 @@ fn collect_some(
     takes_one: bool,
 ) {
     let mut only = None;
-    for thread in from.backlog.inbox.take_all() {
+    for mut thread in from.backlog.inbox.take_all() {
+        thread.update_class();
         let (affinity, reason) = (thread.affinity(), thread.scheduled().reason);
         policy.enqueue(thread, reason, now_ns);
         from.backlog.add_queued(1);

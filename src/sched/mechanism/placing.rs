@@ -11,6 +11,7 @@ use crate::sched::cpu_scheduler::{CpuScheduler, Queue, charge};
 use crate::sched::entity::{Affinity, Class, Runnable};
 #[cfg(feature = "faults")]
 use crate::sched::faults::{self, SchedFault};
+use crate::sched::notice::Attention;
 use crate::sched::observe::observe;
 use crate::sched::policy::{Enqueue, LentThread, Placement};
 use crate::sched::state::{Phase, Wait, Wake};
@@ -21,13 +22,15 @@ use crate::time::now_ns;
 use crate::time::timer::{self, Expiry};
 
 /// Puts a thread, which may run on this CPU, on its queue.
-pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, token: Runnable, reason: Enqueue) {
+pub(super) fn enqueue_here(guard: &IrqGuard, me: &CpuScheduler, mut token: Runnable, reason: Enqueue) {
     let mut locked = me.queue.lock(guard);
     let now = now_ns();
     let Queue { policy: Some(policy), charged_ns } = &mut *locked else {
         // Only CPUs whose inbox is open are chosen, and `open` opens it after the queue.
         unreachable!("a thread is queued on a CPU without a scheduler")
     };
+    token.note_place(cpu::current());
+    token.update_class();
     policy.enqueue(token, reason, now);
     me.backlog.add_queued(1);
     smp::look_again(guard);
@@ -133,6 +136,8 @@ fn send_elsewhere(
 fn push_to(guard: &IrqGuard, mut token: Runnable, reason: Enqueue, cpu: CpuId) -> Result<(), Runnable> {
     let to = &smp::cpus()[cpu.index()];
     let Some(other) = of(to) else { return Err(token) };
+    token.note_place(cpu);
+    token.update_class();
     let is_urgent = matches!(token.attributes().class, Class::RealTime { .. });
     let affinity = token.affinity();
     token.scheduled_mut().reason = reason;
@@ -186,6 +191,18 @@ fn interrupt_claimed(guard: &IrqGuard, cpu: &Cpu) {
     }
 }
 
+/// The caller has moved threads of another CPU's inbox to its queue. The CPU may have seen its inbox empty, and its queue not yet longer:
+/// interrupts it if it is idle.
+pub(super) fn notify_if_idle(guard: &IrqGuard, cpu: &Cpu, other: &CpuScheduler) {
+    if other.backlog.queued() > 0
+        && other.notice.notify_idle()
+        && smp::interrupt_own_thread(guard, cpu).is_err()
+    {
+        other.notice.withdraw(Attention::Idle);
+        retry::arm(send_again);
+    }
+}
+
 /// Interrupts all idle CPUs: one of them may run a thread that is on some queue.
 #[cold]
 #[inline(never)]
@@ -207,17 +224,19 @@ pub(super) fn send_again(_: &Expiry) {
     notify_again(&IrqGuard::new());
 }
 
-/// Sends again what could not be sent: interrupts every CPU that has threads in its inbox and no pending interrupt, and the idle
+/// Sends again what could not be sent: interrupts every CPU that has threads in its inbox or has to choose again and no pending interrupt, and the idle
 /// ones, which may steal.
 ///
 /// **Context:** a timer callback.
 fn notify_again(guard: &IrqGuard) {
     for (cpu, other) in smp::online().filter_map(|cpu| Some((cpu, of(cpu)?))) {
-        if other.backlog.inbox.has_threads()
+        let has_missed = other.has_missed.swap(false, Ordering::AcqRel);
+        if (has_missed || other.backlog.inbox.has_threads())
             && let Some(was) = other.notice.notify(true)
             && smp::interrupt_own_thread(guard, cpu).is_err()
         {
             other.notice.withdraw(was);
+            other.has_missed.store(has_missed, Ordering::Release);
             retry::arm(send_again);
         }
     }

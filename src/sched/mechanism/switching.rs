@@ -64,11 +64,13 @@ pub(in crate::sched) fn switch_if_better(guard: &IrqGuard) {
 #[cold]
 #[inline(never)]
 fn change_affinity(guard: &IrqGuard, current: &'static Tcb) -> bool {
-    // SAFETY: the thread runs on this CPU, so it belongs to the CPU, which keeps it: the token is given up here.
+    let locked = own(guard).queue.lock(guard);
+    // SAFETY: the thread runs on this CPU, whose queue is locked, so it belongs to the CPU, which keeps it: the token is given up here.
     let mut token = unsafe { current.token() };
     token.scheduled_mut().affinity = current.affinity();
     let may_stay = token.may_run_on(cpu::current());
     let _ = token.into_entity();
+    drop(locked);
     if !may_stay {
         // As a thread that waits and is woken at once: its next CPU is chosen when its registers are saved.
         while !current.state.begin(Wait::Event) {}
@@ -281,5 +283,5 @@ fn release(guard: &IrqGuard, ended: &'static Tcb) {
     unsafe { thread_list::remove(guard, ended) };
     // The last use: after it the one that joins the thread may free it.
     // SAFETY: the thread has ended (`complete_switch`), and this CPU has switched away from its stack.
-    unsafe { Tcb::release(ended.into()) };
+    unsafe { Tcb::release(guard, ended.into()) };
 }

@@ -124,7 +124,7 @@ pub(super) fn begin_wait(guard: &IrqGuard, me: &Tcb, mutex: &MutexWait<'_>) {
     if !IS_ON.load(Ordering::Relaxed) {
         return;
     }
-    let waiter = core::ptr::from_ref(me).addr();
+    let waiter = number_of(me);
     let MutexWait { word, locked_at, made_at, at, is_timed } = *mutex;
     let waited = Waited {
         word: NonNull::from(word),
@@ -150,15 +150,20 @@ pub(super) fn begin_wait(guard: &IrqGuard, me: &Tcb, mutex: &MutexWait<'_>) {
 /// Notes that the thread waits no more. **Context:** the thread; `guard` keeps interrupts off. The lock of the mutex may be held.
 pub(super) fn end_wait(guard: &IrqGuard, me: &Tcb) {
     if IS_ON.load(Ordering::Relaxed) {
-        WAITS.lock(guard).leave(core::ptr::from_ref(me).addr());
+        WAITS.lock(guard).leave(number_of(me));
     }
+}
+
+/// Returns the number by which mutexes name a thread as their owner.
+fn number_of(thread: &Tcb) -> usize {
+    core::ptr::from_ref(thread.inheritance()).addr()
 }
 
 /// Returns what a thread waits for, as a report names it, if that is a mutex. **Context:** any; does not wait.
 pub(super) fn waits_for(thread: &Tcb) -> Option<LineBuffer<160>> {
     let guard = IrqGuard::new();
     let waits = WAITS.try_lock(&guard)?;
-    let waited = &waits.wait_of(core::ptr::from_ref(thread).addr())?.mutex;
+    let waited = &waits.wait_of(number_of(thread))?.mutex;
     let (made_at, locked_at) = (waited.made_at.at(), waited.locked_at().at());
     Some(LineBuffer::format(format_args!("the mutex made{made_at}, locked{locked_at}")))
 }

@@ -2,49 +2,27 @@
 
 extern crate std;
 
-use core::hash::{BuildHasher, BuildHasherDefault};
 use core::time::Duration;
-use std::hash::DefaultHasher;
+use std::boxed::Box;
 
 #[cfg(loom)]
-use loom::{sync::Mutex, sync::MutexGuard, thread};
+use loom::{thread, thread_local};
 #[cfg(shuttle)]
-use shuttle::{sync::Mutex, sync::MutexGuard, thread};
+use shuttle::{thread, thread_local};
 #[cfg(not(any(loom, shuttle)))]
-use std::{sync::Mutex, sync::MutexGuard, thread};
+use std::{thread, thread_local};
 
-use super::const_fn;
+use crate::sched::class::Urgency;
+use crate::sched::host::Target;
+pub(super) use crate::sched::host::{Guard, SpinLock, SpinLockGuard};
+use crate::sched::inheritance::Inheritance;
 
 /// The condition of a wait did not hold in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
 
-/// Threads of the host need no guard.
-pub(super) struct Guard;
-
 /// The running thread.
 pub(super) struct Me;
-
-/// A thread that waits.
-pub(super) type Handle = thread::Thread;
-
-/// A lock.
-pub(super) struct SpinLock<T>(Mutex<T>);
-
-/// A lock, held.
-pub(super) type SpinLockGuard<'a, T> = MutexGuard<'a, T>;
-
-impl<T> SpinLock<T> {
-    const_fn! {
-        pub(super) fn new(value: T) -> SpinLock<T> {
-            SpinLock(Mutex::new(value))
-        }
-    }
-
-    pub(super) fn lock<'a>(&'a self, _: &'a Guard) -> SpinLockGuard<'a, T> {
-        self.0.lock().unwrap()
-    }
-}
 
 pub(super) fn guard() -> Guard {
     Guard
@@ -60,21 +38,59 @@ pub(super) fn begin_block(_: &str) -> (Guard, Me) {
     (Guard, Me)
 }
 
+thread_local! {
+    static MINE: Box<(Inheritance, Target)> = {
+        let mine = Box::new((Inheritance::new(), Target::current()));
+        mine.0.begin(Urgency::FAIR, &mine.1);
+        mine
+    };
+}
+
+/// A thread that waits: its number, and what unparks it.
+pub(super) struct Handle(usize, Target);
+
 pub(super) fn handle(_: &Me) -> Handle {
-    thread::current()
+    Handle(current_id(), Target::current())
+}
+
+/// Returns a handle of a thread of which an inheritance has changed.
+pub(super) fn handle_of(inheritance: &Inheritance, thread: &Target) -> Handle {
+    Handle(core::ptr::from_ref(inheritance).addr(), thread.clone())
 }
 
 pub(super) fn id_of(handle: &Handle) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(handle.id());
-    (hash as usize) << 4 | 4
+    handle.0
 }
 
 pub(super) fn current_id() -> usize {
-    id_of(&thread::current())
+    MINE.with(|mine| core::ptr::from_ref(&mine.0).expose_provenance())
+}
+
+pub(super) fn inheritance(_: &Me) -> &'static Inheritance {
+    inheritance_of(current_id())
+}
+
+pub(super) fn inheritance_of(id: usize) -> &'static Inheritance {
+    // SAFETY: the inheritance must live: the number is that of the running thread, or of the owner of a mutex, which has not ended.
+    unsafe { &*core::ptr::with_exposed_provenance(id) }
+}
+
+/// Gives the running thread an urgency of its own.
+#[cfg(test)]
+pub(super) fn set_urgency(urgency: Urgency) {
+    MINE.with(|mine| mine.0.begin(urgency, &mine.1));
+}
+
+pub(super) fn reclassify(_: &Guard, thread: Handle) {
+    thread.1.unpark();
+}
+
+pub(super) fn inverts_priority() -> bool {
+    false
 }
 
 pub(super) fn wake(_: &Guard, handle: Handle) {
-    handle.unpark();
+    handle.1.unpark();
 }
 
 /// Locks of the host have no class.

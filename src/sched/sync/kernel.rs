@@ -9,6 +9,10 @@ pub(super) use crate::cpu::IrqGuard as Guard;
 use crate::cpu::thread;
 use crate::sched::blocking;
 pub(super) use crate::sched::blocking::{deadline_after, may_block};
+use crate::sched::entity::Entity;
+#[cfg(feature = "faults")]
+use crate::sched::faults::{self, SchedFault};
+use crate::sched::inheritance::Inheritance;
 use crate::sched::mechanism;
 use crate::sched::state::Wait;
 use crate::sched::tcb::{Tcb, ThreadRef};
@@ -51,15 +55,53 @@ pub(super) fn handle(me: &Me) -> Handle {
     ThreadRef::to(me.0)
 }
 
-/// Returns a number other than 0 that tells a thread from all others: a multiple of 4.
+/// Returns a number other than 0 that tells a thread from all others: the address of its inheritance, a multiple of 4.
 pub(super) fn id_of(handle: &Handle) -> usize {
-    core::ptr::from_ref::<Tcb>(handle).addr()
+    core::ptr::from_ref(handle.inheritance()).addr()
 }
 
 /// Returns that of the running thread, or 0 where no thread runs.
 #[inline(always)]
 pub(super) fn current_id() -> usize {
-    thread::current_scheduled()
+    thread::current_owner()
+}
+
+/// Returns the inheritance of the running thread.
+#[inline(always)]
+pub(super) fn inheritance(me: &Me) -> &'static Inheritance {
+    me.0.inheritance()
+}
+
+/// Returns the inheritance of a thread by its number.
+#[inline(always)]
+pub(super) fn inheritance_of(id: usize) -> &'static Inheritance {
+    // SAFETY: the address must be that of an inheritance: `current_id` and `id_of` return no other, and it is never freed.
+    unsafe { &*core::ptr::with_exposed_provenance(id) }
+}
+
+/// Returns a handle of a thread of which an inheritance has changed, and which has not ended.
+pub(super) fn handle_of(_: &Inheritance, thread: &Entity) -> Handle {
+    // SAFETY: the block must be valid: the entity is a field of it, and is borrowed.
+    ThreadRef::to(unsafe { Tcb::of(thread.into()).as_ref() })
+}
+
+/// A thread's urgency has changed: gives it the class that belongs to it. One that waits for a mutex is woken to lend the other urgency.
+#[cold]
+#[inline(never)]
+pub(super) fn reclassify(guard: &Guard, thread: Handle) {
+    mechanism::reclassify(guard, &thread);
+    if id_of(&thread) != current_id() {
+        mechanism::wake_under(guard, &thread, Wait::Event);
+    }
+}
+
+/// Returns whether a fault is armed by which no priority is inherited.
+#[inline(always)]
+pub(super) fn inverts_priority() -> bool {
+    #[cfg(feature = "faults")]
+    return faults::is_armed(SchedFault::InvertPriority);
+    #[cfg(not(feature = "faults"))]
+    false
 }
 
 /// Wakes a thread that waits in [`block_until`].

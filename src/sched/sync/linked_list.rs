@@ -63,12 +63,38 @@ impl<T> LinkedList<T> {
     /// The entry is on no list. It stays where it is until it has left this list, by `unlink` or by `pop_first` and the last access of the
     /// caller of that. Until then the entry's owner accesses only what is `Sync` of the value, unless it holds the lock that the list is in:
     /// the threads that use the list access the rest at the same time.
+    #[inline(always)]
     pub(super) unsafe fn push(&mut self, entry: &Entry<T>, at_front: bool) {
-        let (previous, next) = if at_front { (ptr::null(), self.first) } else { (self.last, ptr::null()) };
+        // SAFETY: the entry must be on no list and stay until it has left this one, guaranteed by the caller (see # Safety); `next` must be null or
+        // an entry of this list: it is the list's own link.
+        unsafe { self.insert(entry, if at_front { self.first } else { ptr::null() }) };
+    }
+
+    /// Adds an entry before another, or at the end.
+    ///
+    /// # Safety
+    /// As for [`push`](Self::push). `next` is null or the address of an entry of this list.
+    #[inline(always)]
+    pub(super) unsafe fn insert(&mut self, entry: &Entry<T>, next: *const Entry<T>) {
+        // SAFETY: the address must be null or that of an entry that lives: it is one of this list (see # Safety).
+        let previous = unsafe { next.as_ref() }.map_or(self.last, |next| next.previous.get());
         entry.previous.set(previous);
         entry.next.set(next);
         // SAFETY: the outer addresses must be null or those of entries of this list: they are the list's own.
         unsafe { self.link(previous, entry, next, entry) };
+    }
+
+    /// Returns the first entry for which the condition holds.
+    pub(super) fn find(&self, condition: impl Fn(&Entry<T>) -> bool) -> Option<&Entry<T>> {
+        let mut next = self.first();
+        while let Some(entry) = next
+            && !condition(entry)
+        {
+            // SAFETY: the address must be null or that of an entry that lives: a link of this list leads to it, and it leaves the list by a
+            // `&mut self`.
+            next = unsafe { entry.next.get().as_ref() };
+        }
+        next
     }
 
     /// Takes the first entry off the list.

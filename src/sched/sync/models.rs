@@ -2,6 +2,7 @@
 
 mod deferred;
 mod futures;
+mod inheriting;
 
 use std::sync::Arc;
 use std::vec::Vec;

@@ -8,15 +8,18 @@
 //! mutex often does not switch at each use. A woken thread that another one has passed waits again, before all others, and the next
 //! release hands the mutex to it.
 //!
-//! The word names the owner, so the priorities of the waiters can be lent to it.
+//! The threads that wait are woken by urgency, and in the order of their arrival among those of one. The word names the owner, to which the
+//! urgency of the first one is lent: see [`inheritance`](crate::sched::inheritance).
 
 use core::fmt;
 use core::hint::spin_loop;
 use core::panic::Location;
 
 use super::const_fn;
-use super::platform::{self, Guard, LockClass, TimedOut};
-use super::wait_queue::{WaitQueue, Waiting};
+use super::platform::{self, Guard, Handle, LockClass, TimedOut};
+use super::wait_queue::{Locked, Unwoken, WaitQueue, Waiting};
+use crate::sched::class::Urgency;
+use crate::sched::inheritance::Donation;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
 /// The word of a mutex that is free and that no thread waits for.
@@ -31,6 +34,18 @@ const TRY: usize = 1;
 /// The mutex belongs to the woken thread.
 const HANDED_OVER: usize = 2;
 
+/// The bit of a waiter's kind that says that another thread has passed it. The other bits are its urgency.
+const PASSED: usize = 1;
+
+/// Returns the kind of a waiter.
+const fn kind(urgency: Urgency, was_passed: bool) -> usize {
+    urgency.number() as usize * 2 + was_passed as usize
+}
+
+const fn urgency_of(kind: usize) -> Urgency {
+    Urgency::from_number(kind as u32 / 2)
+}
+
 /// A mutex without a value: the one of [`Mutex`](super::Mutex). By the traits of the crate `lock_api` it is that of a mutex of other code,
 /// `lock_api::Mutex<RawMutex, T>`.
 ///
@@ -44,6 +59,7 @@ pub struct RawMutex {
     tries: AtomicU32,
     class: LockClass,
     queue: WaitQueue<()>,
+    donation: Donation,
 }
 
 impl RawMutex {
@@ -65,6 +81,7 @@ impl RawMutex {
                 locked_at: core::sync::atomic::AtomicUsize::new(0),
                 tries: AtomicU32::new(0),
                 queue: WaitQueue::new(()),
+                donation: Donation::new(),
             }
         }
     }
@@ -85,11 +102,11 @@ impl RawMutex {
         );
     }
 
-    /// Takes the mutex if it is free and no thread waits.
+    /// Takes the mutex if it is free and no thread waits. An owner also releases: who lends to it sees its inheritance by the word.
     #[inline(always)]
     pub(super) fn take_free(&self) -> bool {
         let me = platform::current_id();
-        me != 0 && self.word.compare_exchange(FREE, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        me != 0 && self.word.compare_exchange(FREE, me, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the mutex; blocks while another thread has it. `what` is for the message of a panic. **Context:** a thread, which may block.
@@ -136,12 +153,51 @@ impl RawMutex {
     pub(super) fn take_if_free(&self, me: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & !CONTENDED == FREE {
-            match self.word.compare_exchange(word, word | me, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
+            match self.word.compare_exchange(word, word | me, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    if word & CONTENDED != 0 {
+                        self.inherit();
+                    }
+                    return true;
+                }
                 Err(now) => word = now,
             }
         }
         false
+    }
+
+    /// The caller has taken the mutex before threads that wait for it. What was lent to the last owner is lent to the caller.
+    #[cold]
+    #[inline(never)]
+    fn inherit(&self) {
+        let guard = platform::guard();
+        let changed = self.lend(&guard, &self.queue.lock(&guard), Urgency::FAIR);
+        reclassify(&guard, changed);
+        platform::finish(guard);
+    }
+
+    /// Lends the owner the urgency of the first waiter, or `urgency` if that is greater, instead of what was lent to it before. Returns the
+    /// owner if its urgency has changed. **Context:** the queue is locked, as `locked`, and the word has `CONTENDED`.
+    #[inline(always)]
+    fn lend(&self, guard: &Guard, locked: &Locked<'_, ()>, urgency: Urgency) -> Option<Handle> {
+        let urgency = locked.first_kind(0).map_or(urgency, |kind| urgency_of(kind).max(urgency));
+        if urgency == Urgency::FAIR && !self.donation.is_given() {
+            None
+        } else {
+            self.lend_to_owner(guard, urgency)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lend_to_owner(&self, guard: &Guard, urgency: Urgency) -> Option<Handle> {
+        let owner = self.word.load(Ordering::Acquire) & !CONTENDED;
+        if owner == FREE || platform::inverts_priority() {
+            return None;
+        }
+        // SAFETY: the donation must stay until it ends, and the owner must be one: the mutex is borrowed by each thread that waits, the last of
+        // which ends the donation, here or in `release_contended`; the word has what `current_id` has returned for its owner.
+        unsafe { self.donation.give(guard, platform::inheritance_of(owner), urgency, platform::handle_of) }
     }
 
     #[cold]
@@ -159,20 +215,41 @@ impl RawMutex {
             return Ok(());
         }
         let guard = platform::guard();
+        let mine = platform::inheritance(&me);
         let mut was_passed = false;
         let result = loop {
             let locked = self.queue.lock(&guard);
             if self.take_or_mark(id) {
+                let changed = self.lend(&guard, &locked, Urgency::FAIR);
+                locked.unlock();
+                reclassify(&guard, changed);
                 break Ok(());
             }
-            let how =
-                Waiting { kind: was_passed.into(), at_front: was_passed, ..Waiting::until(deadline_ns) };
-            let waited = locked.wait(&me, how, |guard| self.begin_wait(guard, &me, deadline_ns, at));
+            let urgency = mine.urgency();
+            let changed = self.lend(&guard, &locked, urgency);
+            let how = Waiting {
+                kind: kind(urgency, was_passed),
+                ahead_of: kind(urgency, false) + 2 * usize::from(was_passed),
+                ..Waiting::until(deadline_ns)
+            };
+            let before = |guard: &Guard| {
+                reclassify(guard, changed);
+                self.begin_wait(guard, &me, deadline_ns, at);
+            };
+            // A thread whose urgency changes waits in another place, and lends the other one.
+            let waited = locked.wait_while(&me, how, before, || mine.urgency() == urgency);
             platform::end_wait(&guard, &me);
             match waited {
                 Ok(HANDED_OVER) => break Ok(()),
                 Ok(_) => was_passed = true,
-                Err(_) => break Err(TimedOut),
+                Err(Unwoken { locked, has_time }) => {
+                    let changed = self.lend(&guard, &locked, Urgency::FAIR);
+                    locked.unlock();
+                    reclassify(&guard, changed);
+                    if !has_time {
+                        break Err(TimedOut);
+                    }
+                }
             }
         };
         platform::finish(guard);
@@ -258,7 +335,7 @@ impl RawMutex {
         loop {
             let is_free = word & !CONTENDED == FREE;
             let next = if is_free { word | me } else { word | CONTENDED };
-            match self.word.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed) {
+            match self.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return is_free,
                 Err(now) => word = now,
             }
@@ -282,10 +359,12 @@ impl RawMutex {
     /// Frees the mutex for the first thread that waits, or hands it over.
     fn release_contended(&self, guard: &Guard, hands_over: bool) {
         let mut locked = self.queue.lock(guard);
+        let ended =
+            if self.donation.is_given() { self.donation.end(guard, platform::handle_of) } else { None };
         // The owner has the queue locked: no thread sets the bit, and no thread takes the mutex. So the word stays.
         let next = match locked.first_kind(0) {
             None => FREE,
-            Some(was_passed) if hands_over || was_passed != 0 => {
+            Some(kind) if hands_over || kind & PASSED != 0 => {
                 locked.take_first(0, HANDED_OVER).unwrap_or(FREE)
             }
             Some(_) => {
@@ -295,6 +374,11 @@ impl RawMutex {
         };
         let others = if locked.has_waiters(0) { CONTENDED } else { 0 };
         self.word.store(next | others, Ordering::Release);
+        // The next owner has others that wait for it already. It cannot release the mutex before the queue is unlocked.
+        let changed = self.lend(guard, &locked, Urgency::FAIR);
+        locked.unlock();
+        reclassify(guard, changed);
+        reclassify(guard, ended);
     }
 
     #[cold]
@@ -303,6 +387,14 @@ impl RawMutex {
         let guard = platform::guard();
         self.release_contended(&guard, hands_over);
         platform::finish(guard);
+    }
+}
+
+/// Gives a thread its changed urgency, if there is one. **Context:** the queue is not locked.
+#[inline(always)]
+fn reclassify(guard: &Guard, changed: Option<Handle>) {
+    if let Some(thread) = changed {
+        platform::reclassify(guard, thread);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The same code on threads of the host, and step by step.
 
+mod inheriting;
 mod lock_traits;
 
 use std::boxed::Box;

@@ -43,6 +43,35 @@ impl Wait {
 pub(super) type WaitList = LinkedList<Wait>;
 
 impl WaitList {
+    /// Adds an entry before the first one of a kind less than `ahead_of`, or at the end.
+    ///
+    /// # Safety
+    /// As for [`push`](LinkedList::push).
+    #[inline(always)]
+    pub(super) unsafe fn add(&mut self, waiter: &Waiter, ahead_of: usize) {
+        if ahead_of == 0 {
+            // SAFETY: the entry must be on no list and stay until it has left this one, guaranteed by the caller (see # Safety).
+            unsafe { self.push(waiter, false) };
+        } else {
+            // SAFETY: the same.
+            unsafe { self.add_ahead(waiter, ahead_of) };
+        }
+    }
+
+    /// Adds an entry before the first one of a kind less than `ahead_of`.
+    ///
+    /// # Safety
+    /// As for [`push`](LinkedList::push).
+    #[cold]
+    #[inline(never)]
+    unsafe fn add_ahead(&mut self, waiter: &Waiter, ahead_of: usize) {
+        let next = self.find(|other| other.kind < ahead_of);
+        let next = next.map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: the entry must be on no list and stay until it has left this one, guaranteed by the caller (see # Safety); `next` must be null or
+        // an entry of this list: `find` has returned it.
+        unsafe { self.insert(waiter, next) };
+    }
+
     /// Takes the first entry from the list and sets its outcome. The caller then wakes the thread.
     pub(super) fn take_first(&mut self, outcome: usize) -> Option<Handle> {
         debug_assert!(outcome != WAITS);

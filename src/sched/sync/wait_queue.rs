@@ -7,8 +7,6 @@
 //! The entry lies on the stack of the waiting thread, which leaves [`Locked::wait`] when the entry is off the list and its waker has
 //! finished with it. From the moment in which a waker takes an entry until it has woken the thread, interrupts are off: no other
 //! thread delays that.
-//!
-//! A lock that lends its owner the priority of its waiters will walk these lists: the owner is in the state, the waiters here.
 
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
@@ -67,8 +65,8 @@ pub(super) struct Waiting {
     pub list: usize,
     /// What it waits for, as the user of the queue numbers it.
     pub kind: usize,
-    /// Whether it is woken before all others.
-    pub at_front: bool,
+    /// It is woken before the threads that wait for a lesser kind than this, and after all others.
+    pub ahead_of: usize,
     /// The time at which the wait ends.
     pub deadline_ns: Option<u64>,
 }
@@ -76,7 +74,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// The thread waits on the first list.
     pub(super) const fn until(deadline_ns: Option<u64>) -> Waiting {
-        Waiting { list: 0, kind: 0, at_front: false, deadline_ns }
+        Waiting { list: 0, kind: 0, ahead_of: 0, deadline_ns }
     }
 }
 
@@ -135,24 +133,65 @@ impl<'a, S, const N: usize> Locked<'a, S, N> {
     /// locked queue, off which the thread is: no waker has seen it since.
     ///
     /// **Context:** a thread, which may block; the guard of `lock` alone keeps interrupts off.
-    pub(super) fn wait(mut self, me: &Me, how: Waiting, before: impl FnOnce(&Guard)) -> Result<usize, Self> {
-        let Waiting { list, kind, at_front, deadline_ns } = how;
+    pub(super) fn wait(self, me: &Me, how: Waiting, before: impl FnOnce(&Guard)) -> Result<usize, Self> {
+        self.wait_while(me, how, before, || true).map_err(|unwoken| unwoken.locked)
+    }
+
+    /// As [`wait`](Self::wait), while a condition holds. What changes the condition wakes the thread.
+    pub(super) fn wait_while(
+        mut self,
+        me: &Me,
+        how: Waiting,
+        before: impl FnOnce(&Guard),
+        condition: impl Fn() -> bool,
+    ) -> Result<usize, Unwoken<'a, S, N>> {
+        let Waiting { list, kind, ahead_of, deadline_ns } = how;
         let (queue, guard, ticket) = (self.queue, self.guard, self.inner.ticket);
         self.inner.ticket = ticket + 1;
         let waiter = Waiter::new(platform::handle(me), kind, ticket);
         // SAFETY: the entry is new. It stays here: this function returns when the outcome is set, or after `remove`.
-        unsafe { self.inner.lists[list].push(&waiter, at_front) };
-        drop(self);
+        unsafe { self.inner.lists[list].add(&waiter, ahead_of) };
+        self.unlock();
         before(guard);
-        let is_woken = platform::block_until(guard, me, deadline_ns, || waiter.outcome().is_some());
-        if let Some(outcome) = waiter.outcome().filter(|_| is_woken) {
+        let is_over = || waiter.outcome().is_some() || !condition();
+        let has_time = platform::block_until(guard, me, deadline_ns, is_over);
+        if let Some(outcome) = waiter.outcome().filter(|_| has_time) {
             return Ok(outcome);
         }
         let mut locked = queue.lock(guard);
         // SAFETY: pushed to this list above.
         match unsafe { locked.inner.lists[list].remove(&waiter) } {
             Some(outcome) => Ok(outcome),
-            None => Err(locked),
+            None => Err(Unwoken { locked, has_time }),
+        }
+    }
+}
+
+/// A wait that has ended before a waker took the thread from its list. The thread is off the list.
+pub(super) struct Unwoken<'a, S, const N: usize> {
+    pub(super) locked: Locked<'a, S, N>,
+    /// Whether the time of the wait is not over: its condition did not hold any more.
+    pub(super) has_time: bool,
+}
+
+impl<S, const N: usize> Locked<'_, S, N> {
+    /// As a drop, inlined, for the callers that are counted most.
+    #[inline(always)]
+    pub(super) fn unlock(self) {
+        // SAFETY: the lock must not be used any more: it is not dropped.
+        unsafe { ManuallyDrop::new(self).end() };
+    }
+
+    /// Releases the lock, and then wakes the thread that was taken from a list.
+    ///
+    /// # Safety
+    /// It is the last use.
+    #[inline(always)]
+    unsafe fn end(&mut self) {
+        // SAFETY: the guard must not be used any more: guaranteed by the caller (see # Safety).
+        unsafe { ManuallyDrop::drop(&mut self.inner) };
+        if let Some(handle) = self.woken.take() {
+            platform::wake(self.guard, handle);
         }
     }
 }
@@ -160,11 +199,8 @@ impl<'a, S, const N: usize> Locked<'a, S, N> {
 impl<S, const N: usize> Drop for Locked<'_, S, N> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: it is not used after this.
-        unsafe { ManuallyDrop::drop(&mut self.inner) };
-        if let Some(handle) = self.woken.take() {
-            platform::wake(self.guard, handle);
-        }
+        // SAFETY: the lock must not be used any more: it is dropped, and `unlock` drops none.
+        unsafe { self.end() };
     }
 }
 

@@ -193,3 +193,55 @@ proptest! {
         prop_assert!(queue.is_empty());
     }
 }
+
+/// A queue for real-time threads before one for fair threads.
+struct ByClass;
+
+impl DispatchPolicy for ByClass {
+    const NAME: &str = "by_class";
+    const SUMMARY: &str = "";
+    const QUEUES: usize = 2;
+
+    fn new(_: CpuId) -> ByClass {
+        ByClass
+    }
+
+    fn enqueue(&mut self, thread: &mut LentThread<'_>, _: Enqueue, _: u64) -> Place {
+        Place::Back(usize::from(thread.attributes().class == Class::Fair))
+    }
+}
+
+#[test]
+fn a_thread_whose_class_changes_gets_the_place_that_the_policy_answers() {
+    let mut entities = Entities::default();
+    let mut queue = Dispatch::<ByClass>::new(CPU);
+    for _ in 0..4 {
+        queue.enqueue(entities.fair(1024), Enqueue::New, 0);
+    }
+    let numbers = |queue: &Dispatch<ByClass>| queue.remaining().iter().map(|id| id.0).collect::<Vec<_>>();
+    entities.want(ThreadId(2), Class::RealTime { priority: 3 });
+    assert!(queue.reclassify(ThreadId(2), 0));
+    assert_eq!(numbers(&queue), [2, 0, 1, 3]);
+    entities.want(ThreadId(0), Class::Fair);
+    assert!(queue.reclassify(ThreadId(0), 0));
+    assert_eq!(numbers(&queue), [2, 0, 1, 3], "it stays in its place of the same queue");
+    entities.want(ThreadId(2), Class::Fair);
+    assert!(queue.reclassify(ThreadId(2), 0));
+    assert_eq!(numbers(&queue), [0, 1, 3, 2]);
+    assert!(!queue.reclassify(ThreadId(9), 0) && queue.len() == 4);
+}
+
+#[test]
+fn a_policy_that_knows_no_classes_keeps_its_order() {
+    let mut entities = Entities::default();
+    let mut queue = Dispatch::<Wrong>::new(CPU);
+    for _ in 0..3 {
+        queue.enqueue(entities.fair(1), Enqueue::New, 0);
+    }
+    queue.policy_mut().place = Place::Front(0);
+    entities.want(ThreadId(1), Class::RealTime { priority: 3 });
+    assert!(queue.reclassify(ThreadId(1), 0));
+    assert_eq!(queue.remaining(), [0, 1, 2].map(ThreadId));
+    queue.policy_mut().choice = Some(Choice::Thread(ThreadId(1)));
+    assert_eq!(queue.pick_next(0).unwrap().attributes().class, Class::RealTime { priority: 3 });
+}

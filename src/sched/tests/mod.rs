@@ -15,6 +15,7 @@ mod tree;
 
 use core::ptr::NonNull;
 
+use super::class::Urgency;
 use super::entity::{Affinity, Attributes, Class, DEFAULT_SLICE_NS, Entity, Runnable, ThreadId};
 use super::policy::{Enqueue, LentThread, RunQueue};
 use crate::cpu::{CpuId, CpuSet};
@@ -46,6 +47,12 @@ impl Entities {
         self.0.push(entity);
         // SAFETY: no other token may exist, and the entity must stay: it is new, and freed when `self` is dropped.
         unsafe { Runnable::new(entity) }
+    }
+
+    /// Notes the class that a thread is to have.
+    fn want(&self, thread: ThreadId, class: Class) {
+        // SAFETY: the pointer must be that of an entity that lives: it does until `self` is dropped.
+        unsafe { self.0[thread.0 as usize].as_ref() }.want_urgency(Urgency::of(class));
     }
 
     fn fair(&mut self, weight: u32) -> Runnable {

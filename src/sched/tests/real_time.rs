@@ -90,3 +90,55 @@ fn a_fair_thread_that_blocks_is_not_counted_while_a_real_time_thread_runs() {
     assert_eq!(cpu.running(), Some(ThreadId(1)));
     assert_eq!(cpu.queue.weight(), 0);
 }
+
+#[test]
+fn a_thread_that_waits_gets_the_place_of_its_new_class() {
+    let mut entities = Entities::default();
+    let mut queue = Fair::queue(CPU);
+    for class in [Class::Fair, Class::RealTime { priority: 10 }, Class::RealTime { priority: 20 }] {
+        let thread = entities.spawn(Attributes { class, ..Attributes::DEFAULT }, Affinity::Any);
+        queue.enqueue(thread, Enqueue::New, 0);
+    }
+    let order = |queue: &mut FairQueue| {
+        let threads: Vec<_> = core::iter::from_fn(|| queue.pick_next(0)).collect();
+        let order: Vec<_> = threads.iter().map(|thread| thread.id().0).collect();
+        threads.into_iter().for_each(|thread| queue.enqueue(thread, Enqueue::Woken, 0));
+        order
+    };
+    let weight = queue.weight();
+    assert_eq!(order(&mut queue), [2, 1, 0]);
+    entities.want(ThreadId(0), Class::RealTime { priority: 15 });
+    assert!(queue.reclassify(ThreadId(0), 0));
+    assert_eq!((order(&mut queue), queue.weight()), (vec![2, 0, 1], 0), "the fair class counts it");
+    entities.want(ThreadId(2), Class::RealTime { priority: 10 });
+    assert!(queue.reclassify(ThreadId(2), 0));
+    assert_eq!(order(&mut queue), [0, 1, 2], "behind its equals");
+    entities.want(ThreadId(0), Class::Fair);
+    assert!(queue.reclassify(ThreadId(0), 0));
+    assert_eq!((order(&mut queue), queue.weight()), (vec![1, 2, 0], weight));
+    assert!(!queue.reclassify(ThreadId(7), 0), "it is on no queue");
+    assert_eq!(queue.len(), 3);
+}
+
+#[test]
+fn the_running_thread_gets_another_class_and_returns() {
+    let mut entities = Entities::default();
+    let mut cpu = Cpu::new(Fair::queue(CPU));
+    let [first, second] = [0, 1].map(|_| cpu.spawn(entities.fair(1024)));
+    cpu.run(MS);
+    assert_eq!(cpu.running(), Some(first));
+    let change = |cpu: &mut Cpu<FairQueue>, class| {
+        cpu.spin(0);
+        entities.want(first, class);
+        cpu.running.as_mut().unwrap().update_class();
+        cpu.reschedule();
+    };
+    change(&mut cpu, Class::RealTime { priority: 0 });
+    cpu.run(20 * SLICE_NS);
+    assert_eq!(cpu.running(), Some(first), "no fair thread runs beside it");
+    change(&mut cpu, Class::Fair);
+    let before = cpu.ran_ns(first);
+    cpu.run(40 * SLICE_NS);
+    let (mine, other) = (cpu.ran_ns(first) - before, cpu.ran_ns(second));
+    assert!(mine.abs_diff(other) <= 2 * SLICE_NS, "{mine} and {other} of fair time");
+}

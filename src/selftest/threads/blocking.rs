@@ -27,13 +27,15 @@ pub(super) fn long() -> Duration {
     Duration::from_secs(if may_hang() { 10 } else { 600 })
 }
 
+/// Returns whether a fault is injected by which a wait may not end.
 #[cfg(feature = "faults")]
-fn may_hang() -> bool {
+pub(super) fn may_hang() -> bool {
     crate::sched::faults::may_hang()
 }
 
+/// Returns whether a fault is injected by which a wait may not end.
 #[cfg(not(feature = "faults"))]
-const fn may_hang() -> bool {
+pub(super) const fn may_hang() -> bool {
     false
 }
 

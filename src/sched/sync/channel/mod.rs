@@ -188,7 +188,7 @@ impl<T> Channel<T> {
                 Err(Refused::NotNow) => {}
                 decided => return decided,
             }
-            let how = Waiting { list, kind: 0, at_front, deadline_ns };
+            let how = Waiting { list, kind: 0, ahead_of: if at_front { usize::MAX } else { 0 }, deadline_ns };
             if state.wait(me, how, |_| {}).is_err() {
                 return Err(Refused::NotNow);
             }
