@@ -176,6 +176,18 @@ pub enum Failure {
         /// The number of the other.
         other: u32,
     },
+    /// A thread has kept another one from its CPU, which has a mutex that a more urgent one waits for.
+    PriorityInverted {
+        /// The number of the thread in its workload.
+        thread: u32,
+        /// The steps that it has done meanwhile.
+        steps: u64,
+    },
+    /// A thread has run with a priority that it had inherited after it has unlocked the mutex.
+    PriorityKept {
+        /// The number of the thread in its workload.
+        thread: u32,
+    },
     /// A CPU did not acknowledge an offline request.
     DidNotGoOffline {
         /// Its number.
@@ -281,6 +293,13 @@ impl fmt::Display for Failure {
             }
             Failure::HeldTwice { thread, other } => {
                 write!(f, "thread {thread} holds a mutex that thread {other} holds")
+            }
+            Failure::PriorityInverted { thread, steps } => write!(
+                f,
+                "priority inversion: thread {thread} did {steps} steps while a more urgent thread waited for a mutex of a less urgent one"
+            ),
+            Failure::PriorityKept { thread } => {
+                write!(f, "thread {thread} ran with an inherited priority after it had unlocked the mutex")
             }
             Failure::DidNotGoOffline { cpu } => write!(f, "cpu {cpu} did not go offline"),
             Failure::StuckGoingOffline { cpu, stage } => {

@@ -24,6 +24,7 @@ mod objects;
 mod owning;
 mod ping_pong;
 mod platform;
+mod priority;
 mod replay;
 mod run_word;
 mod schbench;
@@ -95,6 +96,7 @@ const ALL: &[&Workload] = &[
     &ping_pong::PING_PONG,
     &hackbench::HACKBENCH,
     &mutex::MUTEX,
+    &priority::PRIORITY,
     &channel::CHANNEL,
     &condvar::CONDVAR,
     &schbench::SCHBENCH,

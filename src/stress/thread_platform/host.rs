@@ -46,6 +46,11 @@ pub(in crate::stress) fn cpu() -> u32 {
     0
 }
 
+/// The host's threads have no priorities.
+pub(in crate::stress) fn orders_by_priority() -> bool {
+    false
+}
+
 /// How long threads may do no step, in milliseconds.
 pub(in crate::stress) fn grace_ms() -> u64 {
     STRESS_GRACE_MS

@@ -81,6 +81,11 @@ pub(in crate::stress) fn cpu() -> u32 {
     cpu::current().0
 }
 
+/// Whether a thread runs only while no more urgent one is ready on its CPU. The other policies know no priorities.
+pub(in crate::stress) fn orders_by_priority() -> bool {
+    sched::policy().is_some_and(|policy| policy.name == "fair")
+}
+
 /// How long threads may do no step, in milliseconds. With a fault, which may let them wait for ever, not as long.
 pub(in crate::stress) fn grace_ms() -> u64 {
     #[cfg(feature = "faults")]

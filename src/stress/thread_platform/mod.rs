@@ -13,7 +13,7 @@ pub use platform::Cpus;
 #[cfg(target_os = "none")]
 pub(in crate::stress) use platform::affinity;
 pub(in crate::stress) use platform::{
-    Thread, Waiting, cpu, grace_ms, join, listed, now_ns, park, park_timeout, scheduling, scope,
-    set_affinity, since, sleep, spawn, yield_now,
+    Thread, Waiting, cpu, grace_ms, join, listed, now_ns, orders_by_priority, park, park_timeout, scheduling,
+    scope, set_affinity, since, sleep, spawn, yield_now,
 };
 pub use spec::Spec;
