@@ -434,11 +434,10 @@ fn drain(tested: &Tested<'_>) -> Result<(), StressError> {
     drained.map_err(StressError::Work)?;
     match tested {
         Tested::Scheduler(_) => {
-            // The stacks that the CPUs keep, and those that are waiting for a flush.
+            // The stacks that the CPUs keep, and those that are waiting for a flush. Where none is waiting, there may be page tables that no
+            // mapping uses any more.
             sched::release_stacks();
-            if memory::waiting_pages() > 0 {
-                smp::purge_mappings().map_err(StressError::Purge)?;
-            }
+            smp::purge_mappings().map_err(StressError::Purge)?;
             drain_kernel()
         }
         // The frames that it has freed lie in the CPUs' caches.
