@@ -116,6 +116,17 @@ def copy_of(symbol, base):
     return value
 
 
+def kernel_type(name):
+    """A type of the kernel's."""
+    try:
+        return gdb.lookup_type(name)
+    except gdb.error:
+        raise gdb.GdbError(
+            f"the kernel's debug information has no type {name}: build it with `debug = true` in the section of its profile in "
+            "Cargo.toml, such as [profile.release]"
+        )
+
+
 def connect(socket):
     """Connects to QEMU, which may be about to start."""
     deadline = time.monotonic() + START_LIMIT_S
@@ -172,7 +183,7 @@ def name_of(block):
 
 def running():
     """gdb's thread of the CPU that runs each thread, by the address of the control block."""
-    header = gdb.lookup_type("octopod::cpu::thread::Thread").pointer()
+    header = kernel_type("octopod::cpu::thread::Thread").pointer()
     found = {}
     for thread in threads():
         if gs_base() is not None:
@@ -252,7 +263,7 @@ class Connect(gdb.Command):
         stop.delete()
         if register("rip") != physical(LONG_MODE):
             raise gdb.GdbError("the kernel did not come to 64-bit mode")
-        fields = {field.name: field.bitpos // 8 for field in gdb.lookup_type(HANDOFF_TYPE).fields()}
+        fields = {field.name: field.bitpos // 8 for field in kernel_type(HANDOFF_TYPE).fields()}
         slide_by(word_at(physical(HANDOFF) + fields["slide"]))
 
 

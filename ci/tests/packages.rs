@@ -177,7 +177,7 @@ fn mirror() -> String {
 
 /// The crate whose allocator is plugged in, besides that of the template.
 const PUBLISHED: &str =
-    "buddy_system_allocator = { version = \"0.13\", features = [\"alloc\", \"use_spin\"] }";
+    "buddy_system_allocator = { version = \"0.13\", default-features = false, features = [\"alloc\"] }";
 
 #[test]
 fn a_project_on_the_archives_alone_works_and_fails_with_the_right_words() {
@@ -253,31 +253,31 @@ octopod::frame_allocator! {
     metadata: |_| 0,
     shape: MemoryShape::Ranges,
     run: |memory, run| {
-        let buddy = Buddy(buddy_system_allocator::LockedFrameAllocator::new());
+        let mut buddy = buddy_system_allocator::FrameAllocator::new();
         for range in memory.frames() {
-            buddy.0.lock().add_frame(range.start.get(), range.end.get());
+            buddy.add_frame(range.start.get(), range.end.get());
         }
         let free = AtomicU64::new(memory.frames().iter().map(|range| (range.end.get() - range.start.get()) as u64).sum());
-        run(&Counted { buddy, free });
+        run(&Counted { buddy: SpinLockIrq::new(buddy), free });
     },
 }
 
-struct Buddy(buddy_system_allocator::LockedFrameAllocator<32>);
+use octopod::sync::SpinLockIrq;
 
 struct Counted {
-    buddy: Buddy,
+    buddy: SpinLockIrq<buddy_system_allocator::FrameAllocator<32>>,
     free: AtomicU64,
 }
 
 impl FrameSource for Counted {
     fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
-        let first = octopod::memory::source::uninterrupted(|| self.buddy.0.lock().alloc(order.frames()))?;
+        let first = self.buddy.lock().alloc(order.frames())?;
         self.free.fetch_sub(order.frames() as u64, Relaxed);
         Some(FrameNumber::new(first))
     }
 
     unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        octopod::memory::source::uninterrupted(|| self.buddy.0.lock().dealloc(frame.get(), order.frames()));
+        self.buddy.lock().dealloc(frame.get(), order.frames());
         self.free.fetch_add(order.frames() as u64, Relaxed);
         Ok(())
     }

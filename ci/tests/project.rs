@@ -75,6 +75,7 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
             "the test did not panic, as it should",
             "the test faults::hangs at tests/faults.rs:",
             "has not ended within 300 ms",
+            "faults::wait_for_ever at tests/faults.rs:",
             "calls, innermost first:\n    faults::fails at tests/faults.rs:12",
             "cpu0 faults: said by the test",
         ],
@@ -363,6 +364,11 @@ fn returns_an_error() -> Result<(), &'static str> {
 
 #[octopod::test(timeout = "300ms")]
 fn hangs() {
+    wait_for_ever();
+}
+
+#[inline(never)]
+fn wait_for_ever() -> ! {
     loop {
         core::hint::spin_loop();
     }

@@ -4,13 +4,15 @@ use super::direct_map;
 use super::memory_map::{FRAME_BYTES, PhysRange};
 
 unsafe extern "C" {
-    // From the linker script and rt0.S.
+    // From the linker script, rt0.S and the stubs of interrupts.
     static image_start: u8;
     static text_end: u8;
     static rodata_end: u8;
     static image_end: u8;
     static early_idt: u8;
     static boot_stack_guard: u8;
+    static interrupt_entry: u8;
+    static interrupt_entry_end: u8;
 }
 
 /// Returns the range of the whole image, `.bss` included.
@@ -53,6 +55,12 @@ pub(crate) fn text_addresses() -> core::ops::Range<u64> {
 /// Whether a virtual address lies in the code.
 pub(crate) fn is_text(address: u64) -> bool {
     text_addresses().contains(&address)
+}
+
+/// Whether a virtual address lies in the entry of interrupts.
+pub(crate) fn is_interrupt_entry(address: u64) -> bool {
+    let start = (&raw const interrupt_entry).addr() as u64;
+    (start..(&raw const interrupt_entry_end).addr() as u64).contains(&address)
 }
 
 fn between(start: *const u8, end: *const u8) -> PhysRange {

@@ -60,5 +60,14 @@ impl TrapFrame {
     }
 }
 
+const _: () = {
+    use core::mem::offset_of;
+
+    use crate::panic::{INTERRUPTED_RIP, INTERRUPTED_RSP};
+
+    assert!(offset_of!(TrapFrame, rip) as u64 == INTERRUPTED_RIP);
+    assert!(offset_of!(TrapFrame, rsp) as u64 == INTERRUPTED_RSP);
+};
+
 // The stubs push two words, the entry 15, the processor five (SDM Vol. 3A, 6.14.2).
 const _: () = assert!(size_of::<TrapFrame>() == (5 + 2 + 15) * 8);

@@ -37,9 +37,10 @@ interrupt_stubs:
     .set vector, vector + 1
     .endr
     .balign STUB_BYTES
-    .global interrupt_stubs_end
-interrupt_stubs_end:
 
+    // Backtraces tell its calls by their return addresses, and find the interrupted code above them (panic/backtrace.rs).
+    .global interrupt_entry
+    .type interrupt_entry, @function
 interrupt_entry:
     pushq %rax
     pushq %rbx
@@ -111,3 +112,8 @@ interrupt_entry:
     xorl %r8d, %r8d
     call octopod_trace_record
     jmp 5b
+    .global interrupt_entry_end
+interrupt_entry_end:
+    // No other symbol has that address.
+    int3
+    .size interrupt_entry, . - interrupt_entry

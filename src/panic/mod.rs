@@ -19,7 +19,9 @@ use core::marker::PhantomData;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-pub(crate) use backtrace::{MAX_FRAMES, backtrace, backtrace_in, backtrace_of};
+pub(crate) use backtrace::{
+    INTERRUPTED_RIP, INTERRUPTED_RSP, MAX_FRAMES, backtrace, backtrace_in, backtrace_of,
+};
 pub use context::{MAX_LINE_BYTES, MAX_LINES, PANIC_CONTEXTS, PanicContext};
 pub(crate) use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
 pub(crate) use hooks::{

@@ -15,6 +15,8 @@ pub(crate) mod heartbeat;
 mod held_locks;
 #[cfg(target_os = "none")]
 mod hook;
+#[cfg(not(target_os = "none"))]
+mod host_lock;
 pub(crate) mod hotplug;
 #[cfg(target_os = "none")]
 mod lock_class;
@@ -60,6 +62,8 @@ pub use deadline::{Deadline, TimedOut};
 pub(crate) use deadline::{now_ns, set_clock};
 #[cfg(target_os = "none")]
 pub(crate) use hook::Hook;
+#[cfg(not(target_os = "none"))]
+pub use host_lock::{SpinLockIrq, SpinLockIrqGuard};
 #[cfg(target_os = "none")]
 pub(crate) use lock_class::LockClass;
 #[cfg(target_os = "none")]
