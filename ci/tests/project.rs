@@ -44,7 +44,8 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
         format!("[[row]]\nname = \"{name}\"\nrun = \"{run}\"\nexpect = {{ status = 0, cpus = {cpus} }}\n")
     };
     project.write("machines.toml", &(row("two", "run --smp 2", 2) + &row("three", "run", 3)));
-    project.octopod(&["matrix"]).expect(0, &["2 rows", "2 passed, 0 failed"]);
+    let matrix = project.octopod(&["matrix", "--progress", "0"]);
+    matrix.expect(0, &["launcher: building", "2 rows", "2 passed, 0 failed"]);
     project.replace("Cargo.toml", "smp = 3", "smp = 8");
 
     // Tests that fail in each way.

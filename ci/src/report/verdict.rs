@@ -134,16 +134,11 @@ impl RunEvidence<'_> {
                 format!("the kernel's verdict is {said}, but the machine did not end {limit}")
             }
             (None, Some(at), _) => {
-                let Progress { workload, allocator, cpus, .. } = at;
-                // In the report that the launcher has requested.
-                let call = seen.panic.as_ref().zip(called_from(None, self.backtrace));
-                let call =
-                    call.map(|(panic, call)| format!(", cpu {} in {call}", panic.cpu)).unwrap_or_default();
-                format!(
-                    "{no_verdict}; last seen in workload {workload} on {allocator} with {cpus} CPUs{call}"
-                )
+                format!("{no_verdict}; last seen in {}{}", workload_of(at), self.call_at_the_limit())
             }
-            (None, None, Some(_)) => format!("{no_verdict}, though the CPUs came online"),
+            (None, None, Some(_)) => {
+                format!("{no_verdict}, though the CPUs came online{}", self.call_at_the_limit())
+            }
             (None, None, None) => match self.last_line {
                 Some(line) => format!("{no_answer}; its last line: {line}"),
                 None if self.has_output() => no_answer,
@@ -151,6 +146,12 @@ impl RunEvidence<'_> {
             },
         };
         (VerdictKind::Timeout, Some(reason))
+    }
+
+    /// The program's call in which a CPU was at the time limit, in the report that the launcher has requested.
+    fn call_at_the_limit(&self) -> String {
+        let call = self.seen.panic.as_ref().zip(called_from(None, self.backtrace));
+        call.map(|(panic, call)| format!(", cpu {} in {call}", panic.cpu)).unwrap_or_default()
     }
 
     /// The emulator ended by itself, or the kernel ended it and gave no code.
@@ -230,10 +231,13 @@ impl RunEvidence<'_> {
             (Some(place), _) | (None, Some(place)) => format!(", at {place}"),
             (None, None) => String::new(),
         };
+        // None where a workload has ended.
+        let at = self.seen.progress.as_ref();
+        let workload = at.map(|at| format!(", in {}", workload_of(at))).unwrap_or_default();
         let message = panic.message.trim_end();
         let sentence_end = message.find('\n').unwrap_or(message.len());
         let (sentence, details) = message.split_at(sentence_end);
-        format!("CPU {}: {sentence}{place}{after}{details}", panic.cpu)
+        format!("CPU {}: {sentence}{place}{workload}{after}{details}", panic.cpu)
     }
 
     /// Returns whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does
@@ -243,6 +247,12 @@ impl RunEvidence<'_> {
             self.seen.boot.is_some() || !self.seen.cpus.is_empty() || !self.seen.regions.is_empty();
         has_record || self.seen.verdict.is_some() || self.last_line.is_some_and(is_kernels)
     }
+}
+
+/// A workload, in words.
+fn workload_of(at: &Progress<String>) -> String {
+    let Progress { workload, allocator, cpus, .. } = at;
+    format!("workload {workload} on {allocator} with {cpus} CPUs")
 }
 
 /// Returns whether a line has the form of the kernel's: its log's time stamps, or its name.

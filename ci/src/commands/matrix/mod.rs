@@ -72,13 +72,15 @@ pub struct MatrixArgs {
     #[command(flatten)]
     pub(crate) bochs: BochsArgs,
     #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
+    #[command(flatten)]
     pub(crate) terminal: TerminalArgs,
 }
 
 impl MatrixArgs {
     /// Does what is asked for. Returns the exit status.
     pub fn execute(&self) -> u8 {
-        let screen = Screen::new(&self.terminal.configure(&ProgressArgs::default(), self.json.as_ref()));
+        let screen = Screen::new(&self.terminal.configure(&self.progress, self.json.as_ref()));
         self.run(&screen).unwrap_or_else(|error| {
             screen.error(&error);
             error.verdict().status()

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anstyle::Style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -24,6 +24,8 @@ pub(crate) struct Screen {
     to_stderr: bool,
     quiet: bool,
     verbose: bool,
+    /// The time between two lines about the preparation, without a terminal.
+    interval: Duration,
     /// Hide themselves where standard error is no terminal.
     bars: MultiProgress,
     total: ProgressBar,
@@ -43,6 +45,7 @@ impl Screen {
             to_stderr: config.is_report_on_stdout,
             quiet: config.quiet,
             verbose: config.verbose,
+            interval: config.progress,
             bars,
             total,
             counts: Mutex::default(),
@@ -120,7 +123,7 @@ impl Screen {
 
     /// The work before the rows.
     pub(crate) fn preparation(&self) -> impl Observer + '_ {
-        Preparation { screen: self }
+        Preparation { screen: self, last: Instant::now() }
     }
 }
 
@@ -133,19 +136,28 @@ fn print(text: &str) -> std::io::Result<()> {
 
 struct Preparation<'a> {
     screen: &'a Screen,
+    /// When a line was printed.
+    last: Instant,
+}
+
+impl Preparation<'_> {
+    /// Shows what is being done: on the bar, or from time to time on a line.
+    fn tell(&mut self, text: String) {
+        if !self.screen.quiet && self.screen.total.is_hidden() && self.last.elapsed() >= self.screen.interval
+        {
+            self.last = Instant::now();
+            self.screen.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
+        }
+        self.screen.total.set_message(text);
+        self.screen.total.enable_steady_tick(Duration::from_millis(100));
+    }
 }
 
 impl Observer for Preparation<'_> {
     fn receive(&mut self, message: Message<'_>) {
         match message {
-            Message::Step(text) => {
-                self.screen.total.set_message(text::line(text));
-                self.screen.total.enable_steady_tick(Duration::from_millis(100));
-            }
-            Message::Count { what, done, of, now } => {
-                self.screen.total.set_message(format!("{what}, {done} of {of}: {now}"));
-                self.screen.total.enable_steady_tick(Duration::from_millis(100));
-            }
+            Message::Step(text) => self.tell(text::line(text)),
+            Message::Count { what, done, of, now } => self.tell(format!("{what}, {done} of {of}: {now}")),
             Message::Note(text) if !self.screen.quiet => {
                 self.screen.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
             }

@@ -224,12 +224,9 @@ fn bochs_is_judged_by_the_records_and_its_end() {
     assert_eq!(judged(&End::Status(PASS), &said(true), "").0, VerdictKind::Error);
 }
 
-#[test]
-fn a_deadline_says_how_far_the_kernel_came() {
-    let silent = "no answer within 9 s: nothing came on the serial line".to_owned();
-    assert_eq!(on(deadline(), &Seen::default()), (VerdictKind::Timeout, silent));
-    assert_eq!(on(deadline(), &panicked()).0, VerdictKind::Panic);
-    let progress = Progress {
+/// A workload on eight CPUs.
+fn bulk_on_locked() -> Progress<String> {
+    Progress {
         workload: "bulk".to_owned(),
         allocator: "locked".to_owned(),
         cpus: 8,
@@ -239,8 +236,15 @@ fn a_deadline_says_how_far_the_kernel_came() {
         budget_ms: 2,
         operations: 3,
         lanes: Default::default(),
-    };
-    let seen = Seen { progress: Some(progress), ..Seen::default() };
+    }
+}
+
+#[test]
+fn a_deadline_says_how_far_the_kernel_came() {
+    let silent = "no answer within 9 s: nothing came on the serial line".to_owned();
+    assert_eq!(on(deadline(), &Seen::default()), (VerdictKind::Timeout, silent));
+    assert_eq!(on(deadline(), &panicked()).0, VerdictKind::Panic);
+    let seen = Seen { progress: Some(bulk_on_locked()), ..Seen::default() };
     let last = "no verdict within 9 s; last seen in workload bulk on locked with 8 CPUs";
     assert_eq!(on(deadline(), &seen).1, last);
 
@@ -258,6 +262,22 @@ fn a_deadline_says_how_far_the_kernel_came() {
     let reason = |backtrace| judged(&RunEvidence { backtrace, ..run(&end, &seen, &asked) }).1;
     assert_eq!(reason(&backtrace), format!("{last}, cpu 3 in visitor::Bitmap::alloc (src/allocator.rs:31)"));
     assert_eq!(reason(&[]), last, "octopod's own kernel has none");
+
+    // The program hangs in its own function.
+    let seen = Seen { progress: None, verdict: None, panic: seen.panic, ..said(true) };
+    assert_eq!(
+        judged(&RunEvidence { backtrace: &backtrace, ..run(&end, &seen, &asked) }).1,
+        "no verdict within 9 s, though the CPUs came online, cpu 3 in visitor::Bitmap::alloc (src/allocator.rs:31)"
+    );
+}
+
+#[test]
+fn a_panic_in_a_workload_names_that() {
+    let progress = Progress { cpus: 4, ..bulk_on_locked() };
+    let seen = Seen { progress: Some(progress), ..panicked() };
+    let (kind, reason) = on(End::Status(ExitCode::Panicked.qemu_status()), &seen);
+    assert_eq!(kind, VerdictKind::Panic);
+    assert!(reason.contains(", in workload bulk on locked with 4 CPUs"), "{reason}");
 }
 
 /// A limit that begins again at each step says nothing about the time of the whole run.
