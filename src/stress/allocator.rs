@@ -164,6 +164,7 @@ impl<'a> BorrowedMemory<'a> {
     ///
     /// # Panics
     /// If less is left of the metadata.
+    #[track_caller]
     pub fn take_metadata<T: Zeroable>(&self, len: usize) -> &'a mut [T] {
         const { assert!(align_of::<T>() <= align_of::<MetadataPage>() && !core::mem::needs_drop::<T>()) };
         let metadata = self.metadata.take();
