@@ -41,8 +41,8 @@ const MATRIX: &str = "matrix";
 const RUN_MACHINES: [&str; 2] = [MATRIX, "soak"];
 
 /// Options of commands that boot which `matrix` takes itself: they are no settings of a row.
-const OF_MATRIX: [&str; 9] =
-    ["accel", "bochs", "json", "newest-qemu", "out", "qemu", "quiet", "verbose", "yes"];
+const OF_MATRIX: [&str; 10] =
+    ["accel", "bochs", "json", "newest-qemu", "out", "progress", "qemu", "quiet", "verbose", "yes"];
 
 /// Settings by their common name, with the option that they stand for.
 const OTHER_NAMES: [(&str, &str); 2] = [("memory", "mem"), ("machines", "rows")];
