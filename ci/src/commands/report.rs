@@ -213,6 +213,6 @@ fn newest(workspace: &Workspace) -> PathBuf {
 
 /// Returns the folder of the pages: `--out`, or that of the run.
 fn folder_of(run: &Path, named: Option<&Path>) -> PathBuf {
-    let own = || if run.is_dir() { run } else { run.parent().unwrap_or(Path::new("")) };
+    let own = || if run.is_dir() { run } else { output::folder_of(run) };
     named.unwrap_or_else(own).to_path_buf()
 }

@@ -34,6 +34,27 @@ fn each_run_leaves_a_page_and_one_that_cannot_be_written_is_no_failure() {
     assert!(ended.stdout.contains("no report.html in "), "{ended:#?}");
 }
 
+/// The parent of a path of one component is an empty path, which names no folder.
+#[test]
+fn a_run_is_named_by_a_path_of_one_component() {
+    let fake = Fake::new(&say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let out = fake.run(&["boot"]).out;
+    let report = |arguments: &[&str]| {
+        let output = Command::new(launcher()).arg("report").args(arguments).current_dir(&out).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    fs::remove_file(out.join("report.html")).unwrap();
+    assert_eq!(report(&["report.json"]), (Some(0), "./report.html\n".to_owned()));
+    assert!(out.join("report.html").is_file());
+    for arguments in [&["nosuchdir"][..], &[".", "nosuchdir"], &["nosuchdir", "."]] {
+        let (status, text) = report(arguments);
+        assert_eq!(status, Some(2), "{text}");
+        assert!(text.starts_with("ERROR  no run at nosuchdir: name the folder"), "{text}");
+    }
+    assert_eq!(report(&["report.json", "report.json"]).0, Some(0));
+    assert!(out.join("comparison.html").is_file());
+}
+
 #[test]
 fn two_runs_are_set_side_by_side() {
     let stress = |operations: u32| {

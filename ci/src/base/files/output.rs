@@ -180,7 +180,8 @@ fn without_path(error: io::Error) -> io::Error {
     code.map_or(error, io::Error::from_raw_os_error)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder of a file; of a path of one component, `.`: its parent is an empty path, which names nothing.
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
