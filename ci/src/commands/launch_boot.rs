@@ -42,7 +42,8 @@ fn boot(
     build::check(&launch.kernel, workspace)?;
     // A kernel that cargo has built is there, and the launcher is its runner.
     if let (KernelSource::Workspace, Some(project)) = (&launch.kernel.source, workspace.project()) {
-        for line in cargo_lines::missing(&project.folder) {
+        let missing = cargo_lines::missing(&project.folder);
+        for line in missing.into_iter().filter(|line| !line.is_reported_by_build()) {
             let text = format!("{}: write into .cargo/config.toml: {}", line.consequence(), line.text());
             observer.receive(Message::Note(&text));
         }

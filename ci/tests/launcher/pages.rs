@@ -40,7 +40,8 @@ fn a_run_is_named_by_a_path_of_one_component() {
     let fake = Fake::new(&say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
     let out = fake.run(&["boot"]).out;
     let report = |arguments: &[&str]| {
-        let output = Command::new(launcher()).arg("report").args(arguments).current_dir(&out).output().unwrap();
+        let output =
+            Command::new(launcher()).arg("report").args(arguments).current_dir(&out).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     fs::remove_file(out.join("report.html")).unwrap();
