@@ -73,6 +73,63 @@ impl<E: fmt::Debug> Outcome for Result<(), E> {
     }
 }
 
+/// Checks by the error's `Display`.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct ByDisplay;
+
+impl ByDisplay {
+    /// Returns if the test has passed.
+    ///
+    /// # Panics
+    /// If it has failed.
+    #[track_caller]
+    pub fn check<E: fmt::Display>(self, returned: Result<(), E>) {
+        if let Err(error) = returned {
+            panic!("the test returned an error: {error}");
+        }
+    }
+}
+
+/// Checks by [`Outcome`].
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct ByOutcome;
+
+impl ByOutcome {
+    /// Returns if the test has passed.
+    ///
+    /// # Panics
+    /// If it has failed.
+    #[track_caller]
+    pub fn check<T: Outcome>(self, returned: T) {
+        returned.check();
+    }
+}
+
+/// The way to check a `Result` whose error implements `Display`. For `(&returned).way()` the compiler looks for a method of this trait
+/// first, as it takes the reference as it is; [`WayOfOutcome`] takes a reference to the reference.
+#[doc(hidden)]
+pub trait WayOfDisplay {
+    /// The way.
+    fn way(&self) -> ByDisplay {
+        ByDisplay
+    }
+}
+
+impl<E: fmt::Display> WayOfDisplay for Result<(), E> {}
+
+/// The way to check any other result of a test.
+#[doc(hidden)]
+pub trait WayOfOutcome {
+    /// The way.
+    fn way(&self) -> ByOutcome {
+        ByOutcome
+    }
+}
+
+impl<T: Outcome> WayOfOutcome for &T {}
+
 /// The most ranges of a [`TestList`].
 #[doc(hidden)]
 pub const MAX_RANGES: usize = 16;

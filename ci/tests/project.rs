@@ -70,9 +70,10 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
             "leaves_a_fault ... FAILED",
             "the kernel failed after the test:\ncpu 0 panicked at tests/faults.rs:",
             "left by a test",
-            "3 passed; 7 failed; 1 ignored",
+            "3 passed; 8 failed; 1 ignored",
             "cpu 0 panicked at tests/faults.rs:12:\nassertion `left == right` failed: arithmetic",
-            "the test returned an error: \"no good\"",
+            "the test returned an error: Sign('!')",
+            "the test returned an error: there is no cpu 9999, at tests/faults.rs:38\n",
             "the test did not panic, as it should",
             "the test faults::hangs at tests/faults.rs:",
             "has not ended within 300 ms",
@@ -90,6 +91,13 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
         .octopod(&["boot", "--quiet"])
         .expect(2, &["the kernel does not build", "src/main.rs:", "mismatched types"]);
     project.replace("src/main.rs", "fn broken() -> u32 {}\n", "");
+
+    // Attributes of libtest, on each side of octopod's.
+    project.add("tests/faults.rs", "#[ignore]\n#[octopod::test]\nfn a() {}\n");
+    project.add("tests/faults.rs", "#[octopod::test]\n#[should_panic(expected = \"oh\")]\nfn b() {}\n");
+    project
+        .cargo(&["test", "--test", "faults"])
+        .expect(101, &["#[octopod::test(ignore)]", "#[octopod::test(should_panic = \"oh\")]", "^^^^^^\n"]);
 
     // A setting that is no option.
     project.replace("Cargo.toml", "smp = 8", "smb = 8");
@@ -110,6 +118,8 @@ fn a_new_project_boots_eight_cpus_runs_its_tests_and_names_its_faults() {
             "[target.x86_64-unknown-none] rustflags = [\"-Cforce-frame-pointers=yes\"]",
         ],
     );
+    let line = "write into .cargo/config.toml: [target.x86_64-unknown-none] rustflags = ";
+    project.octopod(&["doctor"]).expect(2, &["cargo's flags", line]);
     project.replace(
         ".cargo/config.toml",
         "-Copt-level=1",
@@ -330,7 +340,7 @@ octopod::workload! {
 
 /// A bit is set"#;
 
-/// Tests of which seven fail.
+/// Tests of which eight fail.
 const FAULTS: &str = r#"#![no_std]
 #![no_main]
 
@@ -358,9 +368,17 @@ fn panics_as_it_should() {
 #[octopod::test(should_panic)]
 fn panics_not() {}
 
+#[derive(Debug)]
+struct Sign(#[allow(dead_code, reason = "it is shown")] char);
+
 #[octopod::test(machine = "pc")]
-fn returns_an_error() -> Result<(), &'static str> {
-    Err("no good")
+fn returns_an_error() -> Result<(), Sign> {
+    Err(Sign('!'))
+}
+
+#[octopod::test]
+fn returns_a_reason() -> Result<(), octopod::program::Reason> {
+    Ok(octopod::smp::hotplug::offline(octopod::cpu::CpuId(9999))?)
 }
 
 #[octopod::test(timeout = "300ms")]

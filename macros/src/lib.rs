@@ -6,8 +6,8 @@ use proc_macro::TokenStream;
 
 /// Makes a function a test that runs in the kernel, on a machine that is booted for it: `cargo test` lists and runs it.
 ///
-/// The function takes no argument. It returns nothing, or a `Result` whose error implements `Debug`; an error or a panic fails
-/// the test. The machine is the one of `[package.metadata.octopod]`. Tests run one after the other; after a panic or a hang the
+/// The function takes no argument. It returns nothing, or a `Result` whose error implements `Display` or `Debug`; an error or a panic
+/// fails the test. The error is shown by its `Display`, if it has one: a `Reason` with the place of the `?`. The machine is the one of `[package.metadata.octopod]`. Tests run one after the other; after a panic or a hang the
 /// machine is booted again for the rest.
 ///
 /// | argument | what it does |
@@ -18,6 +18,8 @@ use proc_macro::TokenStream;
 /// | `timeout = "5s"`, `"500ms"` | The test fails if it takes longer on the machine; 60 s without it. |
 /// | `machine = "pc"` | The test has a machine of its own: the value of `--machine`. |
 /// | `ignore` | The test runs only with `--ignored` or `--include-ignored`. |
+///
+/// Attributes of libtest, `#[ignore]`, `#[should_panic]`, `#[test]` and `#[bench]`, are refused beside it.
 ///
 /// ```ignore
 /// #[octopod::test(cpus = all)]

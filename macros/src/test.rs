@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Error, Ident, ItemFn, LitInt, LitStr, Token};
+use syn::{Attribute, Error, Expr, ExprLit, Ident, ItemFn, Lit, LitInt, LitStr, Meta, Token};
 
 /// What a test has without an argument.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
@@ -94,9 +94,52 @@ fn milliseconds(text: &LitStr) -> syn::Result<u64> {
     })
 }
 
+/// Refuses attributes of libtest, which know only libtest's tests: beside this one they would be without effect. The compiler passes the
+/// attributes on both sides of this one.
+fn check_attributes(attributes: &[Attribute]) -> syn::Result<()> {
+    attributes.iter().try_for_each(|attribute| check_meta(&attribute.meta))
+}
+
+fn check_meta(meta: &Meta) -> syn::Result<()> {
+    let known = ["ignore", "should_panic", "test", "bench", "cfg_attr"];
+    let Some(name) = known.into_iter().find(|name| meta.path().is_ident(name)) else { return Ok(()) };
+    let nested = || -> Punctuated<Meta, Token![,]> {
+        let list = meta.require_list();
+        list.and_then(|list| list.parse_args_with(Punctuated::parse_terminated)).unwrap_or_default()
+    };
+    let reason = match name {
+        // The first is the condition.
+        "cfg_attr" => return nested().iter().skip(1).try_for_each(check_meta),
+        "ignore" => {
+            "`#[ignore]` is without effect on a test of octopod: write `#[octopod::test(ignore)]`".to_owned()
+        }
+        "should_panic" => {
+            let text = text_of(meta).or_else(|| nested().iter().find_map(text_of));
+            let value = text.map_or(String::new(), |text| format!(" = {text:?}"));
+            format!(
+                "`#[should_panic]` is without effect on a test of octopod: write `#[octopod::test(should_panic{value})]`"
+            )
+        }
+        _ => format!("a function is a test of octopod or one of libtest: remove `#[{name}]`"),
+    };
+    Err(Error::new_spanned(meta, reason))
+}
+
+/// The text of `name = "text"`.
+fn text_of(meta: &Meta) -> Option<String> {
+    match meta {
+        Meta::NameValue(value) => match &value.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let Arguments { cpus, should_panic, expected, timeout_ms, machine, ignore } = syn::parse2(arguments)?;
     let function: ItemFn = syn::parse2(item)?;
+    check_attributes(&function.attrs)?;
     let signature = &function.sig;
     if let Some(argument) = signature.inputs.first() {
         return Err(Error::new_spanned(argument, "a test takes no argument"));
@@ -127,7 +170,11 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
                     ::core::file!(),
                     ::core::line!(),
                 ),
-                run: || ::octopod::testing::Outcome::check(#name()),
+                run: || {
+                    use ::octopod::testing::{WayOfDisplay as _, WayOfOutcome as _};
+                    let returned = #name();
+                    (&returned).way().check(returned)
+                },
                 cpus: #cpus,
                 timeout_ms: #timeout_ms,
                 should_panic: #should_panic,
@@ -161,6 +208,25 @@ mod tests {
             assert!(panics.contains(part), "{part}: {panics}");
         }
         assert!(expanded("", "fn a() {}").unwrap().contains("cpus : 1u32"));
+    }
+
+    #[test]
+    fn attributes_of_libtest_are_refused_with_the_argument_to_write() {
+        for (attribute, reason) in [
+            ("#[ignore]", "write `#[octopod::test(ignore)]`"),
+            ("#[ignore = \"slow\"]", "write `#[octopod::test(ignore)]`"),
+            ("#[should_panic]", "write `#[octopod::test(should_panic)]`"),
+            ("#[should_panic = \"oh\"]", "write `#[octopod::test(should_panic = \"oh\")]`"),
+            ("#[should_panic(expected = \"oh\")]", "write `#[octopod::test(should_panic = \"oh\")]`"),
+            ("#[test]", "remove `#[test]`"),
+            ("#[bench]", "remove `#[bench]`"),
+        ] {
+            let error = expanded("", &format!("#[inline] {attribute} fn a() {{}}")).unwrap_err();
+            assert!(error.ends_with(reason), "{attribute}: {error}");
+        }
+        let error = expanded("", "#[cfg_attr(debug_assertions, cold, ignore)] fn a() {}").unwrap_err();
+        assert!(error.contains("octopod::test(ignore)"), "{error}");
+        assert!(expanded("", "#[inline] #[cfg_attr(ignore, cold)] fn a() {}").is_ok());
     }
 
     #[test]
