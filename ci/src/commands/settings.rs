@@ -160,8 +160,17 @@ pub(crate) fn add_to_row(
 
 /// The command of the words, if it takes settings.
 fn taker<'a>(words: &[OsString], grammar: &'a Command) -> Option<&'a Command> {
-    let boots = |command: &Command| option(command, "smp").is_some();
-    named(words, grammar).filter(|command| boots(command) || command.get_name() == MATRIX)
+    named(words, grammar).filter(|command| takes_settings(command))
+}
+
+/// Returns whether a command takes settings: it boots a machine, or runs rows.
+fn takes_settings(command: &Command) -> bool {
+    option(command, "smp").is_some() || command.get_name() == MATRIX
+}
+
+/// The long name of the option that a setting stands for.
+fn common_name(key: &str) -> &str {
+    OTHER_NAMES.iter().find(|(other, _)| *other == key).map_or(key, |(_, name)| name)
 }
 
 /// The command of the words.
@@ -193,6 +202,31 @@ impl Settings<'_> {
         Err(self.wrong(key, &found))
     }
 
+    /// Refuses a table with the name of a command that does not take the option, or that there is not: the setting would concern nothing.
+    fn check_commands(self, key: &str, value: &Value) -> Result<(), Error> {
+        let Value::Table(by_command) = value else { return Ok(()) };
+        let name = common_name(key);
+        let takes = |command: &&Command| takes_settings(command) && option(command, name).is_some();
+        let takers = self.grammar.get_subcommands().filter(takes).map(Command::get_name);
+        let takers: Vec<&str> = takers.collect();
+        // `matrix` refuses it before its rows.
+        if self.is_row {
+            return Ok(());
+        }
+        if !self.grammar.get_subcommands().any(|command| option(command, name).is_some()) {
+            return Err(self.wrong(key, "no command has such an option"));
+        }
+        let unknown = by_command.keys().find(|command| !takers.contains(&command.as_str()));
+        match unknown.filter(|_| !takers.is_empty()) {
+            None => Ok(()),
+            Some(command) => {
+                let commands = takers.join(", ");
+                Err(self
+                    .wrong(key, &format!("{command} is no command with this option; those are {commands}")))
+            }
+        }
+    }
+
     fn wrong(self, key: &str, problem: &str) -> Error {
         let manifest = self.project.folder.join("Cargo.toml");
         let key = if key.is_empty() { String::new() } else { format!(" {key}") };
@@ -213,6 +247,7 @@ impl Settings<'_> {
     /// The words with these settings, which may be some of the project's.
     fn with(self, words: &[OsString], settings: &[(String, Value)]) -> Result<Vec<OsString>, Error> {
         let Settings { project, command, grammar, is_row } = self;
+        settings.iter().try_for_each(|(key, value)| self.check_commands(key, value))?;
         let mut added: Vec<OsString> = Vec::new();
         let given = Given::of(words, command);
         let is_of_other_emulator = given.emulator.is_some_and(|emulator| emulator != self.emulator());
@@ -228,8 +263,7 @@ impl Settings<'_> {
                 value => value,
             };
             let wrong = |problem: &str| self.wrong(key, problem);
-            let name =
-                OTHER_NAMES.iter().find(|(other, _)| other == key).map_or(key.as_str(), |(_, name)| *name);
+            let name = common_name(key);
             let Some(arg) = option(command, name) else {
                 // The command `matrix` has refused what no command takes.
                 if is_row || grammar.get_subcommands().any(|other| option(other, name).is_some()) {

@@ -54,6 +54,24 @@ fn settings_are_options_that_the_command_line_overrides() {
 }
 
 #[test]
+fn a_table_has_the_names_of_commands_that_take_the_option() {
+    for (settings, said) in [
+        ("append = { runn = \"x\" }", "append: runn is no command with this option; those are boot, "),
+        ("append = { run = \"x\", report = \"y\" }", "append: report is no command with this option"),
+        ("memory = { matrix = \"64M\" }", "memory: matrix is no command with this option"),
+        ("seconds = { boot = 2 }", "seconds: boot is no command with this option; those are stress"),
+        ("smb = { boot = 2 }", "smb: no command has such an option"),
+    ] {
+        for line in ["boot", "stress", "run a.elf"] {
+            let error = read(settings, line).unwrap_err();
+            assert!(error.contains(said), "{settings} of {line}: {error}");
+        }
+    }
+    let known = "append = { boot = \"a\", run = \"a\", stress = \"a\", bench = \"a\", test = \"a\" }";
+    assert_eq!(read(known, "boot").unwrap(), "boot --append a");
+}
+
+#[test]
 fn what_the_words_exclude_is_no_setting() {
     for (settings, line) in [
         // Cargo has built the file.
