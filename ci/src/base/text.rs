@@ -111,6 +111,25 @@ pub fn is_unclean(text: &str) -> bool {
     !text.chars().all(|character| character == '\n' || is_shown(character))
 }
 
+/// The first line; where it ends with a colon, such as `cpu 0 panicked at main.rs:7:`, with the line that it announces.
+pub fn headline(text: &str) -> String {
+    let mut all = text.lines();
+    let mut headline = all.next().unwrap_or_default().to_owned();
+    while headline.ends_with(':')
+        && let Some(next) = all.next()
+    {
+        headline.push(' ');
+        headline.push_str(next.trim());
+    }
+    headline
+}
+
+/// A number of things, whose noun has the singular's form for one.
+pub fn count(number: usize, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// A path, shorter from here where it is below.
 pub fn path(path: &std::path::Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();

@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use octopod::stress::host::ThreadActivity;
 use octopod::stress::host::program::{Line, PartArguments, PartResult};
 use octopod::stress::subject::Subject;
 
+use rustix::process::Signal;
+
 use crate::base::process::{ProcessEvent, Stream, Streams, Supervised};
 use crate::base::{Error, Message, Observer};
+use crate::host::watchdog::doing;
 use crate::host::work::{Event, Part, Settings, Work};
 use crate::kernel::build::HostProgram;
 
@@ -19,6 +23,20 @@ const KEPT_LINES: usize = 4;
 
 /// The beginning of Rust's report of a panic.
 const PANIC: &str = "thread '";
+
+/// The lines that follow the message of a panic: advice, and the backtrace of `RUST_BACKTRACE=1`.
+const AFTER_PANIC: [&str; 2] = ["note: ", "stack backtrace:"];
+
+/// The signals by which faults of a program end it, and those of others.
+const SIGNALS: [(Signal, &str); 7] = [
+    (Signal::ILL, "SIGILL"),
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::FPE, "SIGFPE"),
+    (Signal::KILL, "SIGKILL"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::TERM, "SIGTERM"),
+];
 
 /// The processes of a program, one after the other.
 pub(crate) struct Processes {
@@ -39,6 +57,8 @@ struct Present {
     result: Option<Box<PartResult>>,
     /// The last lines of its standard error; of a panic the first ones.
     errors: VecDeque<String>,
+    /// The last report of its threads.
+    threads: Vec<ThreadActivity>,
 }
 
 impl Processes {
@@ -75,7 +95,8 @@ impl Processes {
         command.args(self.words(&part));
         let child = Supervised::spawn(&mut command, Streams::default())
             .map_err(|source| Error::Program { program: self.program.path.display().to_string(), source })?;
-        self.present = Some(Present { part, child, result: None, errors: VecDeque::new() });
+        self.present =
+            Some(Present { part, child, result: None, errors: VecDeque::new(), threads: Vec::new() });
         self.begun += 1;
         Ok(Event::Begins(self.begun as u32 - 1, part))
     }
@@ -99,7 +120,15 @@ impl Present {
     /// The reason for which there is no result.
     fn reason(&self, status: ExitStatus) -> String {
         let end = match (status.signal(), status.code()) {
-            (Some(signal), _) => format!("was ended by signal {signal}"),
+            (Some(signal), _) => {
+                let name = SIGNALS.iter().find(|(known, _)| known.as_raw() == signal);
+                let name = name.map_or(String::new(), |(_, name)| format!(" ({name})"));
+                let seen = match self.threads.is_empty() {
+                    true => String::new(),
+                    false => format!(", last seen with {}", doing(&self.threads)),
+                };
+                format!("was ended by signal {signal}{name}{seen}")
+            }
             (None, Some(code)) => format!("ended with status {code}"),
             (None, None) => "ended".to_owned(),
         };
@@ -107,7 +136,8 @@ impl Present {
         match errors.first() {
             None => format!("{} {end}, without a result", self.part),
             Some(first) if first.starts_with(PANIC) => {
-                let words = errors.iter().take_while(|line| !line.starts_with("note: "));
+                let words =
+                    errors.iter().take_while(|line| !AFTER_PANIC.iter().any(|next| line.starts_with(next)));
                 format!("{}: {}", self.part, words.copied().collect::<Vec<_>>().join(" "))
             }
             Some(_) => format!("{} {end}: {}", self.part, errors.join("; ")),
@@ -120,7 +150,10 @@ impl Work for Processes {
         let Some(present) = &mut self.present else { return self.start() };
         Ok(match present.child.next(Instant::now() + wait) {
             ProcessEvent::Line(Stream::Stdout, line) => match serde_json::from_str(&line) {
-                Ok(Line::Threads(threads)) => Event::Threads(threads),
+                Ok(Line::Threads(threads)) => {
+                    present.threads.clone_from(&threads);
+                    Event::Threads(threads)
+                }
                 Ok(Line::Ended(result)) => {
                     present.result = Some(result);
                     Event::Nothing
@@ -184,6 +217,50 @@ mod tests {
         }
     }
 
+    /// The reason that the part of a script has.
+    fn reason_of(script: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        write_script(&path, script);
+        let parts = vec![Part { threads: 1, subject: Subject::Allocator(&OCTOPOD), workload: &PAIRS }];
+        let mut work = Processes::new(HostProgram::of(path), parts, SETTINGS, None);
+        loop {
+            if let Event::Broke(reason) = next(&mut work) {
+                return reason;
+            }
+        }
+    }
+
+    #[test]
+    fn a_signal_is_named_with_the_calls_and_a_panic_without_its_backtrace() {
+        let call = Some(octopod::stress::host::Call::Alloc(Order::FRAME));
+        let threads = Line::Threads(vec![ThreadActivity { call, calls: 7 }]);
+        let line = serde_json::to_string(&threads).unwrap();
+        assert_eq!(
+            reason_of(&format!("echo '{line}'; kill -SEGV $$")),
+            "pairs on octopod with 1 thread was ended by signal 11 (SIGSEGV), last seen with thread 0 in call 7 \
+             (alloc of order 0), without a result"
+        );
+        assert_eq!(
+            reason_of("kill -ABRT $$"),
+            "pairs on octopod with 1 thread was ended by signal 6 (SIGABRT), without a result"
+        );
+        for after in ["stack backtrace:\n   0: __rustc::rust_begin_unwind", "note: run with"] {
+            let script =
+                format!("printf \"thread 'cpu 0' panicked at a.rs:1:1:\nno more\n{after}\n\" >&2; exit 101");
+            let expected = "pairs on octopod with 1 thread: thread 'cpu 0' panicked at a.rs:1:1: no more";
+            assert_eq!(reason_of(&script), expected);
+        }
+    }
+
+    const SETTINGS: Settings = Settings {
+        blocks: 1,
+        time: Duration::ZERO,
+        seed: 7,
+        check_every_frame: false,
+        largest_order: Order::MAX,
+    };
+
     #[test]
     fn the_last_part_is_named_after_its_process_has_ended() {
         let folder = tempfile::tempdir().unwrap();
@@ -203,14 +280,7 @@ mod tests {
         let subject = Subject::Allocator(&OCTOPOD);
         let parts: Vec<_> =
             [bulk, &PAIRS, remote].map(|workload| Part { threads: 1, subject, workload }).into();
-        let settings = Settings {
-            blocks: 1,
-            time: Duration::ZERO,
-            seed: 7,
-            check_every_frame: false,
-            largest_order: Order::MAX,
-        };
-        let mut work = Processes::new(HostProgram::of(path.clone()), parts, settings, None);
+        let mut work = Processes::new(HostProgram::of(path.clone()), parts, SETTINGS, None);
         assert_eq!(work.by_hand(), None);
         for (index, name) in ["bulk", "pairs", "remote"].into_iter().enumerate() {
             let begins = next(&mut work);

@@ -18,7 +18,7 @@ use octopod::wire::{LANES_IN_RECORD, Progress, StressCpu, cpus_per_lane};
 use crate::base::interrupt;
 use crate::base::meminfo::available_bytes;
 use crate::base::values::MemSize;
-use crate::base::{Error, Message, Observer, VerdictKind};
+use crate::base::{Error, Message, Observer, VerdictKind, text};
 use crate::host::program::Processes;
 use crate::host::threads::Threads;
 use crate::host::watchdog::Watchdog;
@@ -99,8 +99,8 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
         return Err(Error::Usage("none of these workloads runs on the host".to_owned()));
     }
     if let Some(part) = parts.iter().find(|part| part.threads < traced) {
-        let threads = part.threads;
-        return Err(Error::Usage(format!("the trace is for {traced} CPUs, but there are {threads} threads")));
+        let (cpus, threads) = (text::count(traced, "CPU"), text::count(part.threads, "thread"));
+        return Err(Error::Usage(format!("the trace is for {cpus}, but the work has {threads}")));
     }
     let time = kernel.stress.time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
     let seed = config.seed;

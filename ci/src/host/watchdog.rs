@@ -62,21 +62,26 @@ impl Watchdog {
 
     /// The calls of the threads at the last check, as text.
     pub(crate) fn doing(&self) -> String {
-        let in_words = |(thread, now): (usize, ThreadActivity)| match now.call {
-            Some(call) => format!("thread {thread} in call {} ({call})", now.calls),
-            None => format!("thread {thread} after call {}", now.calls),
-        };
-        let mut words: Vec<_> = self.last.iter().copied().enumerate().map(in_words).collect();
-        if words.is_empty() {
-            return "its begin".to_owned();
-        }
-        let more = words.len().saturating_sub(4);
-        words.truncate(4);
-        if more > 0 {
-            words.push(format!("{more} more"));
-        }
-        words.join(", ")
+        doing(&self.last)
     }
+}
+
+/// The calls of threads, as text.
+pub(crate) fn doing(threads: &[ThreadActivity]) -> String {
+    let in_words = |(thread, now): (usize, ThreadActivity)| match now.call {
+        Some(call) => format!("thread {thread} in call {} ({call})", now.calls),
+        None => format!("thread {thread} after call {}", now.calls),
+    };
+    let mut words: Vec<_> = threads.iter().copied().enumerate().map(in_words).collect();
+    if words.is_empty() {
+        return "its begin".to_owned();
+    }
+    let more = words.len().saturating_sub(4);
+    words.truncate(4);
+    if more > 0 {
+        words.push(format!("{more} more"));
+    }
+    words.join(", ")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use octopod::stress::host::program::PartResult;
 use octopod::stress::subject::Subject;
 use octopod::stress::workloads::Workload;
 
+use crate::base::text::count;
 use crate::base::{Error, Observer};
 
 /// A block of the allocator's.
@@ -23,7 +24,7 @@ pub(crate) struct Part {
 
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} on {} with {} threads", self.workload, self.subject, self.threads)
+        write!(f, "{} on {} with {}", self.workload, self.subject, count(self.threads, "thread"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-use crate::base::VerdictKind;
+use crate::base::{VerdictKind, text};
 use crate::report::Report;
 
 /// The work of `work=bench`.
@@ -64,7 +64,7 @@ fn passed(report: &Report) -> String {
         parts.push("nothing allocated twice".to_owned());
     }
     if !report.bench.is_empty() {
-        parts.push(format!("{} figures, none above its limit", report.bench.len()));
+        parts.push(format!("{}, none above its limit", text::count(report.bench.len(), "figure")));
     }
     if parts.is_empty() && what_ran(report) == BENCHMARKS {
         parts.push("no benchmark is selected".to_owned());

@@ -243,8 +243,8 @@ impl Joined {
     /// The results in one line.
     pub fn summary(&self) -> String {
         let ShardCounts { passed, failed, skipped } = self.counts();
-        let shards = self.shards.len();
-        format!("{passed} passed, {failed} failed, {skipped} skipped in {shards} shards")
+        let shards = text::count(self.shards.len(), "shard");
+        format!("{passed} passed, {failed} failed, {skipped} skipped in {shards}")
     }
 
     /// All results as one JUnit file: a suite for each command, and one for the problems.
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(joined.summary(), "5 passed, 0 failed, 0 skipped in 2 shards");
         let xml = joined.to_xml().unwrap();
         let again = join([("merged".to_owned(), Ok(xml))]);
-        assert_eq!(again.summary(), "5 passed, 0 failed, 0 skipped in 1 shards");
+        assert_eq!(again.summary(), "5 passed, 0 failed, 0 skipped in 1 shard");
         assert_eq!(again.shards[0].cases[0].name.to_string(), "1/2-0");
     }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::base::files::{Plan, output};
-use crate::base::{Error, Workspace};
+use crate::base::{Error, Workspace, text};
 use crate::commands::args::{BochsArgs, ProgressArgs, QemuArgs, TerminalArgs};
 use crate::commands::inputs;
 use crate::commands::matrix::result::{Counts, Ended, Results, SCHEMA, Skip};
@@ -106,7 +106,10 @@ impl MatrixArgs {
         if asked_for.is_empty() && !wanted.names.is_empty() {
             let names = wanted.names.join(" or ");
             let file = file.display();
-            return Err(Error::Usage(format!("no row of {file} matches {names}; it has {rows} rows")));
+            return Err(Error::Usage(format!(
+                "no row of {file} matches {names}; it has {}",
+                text::count(rows, "row")
+            )));
         }
         let folder = self.out.clone().unwrap_or_else(|| workspace.own().join("matrix"));
         let junit = self.junit.clone().unwrap_or_else(|| folder.join(JUNIT));

@@ -69,7 +69,7 @@ impl Screen {
         self.total.set_length(jobs as u64);
         self.total.set_message("");
         if !self.quiet {
-            let line = format!("QEMU {qemu}, {accel}: {jobs} rows, up to {at_once} at once");
+            let line = format!("QEMU {qemu}, {accel}: {}, up to {at_once} at once", text::count(jobs, "row"));
             self.line(&format!("{FAINT}launcher:{FAINT:#} {line}"));
         }
     }

@@ -16,9 +16,7 @@ pub(super) fn case(name: &str, ended: &Result<Ended, Error>, time: Duration) -> 
     };
     let mut status = kind.map_or_else(TestCaseStatus::success, TestCaseStatus::non_success);
     if kind.is_some() {
-        status
-            .set_message(text::line(text.lines().next().unwrap_or_default()))
-            .set_description(text::lines(&text));
+        status.set_message(text::line(&text::headline(&text))).set_description(text::lines(&text));
     }
     let mut case = TestCase::new(name, status);
     case.set_classname("soak").set_time(time);
