@@ -10,12 +10,13 @@ use object::{Endianness, Object, ObjectSection, ObjectSegment};
 use octopod::bench::BenchName;
 use octopod::boot::command_line::Named;
 use octopod::faults::Fault;
+use octopod::options::Options;
 use octopod::registry::{Header, Place, Text, duplicate};
 use octopod::sched::policies::Policy;
-use octopod::selftest::Part;
-use octopod::stress::allocators::Allocator;
-use octopod::stress::heap::Heap;
-use octopod::stress::workloads::Workload;
+use octopod::selftest::{self, Part};
+use octopod::stress::allocators::{self, Allocator};
+use octopod::stress::heap::{self, Heap};
+use octopod::stress::workloads::{self, Workload};
 use octopod::testing::Test;
 
 use crate::base::Error;
@@ -91,6 +92,16 @@ pub enum RegistryError {
     /// Two entries of a list have one name, or one has the name of an entry of octopod's own; with their places.
     #[error("{0}")]
     Duplicate(String),
+    /// A list has more entries than the kernel has room for.
+    #[error("the program registers {count} {kind}; there is room for {most}")]
+    TooMany {
+        /// The kind, in the plural.
+        kind: &'static str,
+        /// Their number.
+        count: usize,
+        /// The most.
+        most: usize,
+    },
 }
 
 impl RegistryError {
@@ -98,7 +109,9 @@ impl RegistryError {
     pub fn of_file(self, path: &Path) -> Error {
         match self {
             // The file is a kernel; what is wrong is the program.
-            RegistryError::Duplicate(reason) => Error::Usage(reason),
+            wrong @ (RegistryError::Duplicate(_) | RegistryError::TooMany { .. }) => {
+                Error::Usage(wrong.to_string())
+            }
             other => Error::NotAKernel { path: path.to_owned(), reason: other.to_string() },
         }
     }
@@ -249,8 +262,8 @@ const EVENTS: &str = "linkme_PROGRAM_EVENTS";
 const EVENT_BYTES: usize = size_of::<(Header, [Text; 2])>();
 
 /// Makes the allocators, heaps, workloads, faults, parts of the self-test, scheduling policies and benchmarks of a kernel's file known to
-/// this process, which then takes their names. A name that two of them have would stand for one of them, so it is refused; the kernel
-/// refuses those of the other lists, whose names the launcher does not take.
+/// this process, which then takes their names. A name that two entries have would stand for one of them, so it is refused; parameters and
+/// lines of the panic report are checked as well, so that no machine is booted for the kernel to refuse them.
 ///
 /// # Errors
 /// See [`RegistryError`].
@@ -277,6 +290,20 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
     refuse_duplicates::<&Policy>("scheduling policies", &[&schedulers])?;
     let benches = list(NameList::Benches)?;
     refuse_duplicates::<BenchName>("benchmarks", &[&benches])?;
+    let parameters = list(NameList::Parameters)?;
+    let is_own = |name: &str| Options::parameters().any(|parameter| parameter.name == name);
+    refuse("parameters", is_own, &[&parameters])?;
+    // octopod's own are in the list.
+    refuse("panic contexts", |_| false, &[&list(NameList::PanicContexts)?])?;
+    let counts = [
+        ("frame allocators", allocators.len(), allocators::MAX_REGISTERED),
+        ("heaps", heaps.len(), heap::MAX_REGISTERED),
+        ("workloads", of_frames.len() + of_heaps.len(), workloads::MAX_REGISTERED),
+        ("parts of the self-test", self_tests.len(), selftest::MAX_REGISTERED),
+    ];
+    if let Some((kind, count, most)) = counts.into_iter().find(|(_, count, most)| count > most) {
+        return Err(RegistryError::TooMany { kind, count, most });
+    }
     let with = |is_of_heaps| move |(name, summary)| (name, summary, is_of_heaps);
     let of_frames = pairs(of_frames).into_iter().map(with(false));
     let workloads: Vec<_> = of_frames.chain(pairs(of_heaps).into_iter().map(with(true))).collect();
@@ -308,7 +335,15 @@ pub fn learn(elf: &[u8]) -> Result<(), RegistryError> {
 
 /// Refuses entries of one kind with the same name, or with one of octopod's own.
 fn refuse_duplicates<T: Named>(kind: &'static str, lists: &[&[Entry]]) -> Result<(), RegistryError> {
-    let is_own = |name: &str| T::all().iter().any(|own| own.name() == name);
+    refuse(kind, |name| T::all().iter().any(|own| own.name() == name), lists)
+}
+
+/// The same, where `is_own` knows the names of octopod's own.
+fn refuse(
+    kind: &'static str,
+    is_own: impl Fn(&str) -> bool,
+    lists: &[&[Entry]],
+) -> Result<(), RegistryError> {
     let entries = lists.iter().copied().flatten().map(|entry| (entry.name.as_str(), entry.place()));
     match duplicate(kind, is_own, entries) {
         Some(duplicate) => Err(RegistryError::Duplicate(duplicate.to_string())),

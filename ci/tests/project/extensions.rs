@@ -201,7 +201,7 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     project.write("benches/costs.rs", COSTS);
     project.add("Cargo.toml", "\n[[bench]]\nname = \"costs\"\nharness = false\n");
     let limits = "[square]\nlimit = 100\n[cube]\nlimit = 100\n[triple]\nlimit = 100\n";
-    bench(limits).expect(0, &["triple ", "1 figures, none above its limit"]);
+    bench(limits).expect(0, &["triple ", "1 figure, none above its limit"]);
     let by_cargo = |words: &[&str]| {
         project.cargo(&[&["bench", "--profile", "dev", "--bench", "costs", "--"], words].concat())
     };
@@ -219,28 +219,46 @@ fn what_a_program_adds_is_in_reports_traces_and_lists() {
     by_cargo(&["triple"]).expect(0, &["no benchmark is selected"]);
     by_cargo(&["--save-baseline", "x"]).expect(2, &["unexpected argument '--save-baseline'"]);
 
-    // Two of one name: the kernel refuses those whose names the launcher does not take, the launcher the others. Each has its place.
-    let twice = |status, kind_and_name: &str, places: &str| {
-        with(&[]).expect(status, &[&format!("the program registers two {kind_and_name}{places}")]);
+    // More than there is room for.
+    let source = fs::read_to_string(project.folder.join("src/main.rs")).unwrap();
+    let workload =
+        |number: u32| format!("octopod::workload! {{ static W{number} = \"w{number}\", run: |_| {{}}, }}\n");
+    project.add("src/main.rs", &(0..9).map(workload).collect::<String>());
+    with(&[]).expect(2, &["the program registers ", " workloads; there is room for 8"]);
+    project.write("src/main.rs", &source);
+
+    // Two of one name: each has its place, and nothing is booted.
+    let twice = |kind_and_name: &str, places: &str| {
+        with(&[]).expect(2, &[&format!("the program registers two {kind_and_name}{places}")]);
     };
-    let own = |status, text: &str, name: &str, kind: &str| {
+    let own = |text: &str, name: &str, kind: &str| {
         let said = format!("{}: {name} is also the name of one of octopod's own {kind}", place(text));
-        with(&[]).expect(status, &[&said]);
+        with(&[]).expect(2, &[&said]);
     };
+    let log = "octopod::option! { static LOG: u64 = 1, \"log\"; }";
+    project.add("src/main.rs", &format!("{log}\n"));
+    with(&[]).expect(
+        2,
+        &[&format!(
+            "src/main.rs:{}: log is also the name of one of octopod's own parameters",
+            source.lines().count() + 1
+        )],
+    );
+    project.write("src/main.rs", &source);
     project.replace("src/main.rs", "\"zoo\" =>", "\"queue\" =>");
     let contexts = place("octopod::panic_context!");
-    twice(5, "panic contexts called queue", &format!(", at {contexts} and at {contexts}"));
+    twice("panic contexts called queue", &format!(", at {contexts} and at {contexts}"));
     let lines = fs::read_to_string(project.folder.join("src/main.rs")).unwrap().lines().count();
     let option = |item: &str| format!("octopod::option! {{ static {item}: u64 = 1, \"count\"; }}\n");
     project.add("src/main.rs", &(option("COUNT") + &option("AGAIN")));
     let options = format!(", at src/main.rs:{} and at src/main.rs:{}", lines + 1, lines + 2);
-    twice(5, "parameters called count", &options);
+    twice("parameters called count", &options);
     project.replace("src/main.rs", "\"triple\" =>", "\"mutex_pair\" =>");
-    own(2, "octopod::bench!", "mutex_pair", "benchmarks");
+    own("octopod::bench!", "mutex_pair", "benchmarks");
     project.replace("src/main.rs", "NAME: &str = \"last_first\"", "NAME: &str = \"fair\"");
-    own(2, "octopod::scheduler!", "fair", "scheduling policies");
+    own("octopod::scheduler!", "fair", "scheduling policies");
     project.replace("src/main.rs", "\"queues\", |rounds|", "\"threads\", |rounds|");
-    own(2, "octopod::self_test!", "threads", "parts of the self-test");
+    own("octopod::self_test!", "threads", "parts of the self-test");
     project.replace("src/main.rs", "\"relock\"", "\"lock_twice\"");
-    own(2, "octopod::fault!", "lock_twice", "faults");
+    own("octopod::fault!", "lock_twice", "faults");
 }
