@@ -100,7 +100,8 @@ impl NewArgs {
                 .replace("{{project-name}}", name)
                 .replace("{{octopod}}", &source.dependency)
                 .replace("{{install}}", &source.install)
-                .replace("{{launcher}}", &source.step);
+                .replace("{{launcher}}", &source.step)
+                .replace("{{tests}}", &source.tests);
             output::write(&path, text.as_bytes()).map_err(Error::file("write", &path))?;
         }
         placement::settle(&self.folder)

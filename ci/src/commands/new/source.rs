@@ -20,11 +20,21 @@ pub(super) struct Source {
     pub(super) install_here: String,
     /// Like `install`, it has no path of this machine.
     pub(super) step: String,
+    /// The step of a workflow that runs the tests.
+    pub(super) tests: String,
 }
 
-/// The step of a workflow where the project names octopod by a path, which other machines do not have.
+/// The tests, where no action runs them.
+const CARGO_TEST: &str = "- run: cargo test";
+
+/// The tests, by the action: their results are in the step's summary, and an artifact.
+fn tests_by(action: &str) -> String {
+    format!("- uses: {action}\n        with:\n          command: test")
+}
+
+/// The step of a workflow where the project names octopod by a path or a URL of files, which other machines do not have.
 const STEP_OF_PATH: &str = "\
-# Cargo.toml names octopod by a path of one machine. Write `git = \"URL\"` there, and in place of this step the launcher's:
+# Cargo.toml names octopod by files of one machine. Write `git = \"URL\"` there, and in place of this step the launcher's:
       # `uses: OWNER/octopod@main` on GitHub; elsewhere `run: git clone URL octopod`, then the step `uses: ./octopod`.
       # Or have the job check octopod out into the path that Cargo.toml names, relative to it.
       - run: echo '::error::Cargo.toml needs a git URL of octopod, or the path of a checkout in the job' && exit 1";
@@ -105,6 +115,7 @@ fn of_path(root: &Path) -> Result<Source, Error> {
         install: "cargo install --locked --path DIR/ci    # DIR: the path of octopod in Cargo.toml"
             .to_owned(),
         step: STEP_OF_PATH.to_owned(),
+        tests: CARGO_TEST.to_owned(),
     })
 }
 
@@ -113,14 +124,27 @@ fn of_git(url: &str) -> Result<Source, Error> {
         return Err(Error::Usage("--git needs the address of a repository of octopod".to_owned()));
     }
     let quoted = word(url, "--git")?;
-    let install = format!("cargo install --locked --git {quoted} {PACKAGE}");
+    let install_here = format!("cargo install --locked --git {quoted} {PACKAGE}");
+    let (mut install, mut tests) = (install_here.clone(), tests_by("./octopod"));
     let step = match repository_on_github(url) {
         // The branch that cargo takes as well.
-        Some(repository) => format!("- uses: {repository}@main"),
+        Some(repository) => {
+            tests = tests_by(&format!("{repository}@main"));
+            format!("- uses: {repository}@main")
+        }
+        None if url.starts_with(FILES) => {
+            tests = CARGO_TEST.to_owned();
+            install =
+                format!("cargo install --locked --git URL {PACKAGE}    # URL: that of octopod in Cargo.toml");
+            STEP_OF_PATH.to_owned()
+        }
         None => format!("{}\n      - uses: ./octopod", run(&format!("git clone --depth 1 {quoted} octopod"))),
     };
-    Ok(Source { dependency: format!("git = {}", text(url)), install_here: install.clone(), install, step })
+    Ok(Source { dependency: format!("git = {}", text(url)), install_here, install, step, tests })
 }
+
+/// The begin of a URL of files.
+const FILES: &str = "file://";
 
 /// `OWNER/REPOSITORY` of an address on GitHub, as a workflow names an action.
 fn repository_on_github(url: &str) -> Option<&str> {
@@ -152,9 +176,10 @@ fn of_registry(name: &str) -> Result<Source, Error> {
     Ok(Source {
         dependency: format!("version = {}, registry = {}", text(version), text(name)),
         step: format!(
-            "# The job needs [registries.{name}] of cargo's configuration.\n      {}",
+            "# The job needs [registries.{name}] of cargo's configuration.\n      {}\n      - run: octopod run",
             run(&install)
         ),
+        tests: CARGO_TEST.to_owned(),
         install_here: install.clone(),
         install,
     })

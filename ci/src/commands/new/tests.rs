@@ -74,7 +74,9 @@ fn a_workflow_uses_the_action_and_neither_it_nor_the_readme_has_a_path_of_a_mach
         ["https://github.com/someone/octopod", "https://github.com/someone/octopod.git"].iter().enumerate()
     {
         let text = written(&format!("a{number}"), git(url));
-        assert!(text.contains("      - uses: someone/octopod@main\n      - run: cargo test\n"), "{text}");
+        let action = "      - uses: someone/octopod@main\n";
+        let twice = format!("{action}{action}        with:\n          command: test\n");
+        assert!(text.ends_with(&twice), "{text}");
     }
     // Another host's repository is no action by itself; a checkout of it is.
     let elsewhere = written("b", git("https://example.org/a: b/octopod"));
@@ -87,7 +89,8 @@ fn a_workflow_uses_the_action_and_neither_it_nor_the_readme_has_a_path_of_a_mach
     );
     assert!(by_path.contains("git URL") && by_path.contains("path of a checkout in the job"), "{by_path}");
     let registry = written("d", NewArgs { registry: Some("mine".to_owned()), git: None, ..git("") });
-    assert!(registry.contains("cargo install --locked --registry mine octopod-ci"), "{registry}");
+    let steps = "cargo install --locked --registry mine octopod-ci\"\n      - run: octopod run\n      - run: cargo test\n";
+    assert!(registry.ends_with(steps), "{registry}");
     assert!(read(&parent.path().join("d"), "Cargo.toml").contains("registry = \"mine\" }"));
 }
 
@@ -204,7 +207,12 @@ fn expanded(text: &str, values: &[(&str, &str)]) -> String {
 fn cargo_generate_makes_the_same_projects() {
     let parent = tempfile::tempdir().unwrap();
     let source = Source::of(None, Some(URL), None).unwrap();
-    let values = [("octopod", &source.dependency), ("install", &source.install), ("launcher", &source.step)];
+    let values = [
+        ("octopod", &source.dependency),
+        ("install", &source.install),
+        ("launcher", &source.step),
+        ("tests", &source.tests),
+    ];
     for (template, name) in FOLDERS {
         let folder = template_folder(name);
         let declared: toml::Table = read(&folder, "cargo-generate.toml").parse().unwrap();
