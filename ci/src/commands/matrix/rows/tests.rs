@@ -124,6 +124,24 @@ fn a_row_has_time_on_a_busy_host_unless_it_names_its_own_limit() {
 }
 
 #[test]
+fn the_documented_rows_are_read_and_all_fields_are_documented() {
+    let page = include_str!("../../../../../docs/testing.md");
+    let start = page.find("[[row]]").unwrap();
+    let rows = parse(page[start..].split("```").next().unwrap(), None).unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    let first = ["two CPUs", "two CPUs [--boot uefi]", "two CPUs [--mem 64M]"];
+    assert_eq!(names, [&first[..], &["a fault is found"]].concat());
+    // The error of an unknown field names those that there are.
+    for wrong in ["nme = 1", "expect = { staus = 1 }"] {
+        let error = parse(&format!("[[row]]\n{wrong}\n"), None).unwrap_err().to_string();
+        let known = error.split_once("expected one of ").unwrap().1;
+        for field in known.split('`').skip(1).step_by(2) {
+            assert!(page.contains(&format!("`{field}`")), "docs/testing.md does not name {field}");
+        }
+    }
+}
+
+#[test]
 fn the_example_for_a_project_without_rows_is_a_row() {
     let rows = parse(EXAMPLE, None).unwrap();
     let [row] = &rows[..] else { panic!("{rows:?}") };
