@@ -136,7 +136,7 @@ fn print(text: &str) -> std::io::Result<()> {
 
 struct Preparation<'a> {
     screen: &'a Screen,
-    /// When a line was printed.
+    /// The time of the last line.
     last: Instant,
 }
 
