@@ -148,7 +148,9 @@ impl fmt::Display for LostRange {
 impl fmt::Display for LostFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.first, self.more) {
-            (None, _) => f.write_str("no workload had one of them, so the allocator has lost or miscounted them"),
+            (None, _) => {
+                f.write_str("no workload had one of them, so the allocator has lost or miscounted them")
+            }
             (Some(first), 0) => first.fmt(f),
             (Some(first), more) => write!(f, "{first} and {more} more ranges"),
         }
