@@ -66,7 +66,8 @@ fn what_another_crate_registers_is_in_a_program_that_is_optimised_as_a_whole() {
     project.replace("Cargo.toml", octopod, &format!("{octopod}\nqueue = {{ path = \"queue\" }}"));
     // Unused statics are removed at this level, too, in half the time.
     let profile = "[profile.release]\nlto = \"fat\"\ncodegen-units = 1\nopt-level = 1\n";
-    project.add("Cargo.toml", &format!("\n[workspace]\nmembers = [\"queue\"]\n\n{profile}"));
+    project.replace("Cargo.toml", "[profile.release]\n", profile);
+    project.add("Cargo.toml", "\n[workspace]\nmembers = [\"queue\"]\n");
     project.write("src/main.rs", MAIN);
     project.octopod(&["list", "--json", "list.json"]).expect(0, &[]);
     let list: Value = serde_json::from_slice(&fs::read(project.folder.join("list.json")).unwrap()).unwrap();
