@@ -26,7 +26,7 @@ macro_rules! sched_faults {
             StealSkipsCpu = "steal_skips_cpu",
             /// Idle CPUs take no thread from others.
             NeverSteal = "never_steal",
-            /// Every second fair thread is charged for a 64th of the time that it runs.
+            /// Of the fair threads that have asked for a slice, every second is charged for a 64th of the time that it runs.
             Unfair = "unfair",
             /// A CPU that goes offline keeps the threads of its queue.
             StrandOnOffline = "strand_on_offline",

@@ -1,6 +1,6 @@
 //! Fault injection: bugs of the scheduler that the tests arm, to show that the checks find them.
 
-use super::entity::Runnable;
+use super::entity::{DEFAULT_SLICE_NS, Runnable};
 use super::fault_names::sched_faults;
 use crate::boot::command_line::Armed;
 use crate::named;
@@ -69,7 +69,9 @@ pub(super) fn spares(victim: &Cpu) -> bool {
             && smp::cpus().last().is_some_and(|last| last.id() == victim.id())
 }
 
-/// Returns the time for which a thread is charged that has run for `ran_ns`.
+/// Returns the time for which a thread is charged that has run for `ran_ns`. Of threads without a slice of their own some would wait for
+/// minutes where many spin.
 pub(super) fn charged_ns(thread: &Runnable, ran_ns: u64) -> u64 {
-    if is_armed(SchedFault::Unfair) && thread.id().0.is_multiple_of(2) { ran_ns / 64 } else { ran_ns }
+    let is_favoured = || thread.attributes().slice_ns != DEFAULT_SLICE_NS && thread.id().0.is_multiple_of(2);
+    if is_armed(SchedFault::Unfair) && is_favoured() { ran_ns / 64 } else { ran_ns }
 }
